@@ -1,0 +1,46 @@
+"""The answer to one query, as people and programs read it: the object that `pipeline.run --json` prints."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from stages.records import Bool, Float32
+
+
+@dataclass(frozen=True)
+class Result:
+    """One place in a ranking."""
+
+    rank: int  # from 1
+    image: str  # path relative to the gallery's photos
+    coarse_rank: int  # its place by the first look alone, from 1
+    distance: float  # of the codes
+    matches: int  # local features matched; 0 beyond the looked-at candidates
+    inliers: int  # of them, those that agree with `affine`
+    affine: list[list[float]] | None  # (2, 3) query px -> candidate px
+    accepted: bool  # the second look put it here; otherwise coarse order did
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A query's ranking and what it rests on."""
+
+    query: str
+    recipe: str
+    k: int  # places asked for
+    candidates: int  # photos looked at twice
+    accepted: int  # of all candidates
+    fell_back: bool  # some returned place was filled from coarse order
+    results: tuple[Result, ...]  # at most k
+    seconds: dict[str, float]  # by stage
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """The point pairs behind one result, for drawing."""
+
+    query_xy: Float32  # (n, 2) px
+    candidate_xy: Float32  # (n, 2) px
+    inlier: Bool  # (n,) it agrees with the affine map

@@ -1,0 +1,84 @@
+"""What a model learns from photos without labels: both PCAs, and how many inliers two unrelated photos reach by chance.
+
+Random pairs of a collection are almost all non-matches, so a high quantile of their inlier counts, for exactly this trunk
+and these parameters, is where a count starts to mean something.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.images import ImageError, find_photos, load_image
+from pipeline.models import Settings
+from stages.delf import Attention, Describe, feature_norm, normalised
+from stages.embed import Embed, normalise
+from stages.match import MutualNearest
+from stages.records import Float32, LocalFeatures
+from stages.reduce import Reduce
+from stages.trunk import load_resnet
+from stages.verify import RobustAffine, Verify
+
+CODE, DESCRIPTOR = 32, 40  # numbers a photo, numbers a local feature
+WHITEN = 0.5  # half-way: on museum and corel-1k it beat plain PCA for both looks, and full whitening for the first
+PHOTOS = 600  # at most; more change the fits little
+PAIRS = 3000
+QUANTILE = 0.995
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One photo of the fitting set."""
+
+    embedding: Float32  # (C,)
+    xy: Float32  # (M, 2) px
+    raw: Float32  # (M, C') unit length, unreduced
+    size: tuple[int, int]  # px
+
+
+def look(folders: list[Path], weights: dict[str, np.ndarray], settings: Settings, attention: Attention | None, threads: int) -> list[Seen]:
+    """Both networks over an even sample of the folders' photos, in path order."""
+    import torch
+    from tqdm import tqdm
+
+    torch.set_num_threads(1)
+    paths = [found.path for folder in folders for found in find_photos(folder) if found.reason is None]
+    paths = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, PHOTOS).astype(int))] if paths else []
+    trunk = load_resnet(settings.trunk, weights)
+    embed = Embed(trunk, settings.embed_side)
+    nothing = Reduce(np.zeros(1, np.float32), np.zeros((1, 1), np.float32))
+    describe = Describe(trunk, attention, nothing, side=settings.describe_side, keep=settings.keep)
+
+    def one(path: Path) -> Seen | None:
+        try:
+            image = load_image(path)
+        except ImageError:
+            return None
+        xy, raw = describe.cells(image)
+        best = np.argsort(-(feature_norm(raw) if attention is None else attention(raw)), kind="stable")[: settings.keep]
+        return Seen(normalise(embed(image)), xy[best], normalised(raw[best]), image.size)
+
+    with ThreadPoolExecutor(threads) as pool:
+        seen = [s for s in tqdm(pool.map(one, paths), total=len(paths), desc="fit", unit="photo", mininterval=0.5) if s is not None]
+    if len(seen) < 2 * DESCRIPTOR:
+        raise ValueError(f"photos to fit on: want at least {2 * DESCRIPTOR} readable ones, got {len(seen)} in {', '.join(map(str, folders))}")
+    return seen
+
+
+def fit(seen: list[Seen], seed: int, threads: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays `reduce.*` and `delf.*`, and the card's entry `accept`."""
+    rng = np.random.default_rng(seed)
+    reduce = Reduce.fit(np.stack([s.embedding for s in seen]), CODE, whiten=WHITEN)
+    sample = np.concatenate([s.raw[rng.permutation(len(s.raw))[: 60_000 // len(seen) + 1]] for s in seen])
+    delf = Reduce.fit(sample, DESCRIPTOR, unit=True)
+    features = [LocalFeatures(s.xy, np.rint(delf(s.raw) * 127).astype(np.int8), np.zeros(len(s.xy), np.float32), s.size) for s in seen]
+    verify = Verify(MutualNearest(), RobustAffine(), seed)
+    pairs = [rng.choice(len(features), 2, replace=False) for _ in range(PAIRS)]
+    with ThreadPoolExecutor(threads) as pool:
+        inliers = list(pool.map(lambda pair: int(verify.pair(features[pair[0]], features[pair[1]])[2].sum()), pairs))
+    least = int(np.quantile(inliers, QUANTILE)) + 1
+    accept = {"inliers": least, "quantile_of_random_pairs": QUANTILE, "pairs": PAIRS, "median": int(np.median(inliers)), "largest": int(max(inliers))}
+    arrays = {"reduce.mean": reduce.mean, "reduce.components": reduce.components, "delf.mean": delf.mean, "delf.components": delf.components}
+    return arrays, accept

@@ -1,0 +1,73 @@
+"""The flags that commands share, said once; and the two ways a command ends badly.
+
+Nothing here imports more than the standard library: `--help` answers at once.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+
+class UsageError(Exception):
+    """The caller asked for something that cannot be; the message says what to do."""
+
+
+def default_gallery() -> Path:
+    return Path(os.environ.get("PIPELINE_GALLERY", "gallery"))
+
+
+def add_gallery(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--gallery", type=Path, default=default_gallery(), metavar="DIR", help="folder of the gallery (default: $PIPELINE_GALLERY, then ./gallery)"
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="NAME|DIR", help="model (default: the gallery's own, else the one that comes with this project)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs (default: auto)")
+
+
+def add_search(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--recipe", choices=("two_stage", "seed004"), default="two_stage", help="the system that answers (default: two_stage)")
+    parser.add_argument("-k", type=at_least_one, default=10, metavar="N", help="results a query (default: 10)")
+    parser.add_argument(
+        "--candidates", type=candidates, metavar="N|Mx", help="photos looked at twice: a number, or so many times k (default: the recipe's)"
+    )
+    parser.add_argument("--code", choices=("pca", "embedding", "logits"), default="pca", help="what the first look searches (default: pca)")
+    parser.add_argument("--seed", type=int, default=0, help="of the robust fit's random draws (default: 0)")
+
+
+def at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"want a number of 1 or more, got {text}")
+    return int(text)
+
+
+def candidates(text: str) -> str:
+    at_least_one(text.removesuffix("x"))
+    return text
+
+
+def count_candidates(text: str, k: int) -> int:
+    """`4000` is 4,000 candidates, `4x` is four times k."""
+    return int(text[:-1]) * k if text.endswith("x") else int(text)
+
+
+def finish(command: str, job: Callable[[], int]) -> int:
+    """Run a command's job: a mistake is one line on stderr and 2, anything else is a bug and keeps its traceback."""
+    from pipeline.gallery import GalleryError
+    from pipeline.models import ModelError
+
+    try:
+        return job()
+    except (UsageError, GalleryError, ModelError) as error:
+        print(f"{command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{command}: stopped; what was saved stays, run the same command again to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,166 @@
+"""The gallery on disk: a SQLite manifest that says which photos there are, and immutable shards that hold what they became.
+
+A photo is in the gallery exactly when its manifest row is committed, and that happens only after its shard is safe on the
+disk; a kill at any instant leaves at most files that nothing points to, which the next writer sweeps away.
+"""
+
+import os
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.shards import file_sha256, map_shard
+from stages.records import Float32, Gallery, LocalFeatures, PackedFeatures
+
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE shards (id INTEGER PRIMARY KEY AUTOINCREMENT, file TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL, photos INTEGER NOT NULL);
+CREATE TABLE photos (path BLOB PRIMARY KEY, sha256 TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+                     shard INTEGER NOT NULL REFERENCES shards(id), row INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX photos_by_shard ON photos (shard);
+PRAGMA user_version = 1;
+"""
+
+
+class GalleryError(Exception):
+    """A gallery that is missing, damaged, busy or made otherwise; the message says what to run."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the manifest knows of a photo's file."""
+
+    sha256: str
+    size: int  # bytes
+    mtime_ns: int
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A photo that has become a row."""
+
+    name: str  # path relative to the photos' folder, surrogateescape where it is not UTF-8
+    entry: Entry
+    pooled: Float32  # (2, C) float16-rounded
+    code: Float32  # (D,)
+    features: LocalFeatures
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What a gallery's numbers were made by. They mean nothing beside numbers made by anything else."""
+
+    model: str  # name
+    identity: str  # sha256 over weights and settings
+    where: str  # the model as it was given: a name under artifacts/ or a path
+    photos: str  # the folder of photos
+
+
+def connect(folder: Path, *, create: bool) -> sqlite3.Connection:
+    manifest = folder / "manifest.sqlite"
+    if not create and not manifest.is_file():
+        raise GalleryError(
+            f"gallery {folder}: want a folder with manifest.sqlite, got none; run `python -m pipeline.index PHOTOS --gallery {folder}`"
+        )
+    try:
+        connection = sqlite3.connect(manifest, isolation_level=None, timeout=30)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, 1):
+            raise GalleryError(
+                f"gallery {folder}: want manifest version 1, got {version}: made by a newer release; upgrade, or index into a new folder"
+            )
+        if version == 0:
+            connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
+        return connection
+    except sqlite3.DatabaseError as error:
+        raise GalleryError(
+            f"gallery {folder / 'manifest.sqlite'}: want a SQLite manifest, got {error}; "
+            f"move the folder away and run `python -m pipeline.index PHOTOS --gallery {folder}`"
+        ) from None
+
+
+def read_binding(folder: Path) -> Binding:
+    """By what a gallery was made. Raises GalleryError when there is none."""
+    connection = connect(folder, create=False)
+    try:
+        return _binding(connection, folder)
+    finally:
+        connection.close()
+
+
+def _binding(connection: sqlite3.Connection, folder: Path) -> Binding:
+    meta = dict(connection.execute("SELECT key, value FROM meta"))
+    if "identity" not in meta:
+        raise GalleryError(f"gallery {folder}: want an indexed gallery, got an empty one; run `python -m pipeline.index PHOTOS --gallery {folder}`")
+    return Binding(meta["model"], meta["identity"], meta["where"], meta["photos"])
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One consistent version of a gallery, whatever a writer does meanwhile."""
+
+    names: tuple[str, ...]  # (N,) ascending
+    pooled: np.ndarray  # (N, 2, C) float16
+    codes: Float32  # (N, D) as stored: the PCA codes
+    features: PackedFeatures  # (N,)
+    binding: Binding
+
+    def gallery(self, codes: Float32) -> Gallery:
+        return Gallery.from_arrays(self.names, codes, self.features)
+
+
+def read_gallery(folder: Path) -> Reading:
+    """Open for answering. Raises GalleryError, also when a single byte of a shard differs from what was written."""
+    for attempt in range(5):
+        connection = connect(folder, create=False)
+        try:
+            connection.execute("BEGIN")
+            binding = _binding(connection, folder)
+            shards = dict(connection.execute("SELECT id, file FROM shards"))
+            digests = dict(connection.execute("SELECT id, sha256 FROM shards"))
+            rows = connection.execute("SELECT path, shard, row FROM photos ORDER BY path").fetchall()
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+        try:
+            maps = [_checked(folder, shards[shard], digests[shard], binding) for shard in sorted(shards)]
+        except FileNotFoundError:
+            if attempt < 4:
+                continue  # a writer merged shards between our two looks: read its newer version
+            raise GalleryError(f"gallery {folder}: want its shards, got none: files were removed; run {_mend(folder, binding)}") from None
+        break
+    return _assemble(rows, sorted(shards), maps, binding)
+
+
+def _mend(folder: Path, binding: Binding) -> str:
+    return f"`python -m pipeline.index {binding.photos} --gallery {folder}`"
+
+
+def _checked(folder: Path, file: str, digest: str, binding: Binding) -> dict[str, np.ndarray]:
+    path = folder / "shards" / file
+    got = file_sha256(path)
+    if got != digest:
+        raise GalleryError(f"gallery shard {path}: want sha256 {digest[:12]}, got {got[:12]}: the file is damaged; run {_mend(folder, binding)}")
+    return map_shard(path)
+
+
+def _assemble(rows: list[tuple[bytes, int, int]], shards: list[int], maps: list[dict[str, np.ndarray]], binding: Binding) -> Reading:
+    place = {shard: i for i, shard in enumerate(shards)}
+    block = np.array([place[shard] for _, shard, _ in rows], np.int32)
+    row = np.array([r for _, _, r in rows], np.int64)
+    gathered: dict[str, np.ndarray] = {}
+    for name, dtype in (("pooled", np.float16), ("code", np.float32), ("size", np.int32), ("start", np.int64), ("stop", np.int64)):
+        tail = maps[0]["start" if name == "stop" else name].shape[1:] if maps else ((2,) if name == "size" else ())
+        gathered[name] = np.empty((len(rows), *tail), dtype)
+        for i, arrays in enumerate(maps):
+            mine = block == i
+            gathered[name][mine] = arrays["start"][row[mine] + 1] if name == "stop" else arrays[name][row[mine]]
+    codes = gathered["code"].reshape(len(rows), -1)
+    features = PackedFeatures(
+        tuple((m["xy"], m["descriptor"], m["score"]) for m in maps), block, gathered["start"], gathered["stop"] - gathered["start"], gathered["size"]
+    )
+    return Reading(tuple(os.fsdecode(path) for path, _, _ in rows), gathered["pooled"], codes, features, binding)

@@ -1,0 +1,87 @@
+"""The graph: a table of rows (output, stage, what it reads), read top to bottom.
+
+Ask for any row and give any row: only what lies between is computed, each row once.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+
+@dataclass(frozen=True)
+class Node:
+    """One row of the table."""
+
+    output: str
+    stage: Callable[..., Any]
+    reads: tuple[str, ...]
+
+    def __init__(self, output: str, stage: Callable[..., Any], *reads: str) -> None:
+        object.__setattr__(self, "output", output)
+        object.__setattr__(self, "stage", stage)
+        object.__setattr__(self, "reads", reads)
+
+    @property
+    def name(self) -> str:
+        """The stage's name in reports of time."""
+        return getattr(self.stage, "__name__", type(self.stage).__name__).lower()
+
+    def types(self) -> tuple[list[Any], Any]:
+        """What the stage takes and what it returns, by its annotations."""
+        call = self.stage if hasattr(self.stage, "__name__") else type(self.stage).__call__
+        hints = get_type_hints(call)
+        result = hints.pop("return", None)
+        return list(hints.values()), result
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A table whose rows read only inputs and rows above them, checked when it is made: names, counts and record types."""
+
+    inputs: tuple[str, ...]
+    rows: tuple[Node, ...]
+
+    def __init__(self, inputs: Sequence[str], rows: Sequence[Node]) -> None:
+        object.__setattr__(self, "inputs", tuple(inputs))
+        object.__setattr__(self, "rows", tuple(rows))
+        known: dict[str, Any] = dict.fromkeys(inputs)  # an input's type is that of the first stage that reads it
+        for node in self.rows:
+            takes, result = node.types()
+            if len(takes) != len(node.reads):
+                raise ValueError(f"row {node.output}: want {len(takes)} inputs for {node.name}, got {len(node.reads)}")
+            for name, kind in zip(node.reads, takes, strict=True):
+                if name not in known:
+                    raise ValueError(f"row {node.output}: want an input or a row above, got {name}")
+                if known[name] is None:
+                    known[name] = kind
+                if known[name] != kind:
+                    raise ValueError(f"row {node.output}: want {name} as {kind}, got {known[name]}")
+            if node.output in known:
+                raise ValueError(f"row {node.output}: want a new name, got one that is there already")
+            known[node.output] = result
+
+    def __call__(self, given: Mapping[str, Any], *asked: str, seconds: dict[str, float] | None = None) -> Any:
+        """The asked rows, one alone or several as a tuple. `seconds`, where passed, collects each stage's time.
+
+        Raises ValueError when a name is unknown, or an input that is needed was not given.
+        """
+        values = dict(given)
+        names = {*self.inputs, *(node.output for node in self.rows)}
+        for name in (*given, *asked):
+            if name not in names:
+                raise ValueError(f"graph: want one of {', '.join(sorted(names))}, got {name}")
+        needed = set(asked) - values.keys()
+        for node in reversed(self.rows):
+            if node.output in needed:
+                needed |= set(node.reads) - values.keys()
+        if missing := needed & set(self.inputs):
+            raise ValueError(f"graph: want {', '.join(sorted(missing))} given for {', '.join(asked)}, got {', '.join(given) or 'nothing'}")
+        for node in self.rows:
+            if node.output in needed:
+                began = time.perf_counter()
+                values[node.output] = node.stage(*(values[name] for name in node.reads))
+                if seconds is not None:
+                    seconds[node.name] = seconds.get(node.name, 0.0) + time.perf_counter() - began
+        answers = tuple(values[name] for name in asked)
+        return answers[0] if len(answers) == 1 else answers

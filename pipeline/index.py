@@ -1,0 +1,209 @@
+"""python -m pipeline.index PHOTOS --gallery DIR: make a gallery of a folder of photos, or bring one up to date.
+
+Each thread decodes and encodes one photo at a time while this one commits what is ready: at least every two seconds of work
+or 64 photos, and only then does the bar count them. Kill it whenever you like and run it again.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.flags import UsageError, add_gallery, add_model, at_least_one, finish
+
+if TYPE_CHECKING:
+    from pipeline.gallery import Binding, Encoded, Entry
+    from pipeline.gallery_writer import GalleryWriter
+    from pipeline.graph import Graph
+    from pipeline.images import Found
+
+COMMIT_PHOTOS = 64
+COMMIT_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A file that is no photo we can read."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Same:
+    """A file whose time changed and whose bytes did not."""
+
+    name: str
+    entry: "Entry"
+
+
+def encode_file(found: "Found", known: "Entry | None", encode: "Graph") -> "Encoded | Failed | Same":
+    """One file to one row. The bytes that are hashed are the bytes that are decoded."""
+    from pipeline.gallery import Encoded, Entry
+    from pipeline.images import ImageError, decode, read_photo
+
+    try:
+        mtime_ns = found.path.stat().st_mtime_ns
+        data = read_photo(found.path)
+        entry = Entry(hashlib.sha256(data).hexdigest(), len(data), mtime_ns)
+        if known is not None and known.sha256 == entry.sha256:
+            return Same(found.name, entry)
+        image = decode(data)
+    except OSError as error:
+        return Failed(found.name, f"want a readable file, got {error.strerror}")
+    except ImageError as error:
+        return Failed(found.name, str(error))
+    pooled, code, features = encode({"image": image}, "pooled", "pca", "features")
+    return Encoded(found.name, entry, pooled, code, features)
+
+
+def in_threads(work: "Callable[[Found], Encoded | Failed | Same]", items: "list[Found]", threads: int) -> "Iterator[Encoded | Failed | Same]":
+    """`map` on threads that never runs far ahead of its reader, so that memory stays flat."""
+    with ThreadPoolExecutor(threads) as pool:
+        ahead: deque[Future[Encoded | Failed | Same]] = deque()
+        try:
+            for item in items:
+                ahead.append(pool.submit(work, item))
+                if len(ahead) > 2 * threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def index_folder(photos: Path, writer: "GalleryWriter", model: str, device: str, threads: int, *, prune: bool, quiet: bool = False) -> dict[str, int]:
+    """Bring the gallery up to date with the folder. Returns the counts that the command prints."""
+    from tqdm import tqdm
+
+    from pipeline.images import find_photos
+
+    known = writer.known()
+    counts = dict.fromkeys(("indexed", "unchanged", "failed", "removed"), 0)
+    todo, gone = [], set(known)
+    with (writer.folder / "errors.jsonl").open("w", encoding="utf-8") as errors:
+
+        def fail(name: str, reason: str) -> None:
+            counts["failed"] += 1
+            errors.write(json.dumps({"path": name, "reason": reason}) + "\n")
+            errors.flush()
+
+        for found in find_photos(photos):
+            gone.discard(found.name)
+            if found.reason is not None:
+                fail(found.name, found.reason)
+            elif _unchanged(found.path, known.get(found.name)):
+                counts["unchanged"] += 1
+            else:
+                todo.append(found)
+        if todo:
+            encode = _encoder(model, device)
+            batch: list[Encoded] = []
+            committed = time.monotonic()
+            with tqdm(total=len(todo), desc="index", unit="photo", disable=quiet, mininterval=0.5) as bar:
+                for done in in_threads(lambda found: encode_file(found, known.get(found.name), encode), todo, threads):
+                    if isinstance(done, Failed):
+                        fail(done.name, done.reason)
+                        bar.update()
+                    elif isinstance(done, Same):
+                        writer.touch(done.name, done.entry)
+                        counts["unchanged"] += 1
+                        bar.update()
+                    else:
+                        batch.append(done)
+                    if len(batch) >= COMMIT_PHOTOS or (batch and time.monotonic() - committed > COMMIT_SECONDS):
+                        _commit(writer, batch, bar.update, counts)
+                        committed = time.monotonic()
+                _commit(writer, batch, bar.update, counts)
+    if prune and gone:
+        writer.remove(gone)
+        counts["removed"] = len(gone)
+    writer.compact()
+    return counts
+
+
+def _commit(writer: "GalleryWriter", batch: "list[Encoded]", count: "Callable[[int], object]", counts: dict[str, int]) -> None:
+    writer.add(batch)
+    count(len(batch))
+    counts["indexed"] += len(batch)
+    batch.clear()
+
+
+def _unchanged(path: Path, known: "Entry | None") -> bool:
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return known is not None and (found.st_size, found.st_mtime_ns) == (known.size, known.mtime_ns)
+
+
+def _encoder(model: str, device: str) -> "Graph":
+    """The encode half of the recipe, one torch thread a photo: as fast as batching, and no photo's numbers depend on another's."""
+    import cv2
+    import torch
+
+    from pipeline.models import open_model
+    from pipeline.recipes import encode
+    from stages.trunk import pick_device
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    return encode(open_model(model), pick_device(device))
+
+
+def bind(gallery: Path, model: str | None, photos: Path) -> "Binding":
+    """What this gallery's numbers are made by: the model asked for, else the one it remembers, else the embedded one."""
+    from pipeline.gallery import Binding, GalleryError, read_binding
+    from pipeline.models import DEFAULT, find_model, read_identity
+
+    where = model
+    if where is None:
+        try:
+            where = read_binding(gallery).where
+        except GalleryError:
+            where = DEFAULT
+    elif Path(where).is_dir():
+        where = str(find_model(where))
+    name, identity = read_identity(where)
+    return Binding(name, identity, where, str(photos.resolve()))
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.index", description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
+    parser.add_argument("photos", type=Path, metavar="PHOTOS", help="folder of photos, searched recursively")
+    add_gallery(parser)
+    parser.add_argument("--prune", action="store_true", help="drop photos whose files have vanished")
+    add_model(parser)
+    parser.add_argument("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="threads (default: all cores)")
+    args = parser.parse_args(argv)
+
+    def job() -> int:
+        from pipeline.gallery_writer import writing
+
+        if not args.photos.is_dir():
+            raise UsageError(f"{args.photos}: want a folder of photos, got {'a file' if args.photos.exists() else 'nothing there'}")
+        binding = bind(args.gallery, args.model, args.photos)
+        with writing(args.gallery, binding) as writer:
+            counts = index_folder(args.photos, writer, binding.where, args.device, args.jobs, prune=args.prune)
+            total = len(writer.known())
+        failed = f" (listed in {args.gallery / 'errors.jsonl'})" if counts["failed"] else ""
+        print(
+            f"{args.gallery}: {total} photos; {counts['indexed']} indexed, {counts['unchanged']} unchanged, "
+            f"{counts['removed']} removed, {counts['failed']} not readable{failed}"
+        )
+        return 0
+
+    return finish("index", job)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""Models: trained arrays in `weights.safetensors` beside a `card.json` that says what they are and where they came from.
+
+A model is found by its path, then by its name under `artifacts/`; a file that is not the one the card names is refused.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.records import Float32
+
+ARTIFACTS = Path(__file__).resolve().parent.parent / "artifacts"
+DEFAULT = "two_stage"
+FORMAT = 1
+
+
+class ModelError(Exception):
+    """A model that is missing, damaged or of another kind; the message says what to run."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What of a photo's journey to its row is a number and not an array; part of the model's identity."""
+
+    trunk: str = "resnet18"
+    embed_side: int = 224  # px
+    describe_side: int = 320  # px
+    keep: int = 500  # local features a photo
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model in memory."""
+
+    folder: Path
+    name: str
+    identity: str  # sha256 over weights and settings: what a gallery binds
+    settings: Settings
+    card: Mapping[str, Any] = field(repr=False)
+    arrays: Mapping[str, np.ndarray] = field(repr=False)
+
+    def part(self, prefix: str) -> dict[str, np.ndarray]:
+        """The arrays below `prefix.`, without it."""
+        return {key[len(prefix) + 1 :]: value for key, value in self.arrays.items() if key.startswith(prefix + ".")}
+
+    def float32(self, name: str) -> Float32:
+        """One array, or a ModelError that names it."""
+        if name not in self.arrays:
+            raise ModelError(f"model {self.name}: want an array {name}, got none; run `{self.card['mend']}`")
+        return np.asarray(self.arrays[name], np.float32)
+
+
+def find_model(name: str | Path) -> Path:
+    """The folder of a model given by path or by name."""
+    for folder in (Path(name), ARTIFACTS / name):
+        if (folder / "card.json").is_file():
+            return folder.resolve()
+    shipped = ", ".join(sorted(p.parent.name for p in ARTIFACTS.glob("*/card.json"))) or "none"
+    raise ModelError(f"model {name}: want a folder with card.json, got none; shipped here: {shipped}")
+
+
+def read_identity(name: str | Path) -> tuple[str, str]:
+    """(name, identity) of a model by its card alone, without reading its weights."""
+    folder = find_model(name)
+    card = _read_card(folder)
+    return str(card["name"]), _identity(card)
+
+
+def open_model(name: str | Path) -> Model:
+    """Read a model whole, its bytes checked against the card. Raises ModelError."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    folder = find_model(name)
+    card, weights = _read_card(folder), folder / "weights.safetensors"
+    try:
+        data = weights.read_bytes()
+    except OSError as error:
+        raise ModelError(f"model {weights}: want a readable file, got {error.strerror}; run `{card['mend']}`") from None
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != card["sha256"]:
+        raise ModelError(f"model {weights}: want sha256 {card['sha256'][:12]}, got {digest[:12]}: the file is damaged; run `{card['mend']}`")
+    try:
+        arrays = load(data)
+    except SafetensorError as error:
+        raise ModelError(f"model {weights}: want safetensors, got {error}; run `{card['mend']}`") from None
+    return Model(folder, card["name"], _identity(card), Settings(**card["settings"]), card, arrays)
+
+
+def write_model(folder: Path, arrays: Mapping[str, np.ndarray], settings: Settings, card: Mapping[str, Any], mend: str) -> None:
+    """Write weights, then the card that vouches for them, each whole or not at all.
+
+    `mend` is the command that brings these weights back should the file be damaged.
+    """
+    from safetensors.numpy import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    data = save({key: np.ascontiguousarray(value) for key, value in sorted(arrays.items())})
+    whole = {
+        "format": FORMAT,
+        "name": folder.resolve().name,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "bytes": len(data),
+        "mend": mend,
+        "settings": vars(settings),
+        **card,
+    }
+    for name, content in (("weights.safetensors", data), ("card.json", (json.dumps(whole, indent=2) + "\n").encode())):
+        with open(folder / f"{name}.tmp", "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(folder / f"{name}.tmp", folder / name)
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    path = folder / "card.json"
+    try:
+        card = json.loads(path.read_text("utf-8"))
+        missing = [key for key in ("format", "name", "sha256", "mend", "settings", "accept") if key not in card]
+        if missing or card["format"] != FORMAT:
+            raise ValueError(f"a card without {', '.join(missing)}" if missing else f"format {card['format']}")
+        Settings(**card["settings"])
+    except (ValueError, TypeError, OSError) as error:
+        raise ModelError(f"model card {path}: want a card of format {FORMAT}, got {error}; restore it, e.g. `git checkout -- {path.name}`") from None
+    return card  # type: ignore[no-any-return]
+
+
+def _identity(card: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps([card["sha256"], card["settings"]], sort_keys=True).encode()).hexdigest()

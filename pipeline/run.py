@@ -1,0 +1,98 @@
+"""python -m pipeline.run QUERY... --gallery DIR: rank a gallery's photos by what they share with the query.
+
+A query is a photo's path, or gallery:RELATIVE_PATH for a photo that is indexed. Output is a table, or one JSON object a line.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.flags import UsageError, add_gallery, add_model, add_search, finish
+
+if TYPE_CHECKING:
+    from pipeline.answer import Answer
+    from pipeline.engine import Engine, Query
+    from pipeline.report import Page
+
+
+def page(engine: "Engine", query: "Query", answer: "Answer") -> "Page":
+    """The pictures that go with an answer. A photo that is gone, or is another one by now, is left out."""
+    from pipeline.engine import INDEXED, QueryError, read_query
+    from pipeline.report import Page, Shown
+
+    photos = Path(engine.binding.photos)
+    shown = []
+    for result in answer.results:
+        try:
+            photo = read_query(str(photos / result.image))
+        except QueryError:
+            photo = None
+        if photo is not None and photo.size != engine.gallery.features[engine.gallery.row(result.image)].size:
+            photo = None
+        shown.append(Shown(result, photo, engine.evidence(query, result)))
+    name = query.name.removeprefix(INDEXED)
+    return Page(answer, read_query(str(photos / name) if name != query.name else name), tuple(shown))
+
+
+def table(answer: "Answer") -> str:
+    """The answer as a person reads it."""
+    lines = [
+        f"{answer.query}: {answer.candidates} candidates looked at twice, {answer.accepted} accepted"
+        + (", the other places in coarse order" if answer.fell_back else ""),
+        "rank  coarse  distance  matches  inliers  image",
+    ]
+    lines += [
+        f"{r.rank:4d}  {r.coarse_rank:6d}  {r.distance:8.4f}  {r.matches:7d}  {r.inliers:7d}  {'* ' if r.accepted else '  '}{printable(r.image)}"
+        for r in answer.results
+    ]
+    return "\n".join(lines)
+
+
+def printable(name: str) -> str:
+    """A file name that may not be UTF-8, safe to print anywhere."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.run", description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
+    parser.add_argument("queries", nargs="+", metavar="QUERY", help="a photo's path, or gallery:RELATIVE_PATH")
+    add_gallery(parser)
+    add_search(parser)
+    add_model(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line instead of tables")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="also draw the answers: photos, match lines, why each place")
+    args = parser.parse_args(argv)
+
+    def job() -> int:
+        from pipeline.engine import QueryError, open_engine
+
+        if args.report is not None and not args.report.resolve().parent.is_dir():
+            raise UsageError(f"--report {args.report}: want a file in an existing folder, got none; run `mkdir -p {args.report.parent}`")
+        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed)
+        pages, failed = [], 0
+        for name in args.queries:
+            try:
+                query = engine.query(name)
+            except QueryError as error:
+                print(f"run: {printable(str(error))}", file=sys.stderr)
+                failed += 1
+                continue
+            answer = engine.answer(query, args.k, args.candidates)
+            print(json.dumps(answer.to_json()) if args.json else table(answer), flush=True)
+            if args.report is not None:
+                pages.append(page(engine, query, answer))
+        if args.report is not None and pages:
+            from pipeline.report import write_report
+
+            write_report(args.report, pages)
+            print(f"report: {args.report}", file=sys.stderr)
+        return 0 if not failed else 3 if failed < len(args.queries) else 2
+
+    return finish("run", job)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

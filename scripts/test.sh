@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# The whole check, as CI runs it: style, types, tests. Arguments go to pytest: bash scripts/test.sh -k verify
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/environment.sh
+
+prepare_environment
+$python -m ruff check
+$python -m ruff format --check
+$python -m mypy
+$python -m pytest --durations=10 "$@"

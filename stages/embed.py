@@ -1,0 +1,67 @@
+"""The first look: the whole photo as one vector, from the trunk's last map.
+
+`Embed` pools the map in two ways; class logits and the unit embedding are plain functions of what it pooled, so a gallery
+that keeps those numbers can be searched by any of the three codes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stages.records import Float32, Image, want
+from stages.trunk import last_map, resize, run
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Embed:
+    """Image -> pooled (2, C) float32: the mean of layer4's map, which is what the class head reads, and its generalised
+    mean, which tells instances apart better (GeM, p = 3; Radenovic et al. 2018, equation 3).
+
+    Rounded to float16, as a gallery keeps it: a code made later from the stored numbers is the one made now.
+    """
+
+    trunk: nn.Module
+    side: int = 224  # px: the photo keeps its shape, its area is about side x side
+
+    def __call__(self, image: Image) -> Float32:
+        width, height = self.input_size(image)
+
+        def forward(trunk: nn.Module, x: Tensor) -> Tensor:
+            import torch
+
+            cells = last_map(trunk, x).flatten(2)
+            return torch.stack([cells.mean(2), cells.clamp(1e-6).pow(3).mean(2).pow(1 / 3)], 1)
+
+        return run(forward, self.trunk, resize(image.pixels, width, height))[0].astype(np.float16).astype(np.float32)
+
+    def input_size(self, image: Image) -> tuple[int, int]:
+        """(width, height) px. Aspects beyond 4:1 are squeezed: a strip of 20,000 x 1 is still a photo."""
+        aspect = min(max(image.size[0] / image.size[1], 1 / 4), 4)
+        width, height = (max(32, 32 * round(self.side * a / 32)) for a in (aspect**0.5, aspect**-0.5))
+        return width, height
+
+
+@dataclass(frozen=True, eq=False)
+class Classify:
+    """pooled (2, C) -> logits (L,): the trunk's own class head on the plain mean."""
+
+    weight: Float32  # (L, C)
+    bias: Float32  # (L,)
+
+    def __post_init__(self) -> None:
+        want("Classify", "weight", self.weight, np.float32, None, None)
+        want("Classify", "bias", self.bias, np.float32, len(self.weight))
+
+    def __call__(self, pooled: Float32) -> Float32:
+        return self.weight @ pooled[0] + self.bias
+
+
+def normalise(pooled: Float32) -> Float32:
+    """pooled (2, C) -> embedding (C,): the generalised mean at unit length; a vector of zeros stays one."""
+    return (pooled[1] / max(float(np.linalg.norm(pooled[1])), 1e-12)).astype(np.float32)

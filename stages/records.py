@@ -1,0 +1,183 @@
+"""The records that flow between stages. Each checks its own shapes and types, so that a wrong array is named where it is made.
+
+B queries in a batch, K candidates of a query, N photos in the gallery, M local features of a photo, D dimensions.
+Points are (x, y) in pixels of the original upright photo, pixel centres at integers.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from sklearn.neighbors import BallTree
+
+Float32 = npt.NDArray[np.float32]
+Int8 = npt.NDArray[np.int8]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+UInt8 = npt.NDArray[np.uint8]
+Bool = npt.NDArray[np.bool_]
+
+
+def want(record: str, name: str, array: Any, dtype: type, *shape: int | None) -> None:
+    """Raise ValueError unless `array` has this dtype and shape (None: any length)."""
+    ok = isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == len(shape)
+    if not (ok and all(s is None or s == n for s, n in zip(shape, array.shape, strict=True))):
+        wanted = "(" + ", ".join("*" if s is None else str(s) for s in shape) + ")"
+        got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise ValueError(f"{record}.{name}: want {np.dtype(dtype).name} {wanted}, got {got}")
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A decoded photo."""
+
+    pixels: UInt8  # (H, W, 3) RGB, upright
+
+    def __post_init__(self) -> None:
+        want("Image", "pixels", self.pixels, np.uint8, None, None, 3)
+        if 0 in self.pixels.shape:
+            raise ValueError(f"Image.pixels: want at least one pixel, got {self.pixels.shape}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) px."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class LocalFeatures:
+    """The attentive local features of one photo, strongest first. None at all is a valid answer."""
+
+    xy: Float32  # (M, 2) px
+    descriptor: Int8  # (M, D) round(127 x unit vector): exact integer products, equal on every device
+    score: Float32  # (M,) attention, descending
+    size: tuple[int, int]  # (width, height) px of the photo the points lie in
+
+    def __post_init__(self) -> None:
+        want("LocalFeatures", "descriptor", self.descriptor, np.int8, None, None)
+        want("LocalFeatures", "xy", self.xy, np.float32, len(self.descriptor), 2)
+        want("LocalFeatures", "score", self.score, np.float32, len(self.descriptor))
+
+    def __len__(self) -> int:
+        return len(self.descriptor)
+
+
+@dataclass(frozen=True, eq=False)
+class PackedFeatures:
+    """The local features of many photos end to end, in one or more blocks that may be memory maps."""
+
+    blocks: tuple[tuple[Float32, Int8, Float32], ...]  # per block: xy (T, 2) px, descriptor (T, D), score (T,)
+    block: Int32  # (N,) the block photo n lies in
+    start: Int64  # (N,) its first row there
+    count: Int64  # (N,) its number of features
+    size: Int32  # (N, 2) (width, height) px
+
+    def __post_init__(self) -> None:
+        n = len(self.block)
+        want("PackedFeatures", "block", self.block, np.int32, None)
+        want("PackedFeatures", "start", self.start, np.int64, n)
+        want("PackedFeatures", "count", self.count, np.int64, n)
+        want("PackedFeatures", "size", self.size, np.int32, n, 2)
+        ends = np.array([len(xy) for xy, _, _ in self.blocks], np.int64)
+        if n and (self.start.min() < 0 or self.count.min() < 0 or (self.start + self.count > ends[self.block]).any()):
+            raise ValueError("PackedFeatures.start: want rows inside their block, got rows beyond it")
+
+    def __len__(self) -> int:
+        return len(self.block)
+
+    def __getitem__(self, photo: int) -> LocalFeatures:
+        xy, descriptor, score = self.blocks[self.block[photo]]
+        rows = slice(int(self.start[photo]), int(self.start[photo] + self.count[photo]))
+        width, height = self.size[photo]
+        return LocalFeatures(xy[rows], descriptor[rows], score[rows], (int(width), int(height)))
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """What a query meets: one consistent version of a collection, in memory or memory-mapped."""
+
+    names: tuple[str, ...]  # (N,) relative paths, ascending, no two alike: a photo's row is its place among them
+    codes: Float32  # (N, D) what the first look searches
+    features: PackedFeatures  # (N,)
+    tree: BallTree | None = field(default=None, repr=False)  # over codes; None when the gallery is empty
+
+    def __post_init__(self) -> None:
+        want("Gallery", "codes", self.codes, np.float32, len(self.names), None)
+        if len(self.features) != len(self.names):
+            raise ValueError(f"Gallery.features: want {len(self.names)} photos, got {len(self.features)}")
+        keys = [os.fsencode(name) for name in self.names]
+        if any(a >= b for a, b in zip(keys, keys[1:], strict=False)):
+            raise ValueError("Gallery.names: want ascending paths, each once")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @classmethod
+    def from_arrays(cls, names: Sequence[str], codes: Float32, features: PackedFeatures) -> Gallery:
+        """Sort by path and plant the tree: the door for photos that were described elsewhere.
+
+        names: N relative paths in any order, no two alike; codes (N, D) float32; features of the N photos.
+        """
+        from sklearn.neighbors import BallTree
+
+        order = np.array(sorted(range(len(names)), key=lambda i: os.fsencode(names[i])), np.int64)
+        moved = PackedFeatures(features.blocks, features.block[order], features.start[order], features.count[order], features.size[order])
+        codes = np.ascontiguousarray(codes[order])
+        return cls(tuple(names[i] for i in order), codes, moved, BallTree(codes) if len(order) else None)
+
+    def row(self, name: str) -> int:
+        """The row of a path; KeyError when it is not there."""
+        place = bisect_left(self.names, os.fsencode(name), key=os.fsencode)
+        if place == len(self.names) or self.names[place] != name:
+            raise KeyError(name)
+        return place
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The first look's answer: the whole gallery's nearest, ordered by (distance, path)."""
+
+    rows: Int64  # (B, K) gallery rows
+    distance: Float32  # (B, K) ascending
+
+    def __post_init__(self) -> None:
+        want("Candidates", "rows", self.rows, np.int64, None, None)
+        want("Candidates", "distance", self.distance, np.float32, *self.rows.shape)
+        if (np.diff(self.distance, axis=1) < 0).any():
+            raise ValueError("Candidates.distance: want ascending, got a descent")
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """The second look's evidence for every candidate."""
+
+    matches: Int32  # (B, K) descriptor pairs that were matched
+    inliers: Int32  # (B, K) of them, those that agree with the affine map
+    affine: Float32  # (B, K, 2, 3) query px -> candidate px, NaN where none
+
+    def __post_init__(self) -> None:
+        want("Matches", "matches", self.matches, np.int32, None, None)
+        want("Matches", "inliers", self.inliers, np.int32, *self.matches.shape)
+        want("Matches", "affine", self.affine, np.float32, *self.matches.shape, 2, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The final order: accepted candidates by evidence, then the rest as the first look had them."""
+
+    order: Int64  # (B, K) places in the shortlist, best first: a permutation of 0..K-1
+    accepted: Bool  # (B, K) by place in the shortlist
+
+    def __post_init__(self) -> None:
+        want("Ranking", "order", self.order, np.int64, None, None)
+        want("Ranking", "accepted", self.accepted, np.bool_, *self.order.shape)
+        if (np.sort(self.order, axis=1) != np.arange(self.order.shape[1])).any():
+            raise ValueError("Ranking.order: want a permutation of the shortlist, got something else")
