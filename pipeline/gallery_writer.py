@@ -36,7 +36,7 @@ class GalleryWriter:
         if not photos:
             return
         starts = np.cumsum([0, *(len(p.features) for p in photos)], dtype=np.int64)
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "pooled": np.stack([p.pooled for p in photos]).astype(np.float16),
             "code": np.stack([p.code for p in photos]),
             "start": starts,

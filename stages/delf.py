@@ -42,12 +42,14 @@ class Attention:
 
     def __call__(self, descriptors: Float32) -> Float32:
         hidden = np.maximum(descriptors @ self.hidden.T + self.hidden_bias, 0)
-        return np.logaddexp(0, hidden @ self.out + self.out_bias).astype(np.float32)
+        score: Float32 = np.logaddexp(0, hidden @ self.out + self.out_bias)
+        return score
 
 
 def feature_norm(descriptors: Float32) -> Float32:
     """Descriptors (M, C) -> scores (M,): their lengths, the attention of a network that was never taught any."""
-    return np.linalg.norm(descriptors, axis=-1).astype(np.float32)
+    length: Float32 = np.linalg.norm(descriptors, axis=-1)
+    return length
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ class Embed:
             cells = last_map(trunk, x).flatten(2)
             return torch.stack([cells.mean(2), cells.clamp(1e-6).pow(3).mean(2).pow(1 / 3)], 1)
 
-        return run(forward, self.trunk, resize(image.pixels, width, height))[0].astype(np.float16).astype(np.float32)
+        pooled: Float32 = run(forward, self.trunk, resize(image.pixels, width, height))[0]
+        return pooled.astype(np.float16).astype(np.float32)
 
     def input_size(self, image: Image) -> tuple[int, int]:
         """(width, height) px. Aspects beyond 4:1 are squeezed: a strip of 20,000 x 1 is still a photo."""
@@ -59,9 +60,11 @@ class Classify:
         want("Classify", "bias", self.bias, np.float32, len(self.weight))
 
     def __call__(self, pooled: Float32) -> Float32:
-        return self.weight @ pooled[0] + self.bias
+        logits: Float32 = self.weight @ pooled[0] + self.bias
+        return logits
 
 
 def normalise(pooled: Float32) -> Float32:
     """pooled (2, C) -> embedding (C,): the generalised mean at unit length; a vector of zeros stays one."""
-    return (pooled[1] / max(float(np.linalg.norm(pooled[1])), 1e-12)).astype(np.float32)
+    unit: Float32 = pooled[1] / np.float32(max(float(np.linalg.norm(pooled[1])), 1e-12))
+    return unit

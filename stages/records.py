@@ -6,6 +6,7 @@ Points are (x, y) in pixels of the original upright photo, pixel centres at inte
 
 from __future__ import annotations
 
+import itertools
 import os
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -114,7 +115,7 @@ class Gallery:
         if len(self.features) != len(self.names):
             raise ValueError(f"Gallery.features: want {len(self.names)} photos, got {len(self.features)}")
         keys = [os.fsencode(name) for name in self.names]
-        if any(a >= b for a, b in zip(keys, keys[1:], strict=False)):
+        if any(a >= b for a, b in itertools.pairwise(keys)):
             raise ValueError("Gallery.names: want ascending paths, each once")
 
     def __len__(self) -> int:

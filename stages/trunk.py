@@ -61,7 +61,9 @@ def load_resnet(name: str, weights: Mapping[str, np.ndarray], device: str = "cpu
     model.load_state_dict(state)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    return model.eval().to(device, memory_format=torch.channels_last)
+    model.eval().to(device)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
 
 
 def resize(pixels: UInt8, width: int, height: int) -> UInt8:
@@ -102,7 +104,7 @@ def run(forward: Callable[[nn.Module, Tensor], Tensor], trunk: nn.Module, pixels
     device = next(trunk.parameters()).device
     with torch.inference_mode():
         try:
-            return forward(trunk, to_tensor(pixels, device)).float().cpu().numpy()  # type: ignore[no-any-return]
+            return forward(trunk, to_tensor(pixels, device)).float().cpu().numpy()
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
     if pixels.ndim == 4 and len(pixels) > 1:

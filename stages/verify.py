@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from stages.match import MutualNearest
 from stages.records import Bool, Candidates, Float32, Gallery, Int8, Int64, LocalFeatures, Matches
 
+Floats = np.ndarray[Any, np.dtype[Any]]  # OpenCV answers in float64
 NO_AFFINE = np.full((2, 3), np.nan, np.float32)
 
 
@@ -63,7 +64,7 @@ class RobustAffine:
         inliers = mask.ravel().astype(bool)
         return (affine.astype(np.float32), inliers) if inliers.sum() >= self.least else nobody
 
-    def plausible(self, affine: Float32) -> bool:
+    def plausible(self, affine: Floats) -> bool:
         """A map of the plane that a camera's move can make."""
         large, small = np.linalg.svd(affine[:, :2].astype(np.float64), compute_uv=False)
         if self.largest_scale and not 1 / self.largest_scale <= (large * small) ** 0.5 <= self.largest_scale:

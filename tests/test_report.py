@@ -93,8 +93,10 @@ def test_everything_is_in_the_file(tmp_path: Path) -> None:
     assert {"script", "link", "iframe", "img"}.isdisjoint(path.split()[-1] for path, _ in found.elements)
     ids = {attrs["id"] for _, attrs in found.elements if "id" in attrs}
     links = [attrs[key] for _, attrs in found.elements for key in ("href", "src", "xlink:href") if key in attrs]
-    assert links and all(link.startswith("data:image/jpeg;base64,") or (link[0] == "#" and link[1:] in ids) for link in links)
-    assert len(found.all("image")) == 4 and len(found.all("use")) == 2  # a query's photo is embedded once
+    assert links
+    assert all(link.startswith("data:image/jpeg;base64,") or (link[0] == "#" and link[1:] in ids) for link in links)
+    assert len(found.all("image")) == 4
+    assert len(found.all("use")) == 2
     assert "url(" not in (tmp_path / "r.html").read_text("utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
 
@@ -149,7 +151,8 @@ def test_the_old_report_stands_until_the_new_is_whole(tmp_path: Path, monkeypatc
     monkeypatch.setattr(Path, fails, disk_full)
     with pytest.raises(OSError, match="no space left"):
         write_report(path, [page(shown(1))])
-    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 HOSTILE = {
@@ -223,4 +226,5 @@ def test_photos_are_small_and_true(tmp_path: Path) -> None:
     assert all(max(photo.size) == 640 for photo in photos)
     query = np.asarray(photos[0], np.int16)
     assert query.shape == (360, 640, 3)
-    assert np.abs(query[180, 100] - (200, 40, 40)).max() < 8 and np.abs(query[180, 540] - (40, 40, 200)).max() < 8
+    assert np.abs(query[180, 100] - (200, 40, 40)).max() < 8
+    assert np.abs(query[180, 540] - (40, 40, 200)).max() < 8
