@@ -12,7 +12,7 @@ from pipeline.gallery import Binding, GalleryError, read_binding, read_gallery
 from pipeline.images import ImageError, load_image
 from pipeline.models import open_model
 from pipeline.recipes import RECIPES, Recipe
-from stages.records import Candidates, Float32, Gallery, Image, LocalFeatures, Matches, Ranking
+from stages.records import Candidates, Float32, Gallery, Image, Int64, LocalFeatures, Matches, Ranking
 from stages.trunk import pick_device
 from stages.verify import Verify
 
@@ -66,15 +66,25 @@ class Engine:
         )
         return matches, ranking
 
-    def answer(self, query: Query, k: int, candidates: str | None = None) -> Answer:
-        """Both looks: the looked-at candidates as ranked, behind them the rest of the gallery in coarse order."""
+    def rank(self, query: Query, k: int, candidates: str | None, depth: int) -> tuple[Candidates, Int64]:
+        """The first look's order of `depth` photos, and the final order as places in it.
+
+        The looked-at candidates stand as ranked; behind them the rest of the gallery follows in coarse order.
+        """
+        coarse, _, ranking = self._look(query, k, candidates, depth)
+        return coarse, _full(ranking, coarse)
+
+    def _look(self, query: Query, k: int, candidates: str | None, depth: int) -> tuple[Candidates, Matches, Ranking]:
         looked = min(count_candidates(candidates or self.recipe.candidates, k), len(self.gallery))
-        coarse = self.coarse(query, max(looked, k))
-        shortlist = Candidates(coarse.rows[:, :looked], coarse.distance[:, :looked])
-        matches, ranking = self.refine(query, shortlist)
-        places = np.concatenate([ranking.order[0], np.arange(looked, coarse.rows.shape[1])])[:k]
+        coarse = self.coarse(query, max(looked, depth))
+        return coarse, *self.refine(query, Candidates(coarse.rows[:, :looked], coarse.distance[:, :looked]))
+
+    def answer(self, query: Query, k: int, candidates: str | None = None) -> Answer:
+        """Both looks, as people and programs read them."""
+        coarse, matches, ranking = self._look(query, k, candidates, k)
+        looked = ranking.order.shape[1]
         results = []
-        for rank, place in enumerate(places.tolist(), 1):
+        for rank, place in enumerate(_full(ranking, coarse)[:k].tolist(), 1):
             seen = place < looked
             affine = matches.affine[0, place] if seen else None
             results.append(
@@ -113,6 +123,11 @@ class Engine:
         stage = next(node.stage for node in self.recipe.answer.rows if node.output == "matches")
         assert isinstance(stage, Verify)
         return stage
+
+
+def _full(ranking: Ranking, coarse: Candidates) -> Int64:
+    """(depth,) the ranking's order, then the places it did not look at."""
+    return np.concatenate([ranking.order[0], np.arange(ranking.order.shape[1], coarse.rows.shape[1])])
 
 
 def read_query(name: str) -> Image:

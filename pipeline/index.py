@@ -81,8 +81,13 @@ def in_threads(work: "Callable[[Found], Encoded | Failed | Same]", items: "list[
                 future.cancel()
 
 
-def index_folder(photos: Path, writer: "GalleryWriter", model: str, device: str, threads: int, *, prune: bool, quiet: bool = False) -> dict[str, int]:
-    """Bring the gallery up to date with the folder. Returns the counts that the command prints."""
+def index_folder(
+    photos: Path, writer: "GalleryWriter", encoder: "Callable[[], Graph]", threads: int, *, prune: bool, quiet: bool = False
+) -> dict[str, int]:
+    """Bring the gallery up to date with the folder. Returns the counts that the command prints.
+
+    `encoder` gives the encode half of the recipe; it is not asked when no photo is new.
+    """
     from tqdm import tqdm
 
     from pipeline.images import find_photos
@@ -106,7 +111,7 @@ def index_folder(photos: Path, writer: "GalleryWriter", model: str, device: str,
             else:
                 todo.append(found)
         if todo:
-            encode = _encoder(model, device)
+            encode = encoder()
             batch: list[Encoded] = []
             committed = time.monotonic()
             with tqdm(total=len(todo), desc="index", unit="photo", disable=quiet, mininterval=0.5) as bar:
@@ -146,7 +151,7 @@ def _unchanged(path: Path, known: "Entry | None") -> bool:
     return known is not None and (found.st_size, found.st_mtime_ns) == (known.size, known.mtime_ns)
 
 
-def _encoder(model: str, device: str) -> "Graph":
+def load_encoder(model: str, device: str) -> "Graph":
     """The encode half of the recipe, one torch thread a photo: as fast as batching, and no photo's numbers depend on another's."""
     import cv2
     import torch
@@ -193,7 +198,7 @@ def main(argv: list[str] | None = None) -> int:
             raise UsageError(f"{args.photos}: want a folder of photos, got {'a file' if args.photos.exists() else 'nothing there'}")
         binding = bind(args.gallery, args.model, args.photos)
         with writing(args.gallery, binding) as writer:
-            counts = index_folder(args.photos, writer, binding.where, args.device, args.jobs, prune=args.prune)
+            counts = index_folder(args.photos, writer, lambda: load_encoder(binding.where, args.device), args.jobs, prune=args.prune)
             total = len(writer.known())
         failed = f" (listed in {args.gallery / 'errors.jsonl'})" if counts["failed"] else ""
         print(

@@ -81,7 +81,8 @@ def pngs() -> list[Kind]:
     keyed = NOISE.copy()
     keyed[5:9] = (1, 2, 3)
     seen = np.where((keyed == (1, 2, 3)).all(axis=2, keepdims=True), 255, keyed)
-    key = (b"tRNS", struct.pack(">3H", 257, 514, 771))
+    key = (b"tRNS", struct.pack(">3H", 256 + 7, 512 + 7, 768 + 7))  # pixels of which Pillow keeps the high bytes
+    deep = (keyed.astype(np.uint16) << 8 | 7).astype(">u2")
     level, alphas = DEEP[3, 5], [255, 128, 0, 40, 200]
     seen_grey = np.where((level == DEEP)[:, :, None], 255, DEEP8)
     return [
@@ -93,7 +94,7 @@ def pngs() -> list[Kind]:
         Kind("png/grey16.png", save(DEEP, "PNG"), DEEP8),
         Kind("png/grey16-key.png", png(W, H, 16, 0, scanlines(DEEP.astype(">u2")), (b"tRNS", struct.pack(">H", level))), seen_grey),
         Kind("png/rgb16.png", png(W, H, 16, 2, scanlines(RGB16.astype(">u2"))), NOISE),
-        Kind("png/rgb16-key.png", png(W, H, 16, 2, scanlines((keyed * 257.0).astype(">u2")), key), seen),
+        Kind("png/rgb16-key.png", png(W, H, 16, 2, scanlines(deep), key), seen),
         Kind("png/rgba16.png", png(W, H, 16, 6, scanlines((RGBA * 257.0).astype(">u2"))), over_white(NOISE, ALPHA), 1),
         Kind("png/la.png", save(LA, "PNG"), over_white(rgb(GREY), ALPHA), 1),
         Kind("png/rgba.png", save(RGBA, "PNG"), over_white(NOISE, ALPHA), 1),
@@ -103,6 +104,7 @@ def pngs() -> list[Kind]:
         Kind("png/palette-alpha.png", save(PALETTE, "PNG", transparency=bytes(alphas)), over_white(PAINTED, np.array(alphas)[INDEX]), 1),
         Kind("png/animated.png", pages(NOISE, "PNG"), NOISE),
         Kind("png/exif6.png", save(stored(NOISE, 6), "PNG", exif=exif(6)), NOISE),
+        Kind("png/broken-exif.png", png(W, H, 8, 2, scanlines(NOISE), (b"tEXt", b"Raw profile type exif\0\nexif\n4\nno hex")), NOISE),
         Kind("png/huge-icc.png", save(NOISE, "PNG", icc_profile=HUGE), NOISE),
         Kind("png/1x1.png", save(NOISE[:1, :1].copy(), "PNG"), NOISE[:1, :1]),
         Kind("png/20000x1.png", save(wide, "PNG"), wide),

@@ -1,6 +1,9 @@
 """Decoding against a hostile corpus: the planted pixels or one line of reason, whatever the bytes, the thread or the cut."""
 
 import io
+import struct
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ import pytest
 from corpus import kinds, write_corpus
 from PIL import Image as Pillow
 from PIL import ImageFile
-from planted import SMOOTH, H, Kind, W, exif, save
+from planted import SMOOTH, H, Kind, W, declared, exif, plain_tiff, save
 
 from pipeline import images
 from pipeline.images import Found, ImageError, decode, find_photos, load_image
@@ -156,6 +159,16 @@ def test_pillows_warnings_stay_inside(monkeypatch: pytest.MonkeyPatch, capfd: py
             decode(data)
     assert caught == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_nothing_is_said_on_stderr(tmp_path: Path) -> None:
+    many = plain_tiff(bytes(3 * W * H), (258, 8), (262, 2))
+    at = many.index(struct.pack("<HHII", 277, 4, 1, 1))  # samples a pixel: Pillow logs an error above six
+    (tmp_path / "many.tif").write_bytes(declared(many, at + 8, "<I", 2000))
+    (tmp_path / "torn.jpg").write_bytes(save(SMOOTH, "JPEG", exif=exif(6)[:-9] + b"\xff" * 9))
+    code = "import sys; from pipeline.images import *\nfor f in find_photos(Path(sys.argv[1])):\n try: load_image(f.path)\n except ImageError as e: print(e)"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
 
 
 def test_threads_share_the_loader() -> None:

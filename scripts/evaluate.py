@@ -1,0 +1,119 @@
+"""Measure a gallery against known answers: mAP, precision and hit rate of both looks together and of the first alone.
+
+--truth is a CSV `query,relevant`, one relevant photo a row: queries relative to the CSV, relevant photos to the gallery's
+folder. --labels folder instead takes every indexed photo as a query, leaves it out, and its parent folder is its class.
+mAP is over the full depth, divided by the number of relevant photos.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from pipeline.flags import UsageError, add_gallery, add_model, add_search, finish
+
+if TYPE_CHECKING:
+    from pipeline.engine import Engine
+
+
+@dataclass(frozen=True)
+class Case:
+    """One query and its answers."""
+
+    query: str  # as pipeline.run takes it
+    relevant: frozenset[str]  # indexed paths
+    left_out: str | None = None  # the query's own row, which is no answer
+
+
+def read_truth(path: Path, names: frozenset[str]) -> list[Case]:
+    """The cases of a CSV; every relevant photo has to be indexed. Raises UsageError with the line number."""
+    relevant: dict[str, set[str]] = defaultdict(set)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames is None or {"query", "relevant"} - set(reader.fieldnames):
+                raise UsageError(f"{path}: want a header with query,relevant, got {reader.fieldnames}")
+            for row in reader:
+                if not row["query"] or not row["relevant"]:
+                    raise UsageError(f"{path}: line {reader.line_num}: want a query and a relevant photo, got {row['query']!r}, {row['relevant']!r}")
+                if row["relevant"] not in names:
+                    raise UsageError(f"{path}: line {reader.line_num}: want an indexed photo, got {row['relevant']}; index it, or correct the path")
+                relevant[row["query"]].add(row["relevant"])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: want a readable CSV, got {error}") from None
+    if not relevant:
+        raise UsageError(f"{path}: want at least one row, got none")
+    return [Case(str(path.parent / query), frozenset(answers)) for query, answers in relevant.items()]
+
+
+def label_cases(names: tuple[str, ...]) -> list[Case]:
+    """Leave-one-out over the whole gallery. Photos that are alone in their folder have no answer and are no query."""
+    folders: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        folders[str(PurePosixPath(name).parent)].add(name)
+    cases = [Case(f"gallery:{name}", frozenset(folders[str(PurePosixPath(name).parent)] - {name}), name) for name in names]
+    return [case for case in cases if case.relevant]
+
+
+def evaluate(engine: "Engine", cases: list[Case], k: int, candidates: str | None) -> dict[str, object]:
+    """Every query ranked to full depth, by both looks and by the first alone."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from pipeline.engine import QueryError
+    from pipeline.metrics import measure
+
+    both, first, totals = [], [], []
+    for case in tqdm(cases, desc="evaluate", unit="query", mininterval=0.5):
+        try:
+            query = engine.query(case.query)
+        except QueryError as error:
+            raise UsageError(str(error)) from None
+        coarse, order = engine.rank(query, k, candidates, depth=len(engine.gallery))
+        kept = np.array([engine.gallery.names[row] != case.left_out for row in coarse.rows[0]])
+        relevant = np.array([engine.gallery.names[row] in case.relevant for row in coarse.rows[0]])
+        both.append(relevant[order][kept[order]])
+        first.append(relevant[kept])
+        totals.append(len(case.relevant))
+    return {"queries": len(cases), **measure(both, totals).to_json(), "coarse": measure(first, totals).to_json()}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
+    add_gallery(parser)
+    known = parser.add_mutually_exclusive_group(required=True)
+    known.add_argument("--truth", type=Path, metavar="FILE.csv", help="the queries and their relevant photos")
+    known.add_argument("--labels", choices=("folder",), help="leave-one-out over the gallery, the parent folder is the class")
+    add_search(parser)
+    add_model(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    args = parser.parse_args(argv)
+
+    def job() -> int:
+        from pipeline.engine import open_engine
+
+        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed)
+        cases = read_truth(args.truth, frozenset(engine.gallery.names)) if args.truth else label_cases(engine.gallery.names)
+        if not cases:
+            raise UsageError(f"{args.gallery}: want folders of at least two photos, got none")
+        result = evaluate(engine, cases, args.k, args.candidates)
+        if args.json:
+            print(json.dumps(result))
+        else:
+            coarse = result["coarse"]
+            assert isinstance(coarse, dict)
+            print(f"{result['queries']} queries, {len(engine.gallery)} photos, recipe {args.recipe}, model {engine.binding.model}")
+            print(f"{'':14s}{'both looks':>12s}{'first look':>12s}")
+            for name, value in coarse.items():
+                print(f"{name:14s}{result[name]:12.4f}{value:12.4f}")
+        return 0
+
+    return finish("evaluate", job)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
