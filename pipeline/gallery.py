@@ -5,7 +5,10 @@ disk; a kill at any instant leaves at most files that nothing points to, which t
 """
 
 import os
+import shlex
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,15 +61,30 @@ class Binding:
     photos: str  # the folder of photos
 
 
-def connect(folder: Path, *, create: bool) -> sqlite3.Connection:
+@contextmanager
+def connected(folder: Path, *, create: bool = False) -> Iterator[sqlite3.Connection]:
+    """The manifest, open; whatever SQLite finds wrong with it meanwhile is a GalleryError."""
     manifest = folder / "manifest.sqlite"
     if not create and not manifest.is_file():
-        raise GalleryError(
-            f"gallery {folder}: want a folder with manifest.sqlite, got none; run `python -m pipeline.index PHOTOS --gallery {folder}`"
-        )
+        raise GalleryError(f"gallery {folder}: want a folder with manifest.sqlite, got none; run {index_command('PHOTOS', folder)}")
     try:
-        connection = sqlite3.connect(manifest, isolation_level=None, timeout=30)
-        connection.execute("PRAGMA journal_mode = WAL")
+        with closing(sqlite3.connect(manifest, isolation_level=None, timeout=30)) as connection:
+            _prepare(connection, folder)
+            yield connection
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY):
+            raise GalleryError(f"gallery {manifest}: want to use it, got: {error}; see to that and run again") from None
+        raise _damaged(folder, str(error)) from None
+
+
+def _damaged(folder: Path, got: str) -> GalleryError:
+    return GalleryError(
+        f"gallery {folder / 'manifest.sqlite'}: want a SQLite manifest, got {got}; move the folder away and run {index_command('PHOTOS', folder)}"
+    )
+
+
+def index_command(photos: str, folder: Path) -> str:
+    return f"`python -m pipeline.index {shlex.quote(photos)} --gallery {shlex.quote(str(folder))}`"
         connection.execute("PRAGMA synchronous = FULL")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, 1):

@@ -18,6 +18,7 @@ from stages.records import Float32
 ARTIFACTS = Path(__file__).resolve().parent.parent / "artifacts"
 DEFAULT = "two_stage"
 FORMAT = 1
+CARD = {"format": int, "name": str, "sha256": str, "mend": str, "settings": dict, "accept": dict}
 
 
 class ModelError(Exception):
@@ -32,6 +33,11 @@ class Settings:
     embed_side: int = 224  # px
     describe_side: int = 320  # px
     keep: int = 500  # local features a photo
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not (value in ("resnet18", "resnet50") if name == "trunk" else isinstance(value, int) and value > 0):
+                raise ValueError(f"settings.{name} {value!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,11 +129,13 @@ def _read_card(folder: Path) -> dict[str, Any]:
     path = folder / "card.json"
     try:
         card = json.loads(path.read_text("utf-8"))
-        missing = [key for key in ("format", "name", "sha256", "mend", "settings", "accept") if key not in card]
-        if missing or card["format"] != FORMAT:
-            raise ValueError(f"a card without {', '.join(missing)}" if missing else f"format {card['format']}")
+        wrong = [key for key, kind in CARD.items() if not isinstance(card.get(key), kind)]
+        if wrong or card["format"] != FORMAT:
+            raise ValueError(f"a card without a proper {', '.join(wrong)}" if wrong else f"format {card['format']}")
         Settings(**card["settings"])
-    except (ValueError, TypeError, OSError) as error:
+        if not isinstance(card["accept"].get("inliers"), int):
+            raise ValueError("a card without a number accept.inliers")
+    except (ValueError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise ModelError(f"model card {path}: want a card of format {FORMAT}, got {error}; restore it, e.g. `git checkout -- {path.name}`") from None
     return card  # type: ignore[no-any-return]
 

@@ -8,6 +8,7 @@ section 3.3), fits both PCAs and the acceptance, and writes a model that `--mode
 import argparse
 import json
 import os
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -135,10 +136,9 @@ def learn(args: argparse.Namespace, model: "nn.Module", optimizer: "torch.optim.
     total = epoch_steps * args.epochs
     print(f"{len(train.labels)} photos, {len(train.classes)} classes; step {step} of {total}", file=sys.stderr, flush=True)
     saved = began = time.monotonic()
-    running = 0.0
     with (args.out / "log.jsonl").open("a", buffering=1) as log:
         while step < total:
-            epoch = step // epoch_steps
+            epoch, losses = step // epoch_steps, []
             for images, labels in batches(train, args.batch, args.px, args.seed, epoch, step % epoch_steps, args.smallest):
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(step / total, args.rate)
@@ -147,13 +147,21 @@ def learn(args: argparse.Namespace, model: "nn.Module", optimizer: "torch.optim.
                 value.backward()
                 optimizer.step()
                 step += 1
-                running = value.item() if running == 0 else 0.98 * running + 0.02 * value.item()
+                losses.append(value.item())
                 if step % 50 == 0:
-                    print(f"step {step}/{total} loss {running:.3f} {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+                    print(
+                        f"step {step}/{total} loss {statistics.fmean(losses[-50:]):.3f} {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True
+                    )
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
                     save_checkpoint(checkpoint, model, optimizer, step)
                     saved = time.monotonic()
-            line = {"epoch": epoch + 1, "step": step, "loss": running, "validation": validate(), "seconds": round(time.monotonic() - began)}
+            line = {
+                "epoch": epoch + 1,
+                "step": step,
+                "loss": statistics.fmean(losses),
+                "validation": validate(),
+                "seconds": round(time.monotonic() - began),
+            }
             log.write(json.dumps(line) + "\n")
             print(line, file=sys.stderr, flush=True)
             save_checkpoint(checkpoint, model, optimizer, step)

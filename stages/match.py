@@ -45,10 +45,9 @@ class OneWay:
         """(Mq, D), (Mc, D) int8 -> (n, 2) pairs (query feature, candidate feature), by candidate feature."""
         if not len(query) or not len(candidate):
             return np.empty((0, 2), np.int64)
-        products = similarities(query, candidate)
-        there = products.argmax(0)
+        squares = [np.square(d.astype(np.float32)).sum(1) for d in (query, candidate)]  # rounding leaves lengths a little off 127
+        gaps = squares[0][:, None] + squares[1] - 2 * similarities(query, candidate)  # squared distances x 127^2
+        there = gaps.argmin(0)
         columns = np.arange(len(candidate))
-        squares = [np.square(d.astype(np.float32)).sum(1) for d in (query, candidate)]
-        gap = squares[0][there] + squares[1] - 2 * products[there, columns]  # squared distance x 127^2
-        close = gap < (self.distance * 127) ** 2
+        close = gaps[there, columns] < (self.distance * 127) ** 2
         return np.stack([there[close], columns[close]], 1)

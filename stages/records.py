@@ -87,7 +87,9 @@ class PackedFeatures:
         want("PackedFeatures", "start", self.start, np.int64, n)
         want("PackedFeatures", "count", self.count, np.int64, n)
         want("PackedFeatures", "size", self.size, np.int32, n, 2)
-        ends = np.array([len(xy) for xy, _, _ in self.blocks], np.int64)
+        if n and not (0 <= self.block.min() and self.block.max() < len(self.blocks)):
+            raise ValueError(f"PackedFeatures.block: want blocks 0 to {len(self.blocks) - 1}, got {self.block.min()} to {self.block.max()}")
+        ends = np.array([min(map(len, arrays)) for arrays in self.blocks], np.int64)
         if n and (self.start.min() < 0 or self.count.min() < 0 or (self.start + self.count > ends[self.block]).any()):
             raise ValueError("PackedFeatures.start: want rows inside their block, got rows beyond it")
 
@@ -117,6 +119,8 @@ class Gallery:
         keys = [os.fsencode(name) for name in self.names]
         if any(a >= b for a, b in itertools.pairwise(keys)):
             raise ValueError("Gallery.names: want ascending paths, each once")
+        if keys and self.tree is None:
+            raise ValueError("Gallery.tree: want a tree over the codes, got None; make galleries by Gallery.from_arrays")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -129,6 +133,11 @@ class Gallery:
         """
         from sklearn.neighbors import BallTree
 
+        want("Gallery", "codes", codes, np.float32, len(names), None)
+        if len(features) != len(names):
+            raise ValueError(f"Gallery.features: want {len(names)} photos, got {len(features)}")
+        if not np.isfinite(codes).all():
+            raise ValueError("Gallery.codes: want finite numbers, got NaN or infinity")
         order = np.array(sorted(range(len(names)), key=lambda i: os.fsencode(names[i])), np.int64)
         moved = PackedFeatures(features.blocks, features.block[order], features.start[order], features.count[order], features.size[order])
         codes = np.ascontiguousarray(codes[order])

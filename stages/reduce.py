@@ -37,5 +37,6 @@ class Reduce:
         if len(vectors) < dimensions or vectors.shape[1] < dimensions:
             raise ValueError(f"PCA: want at least {dimensions} vectors of {dimensions} numbers or more, got {vectors.shape}")
         pca = PCA(dimensions, svd_solver="full").fit(vectors.astype(np.float64))
-        scale = (pca.explained_variance_ / pca.explained_variance_[0]) ** (-whiten / 2)
+        variance = pca.explained_variance_ / max(pca.explained_variance_[0], 1e-30)
+        scale = np.maximum(variance, 1e-6) ** (-whiten / 2)  # a direction in which nothing varies is rounding noise: not blown up
         return cls(pca.mean_.astype(np.float32), (pca.components_ * scale[:, None]).astype(np.float32), unit)

@@ -68,8 +68,8 @@ def load_resnet(name: str, weights: Mapping[str, np.ndarray], device: str = "cpu
 
 def resize(pixels: UInt8, width: int, height: int) -> UInt8:
     """Area averaging when shrinking, bilinear when enlarging: pixel (x, y) maps to ((x + .5) * s - .5, ...)."""
-    smaller = width < pixels.shape[1] or height < pixels.shape[0]
-    out = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    smaller = min(width, pixels.shape[1]), min(height, pixels.shape[0])  # one axis may shrink while the other grows
+    out = cv2.resize(cv2.resize(pixels, smaller, interpolation=cv2.INTER_AREA), (width, height), interpolation=cv2.INTER_LINEAR)
     return out.astype(np.uint8, copy=False)
 
 

@@ -26,8 +26,8 @@ NO_AFFINE = np.full((2, 3), np.nan, np.float32)
 class RobustAffine:
     """Point pairs -> an affine map and who agrees with it, by OpenCV's USAC (MAGSAC++, Barath et al. 2020) or RANSAC.
 
-    A map that mirrors, or shrinks, stretches or shears beyond `largest_scale` and `largest_stretch`, is no photograph of
-    the same thing: it is refused, and with it all its inliers.
+    A map that mirrors, or shrinks, stretches or shears beyond `largest_scale` and `largest_stretch`, or rests on points of
+    one line, is no photograph of the same thing: it is refused, and with it all its inliers.
     """
 
     method: Literal["magsac", "ransac"] = "magsac"
@@ -62,7 +62,9 @@ class RobustAffine:
         if affine is None or not np.isfinite(affine).all() or not self.plausible(affine):
             return nobody
         inliers = mask.ravel().astype(bool)
-        return (affine.astype(np.float32), inliers) if inliers.sum() >= self.least else nobody
+        if inliers.sum() < self.least or (self.largest_stretch and on_a_line(query[inliers])):
+            return nobody
+        return affine.astype(np.float32), inliers
 
     def plausible(self, affine: Floats) -> bool:
         """A map of the plane that a camera's move can make."""
@@ -70,6 +72,12 @@ class RobustAffine:
         if self.largest_scale and not 1 / self.largest_scale <= (large * small) ** 0.5 <= self.largest_scale:
             return False
         return not self.largest_stretch or (large <= self.largest_stretch * small and float(np.linalg.det(affine[:, :2])) > 0)
+
+
+def on_a_line(points: Float32) -> bool:
+    """(n, 2) px: points on one line, but for rounding, leave a map across it open; whatever was fitted there is noise."""
+    across, along = np.linalg.eigvalsh(np.cov(points.T.astype(np.float64)))
+    return bool(across <= 1e-10 * along)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def jpegs() -> list[Kind]:
     jpeg = partial(save, kind="JPEG", quality=95, subsampling=0)
     photo = jpeg(SMOOTH)
     bent = flipped(photo, 0.6)
-    shown = cv2.cvtColor(cv2.imdecode(np.frombuffer(bent, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    shown = cv2.imdecode(np.frombuffer(bent, np.uint8), cv2.IMREAD_COLOR_RGB)  # decodes, though not to what was saved
     odd = ["new\nline.jpg", "-dash.jpg", 'quo"te %20 #?.jpg', "\N{CAMERA}.jpg", "n" * 240 + ".jpg", "LOUD.JPG", "a.jpg.png"]
     names = [os.fsdecode(b"caf\xe9.jpg"), "no-suffix", "jpeg.txt", "jpeg.heic", "folder.jpg/inner.jpg", *odd]
     return [

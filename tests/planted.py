@@ -75,7 +75,8 @@ def stored(upright: Array, orientation: int) -> Array:
 def ink(cmyk: Array) -> Array:
     """(H, W, 4) ink -> RGB, the plain product of what each ink lets through."""
     through = 255 - cmyk.astype(float)
-    return np.rint(through[:, :, :3] * through[:, :, 3:] / 255).astype(np.uint8)
+    shown: Array = np.rint(through[:, :, :3] * through[:, :, 3:] / 255).astype(np.uint8)
+    return shown
 
 
 def save(pixels: Array | Pillow.Image, kind: str, **options: Any) -> bytes:

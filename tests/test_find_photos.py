@@ -34,9 +34,10 @@ def test_only_regular_files_are_read(root: Path, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(ImageError, match=r"^want a readable file, got: .*[Nn]o such file|null byte|too long"):
             read_photo(path)
     file = os.stat(root / "jpeg/rgb.jpg")
-    with monkeypatch.context() as patch, pytest.raises(ImageError, match="got a FIFO"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "stat", lambda path: file)  # the FIFO took the file's place after it was looked at
-        read_photo(root / "other/fifo.jpg")
+        with pytest.raises(ImageError, match="got a FIFO"):
+            read_photo(root / "other/fifo.jpg")
 
 
 def test_a_forbidden_file_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,7 +166,8 @@ def test_nothing_is_said_on_stderr(tmp_path: Path) -> None:
     at = many.index(struct.pack("<HHII", 277, 4, 1, 1))  # samples a pixel: Pillow logs an error above six
     (tmp_path / "many.tif").write_bytes(declared(many, at + 8, "<I", 2000))
     (tmp_path / "torn.jpg").write_bytes(save(SMOOTH, "JPEG", exif=exif(6)[:-9] + b"\xff" * 9))
-    code = "import sys; from pipeline.images import *\nfor f in find_photos(Path(sys.argv[1])):\n try: load_image(f.path)\n except ImageError as e: print(e)"
+    code = "import sys; from pipeline.images import *\n"
+    code += "for f in find_photos(Path(sys.argv[1])):\n try: load_image(f.path)\n except ImageError as e: print(e)"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
 
