@@ -4,14 +4,23 @@ Nothing here imports more than the standard library: `--help` answers at once.
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 
 class UsageError(Exception):
     """The caller asked for something that cannot be; the message says what to do."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A mistake in the flags is one line, too; the usage stays behind `--help`."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see --help\n")
 
 
 def default_gallery() -> Path:
@@ -60,6 +69,8 @@ def finish(command: str, job: Callable[[], int]) -> int:
     from pipeline.gallery import GalleryError
     from pipeline.models import ModelError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may hold any byte
     try:
         return job()
     except (UsageError, GalleryError, ModelError) as error:

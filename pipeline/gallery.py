@@ -25,6 +25,8 @@ CREATE TABLE photos (path BLOB PRIMARY KEY, sha256 TEXT NOT NULL, size INTEGER N
 CREATE INDEX photos_by_shard ON photos (shard);
 PRAGMA user_version = 1;
 """
+NOT_ITS_FAULT = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY,
+                 sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)  # fmt: skip
 
 
 class GalleryError(Exception):
@@ -69,12 +71,26 @@ def connected(folder: Path, *, create: bool = False) -> Iterator[sqlite3.Connect
         raise GalleryError(f"gallery {folder}: want a folder with manifest.sqlite, got none; run {index_command('PHOTOS', folder)}")
     try:
         with closing(sqlite3.connect(manifest, isolation_level=None, timeout=30)) as connection:
-            _prepare(connection, folder)
+            _prepare(connection, folder, create)
             yield connection
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY):
-            raise GalleryError(f"gallery {manifest}: want to use it, got: {error}; see to that and run again") from None
+    except sqlite3.ProgrammingError:
+        raise
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # sqlite3 decodes even the names it complains of
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in NOT_ITS_FAULT:
+            raise GalleryError(f"gallery {manifest}: want a manifest that can be used, got {error}; see to that and run again") from None
         raise _damaged(folder, str(error)) from None
+
+
+def _prepare(connection: sqlite3.Connection, folder: Path, create: bool) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version not in (0, 1):
+        raise GalleryError(f"gallery {folder}: want manifest version 1, got {version}: made by a newer release; upgrade, or index into a new folder")
+    if version == 0 and not create:
+        raise _empty(folder)
+    if version == 0:
+        connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
 
 
 def _damaged(folder: Path, got: str) -> GalleryError:
@@ -83,38 +99,31 @@ def _damaged(folder: Path, got: str) -> GalleryError:
     )
 
 
+def _empty(folder: Path) -> GalleryError:
+    return GalleryError(f"gallery {folder}: want an indexed gallery, got an empty one; run {index_command('PHOTOS', folder)}")
+
+
 def index_command(photos: str, folder: Path) -> str:
+    """The command that makes or mends a gallery."""
     return f"`python -m pipeline.index {shlex.quote(photos)} --gallery {shlex.quote(str(folder))}`"
-        connection.execute("PRAGMA synchronous = FULL")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, 1):
-            raise GalleryError(
-                f"gallery {folder}: want manifest version 1, got {version}: made by a newer release; upgrade, or index into a new folder"
-            )
-        if version == 0:
-            connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
-        return connection
-    except sqlite3.DatabaseError as error:
-        raise GalleryError(
-            f"gallery {folder / 'manifest.sqlite'}: want a SQLite manifest, got {error}; "
-            f"move the folder away and run `python -m pipeline.index PHOTOS --gallery {folder}`"
-        ) from None
 
 
 def read_binding(folder: Path) -> Binding:
     """By what a gallery was made. Raises GalleryError when there is none."""
-    connection = connect(folder, create=False)
-    try:
+    with connected(folder) as connection:
         return _binding(connection, folder)
-    finally:
-        connection.close()
+
+
+def read_meta(connection: sqlite3.Connection) -> dict[str, str]:
+    return {key: os.fsdecode(value) for key, value in connection.execute("SELECT key, value FROM meta")}
 
 
 def _binding(connection: sqlite3.Connection, folder: Path) -> Binding:
-    meta = dict(connection.execute("SELECT key, value FROM meta"))
-    if "identity" not in meta:
-        raise GalleryError(f"gallery {folder}: want an indexed gallery, got an empty one; run `python -m pipeline.index PHOTOS --gallery {folder}`")
-    return Binding(meta["model"], meta["identity"], meta["where"], meta["photos"])
+    meta = read_meta(connection)
+    try:
+        return Binding(meta["model"], meta["identity"], meta["where"], meta["photos"])
+    except KeyError:
+        raise _empty(folder) from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,35 +143,36 @@ class Reading:
 def read_gallery(folder: Path) -> Reading:
     """Open for answering. Raises GalleryError, also when a single byte of a shard differs from what was written."""
     for attempt in range(5):
-        connection = connect(folder, create=False)
-        try:
+        with connected(folder) as connection:
             connection.execute("BEGIN")
             binding = _binding(connection, folder)
             shards = dict(connection.execute("SELECT id, file FROM shards"))
             digests = dict(connection.execute("SELECT id, sha256 FROM shards"))
             rows = connection.execute("SELECT path, shard, row FROM photos ORDER BY path").fetchall()
             connection.execute("COMMIT")
-        finally:
-            connection.close()
         try:
             maps = [_checked(folder, shards[shard], digests[shard], binding) for shard in sorted(shards)]
         except FileNotFoundError:
             if attempt < 4:
                 continue  # a writer merged shards between our two looks: read its newer version
-            raise GalleryError(f"gallery {folder}: want its shards, got none: files were removed; run {_mend(folder, binding)}") from None
+            raise GalleryError(
+                f"gallery {folder}: want its shards, got none: files were removed; run {index_command(binding.photos, folder)}"
+            ) from None
         break
-    return _assemble(rows, sorted(shards), maps, binding)
-
-
-def _mend(folder: Path, binding: Binding) -> str:
-    return f"`python -m pipeline.index {binding.photos} --gallery {folder}`"
+    try:
+        if len({(shard, row) for _, shard, row in rows}) < len(rows):
+            raise ValueError("two photos in one place")
+        return _assemble(rows, sorted(shards), maps, binding)
+    except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:  # rows that point nowhere
+        raise _damaged(folder, str(error)) from None
 
 
 def _checked(folder: Path, file: str, digest: str, binding: Binding) -> dict[str, np.ndarray]:
     path = folder / "shards" / file
     got = file_sha256(path)
     if got != digest:
-        raise GalleryError(f"gallery shard {path}: want sha256 {digest[:12]}, got {got[:12]}: the file is damaged; run {_mend(folder, binding)}")
+        mend = index_command(binding.photos, folder)
+        raise GalleryError(f"gallery shard {path}: want sha256 {digest[:12]}, got {got[:12]}: the file is damaged; run {mend}")
     return map_shard(path)
 
 
@@ -172,13 +182,12 @@ def _assemble(rows: list[tuple[bytes, int, int]], shards: list[int], maps: list[
     row = np.array([r for _, _, r in rows], np.int64)
     gathered: dict[str, np.ndarray] = {}
     for name, dtype in (("pooled", np.float16), ("code", np.float32), ("size", np.int32), ("start", np.int64), ("stop", np.int64)):
-        tail = maps[0]["start" if name == "stop" else name].shape[1:] if maps else ((2,) if name == "size" else ())
+        tail = maps[0]["start" if name == "stop" else name].shape[1:] if maps else {"pooled": (2, 0), "code": (0,), "size": (2,)}.get(name, ())
         gathered[name] = np.empty((len(rows), *tail), dtype)
         for i, arrays in enumerate(maps):
             mine = block == i
             gathered[name][mine] = arrays["start"][row[mine] + 1] if name == "stop" else arrays[name][row[mine]]
-    codes = gathered["code"].reshape(len(rows), -1)
     features = PackedFeatures(
         tuple((m["xy"], m["descriptor"], m["score"]) for m in maps), block, gathered["start"], gathered["stop"] - gathered["start"], gathered["size"]
     )
-    return Reading(tuple(os.fsdecode(path) for path, _, _ in rows), gathered["pooled"], codes, features, binding)
+    return Reading(tuple(os.fsdecode(path) for path, _, _ in rows), gathered["pooled"], gathered["code"], features, binding)

@@ -6,6 +6,7 @@ to, which the next writer sweeps away.
 
 import fcntl
 import os
+import shlex
 import sqlite3
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.gallery import Binding, Encoded, Entry, GalleryError, connect
+from pipeline.gallery import Binding, Encoded, Entry, GalleryError, connected, read_meta
 from pipeline.shards import file_sha256, map_shard, write_shard
 
 SMALL = 1024  # photos: a shard below this is worth merging with others
@@ -125,7 +126,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     try:
         yield connection
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a full disk has rolled back already
+            connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
 
@@ -134,26 +136,27 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 def writing(folder: Path, binding: Binding) -> Iterator[GalleryWriter]:
     """Lock a gallery for writing, making it where there is none. Raises GalleryError when another writer holds it or when its
     numbers were made by another model."""
-    (folder / "shards").mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
+    try:
+        (folder / "shards").mkdir(parents=True, exist_ok=True)
+        lock = open(folder / "lock", "w")  # noqa: SIM115
+    except OSError as error:
+        raise GalleryError(f"gallery {folder}: want a folder that can be written, got {error.strerror}; run with another `--gallery`") from None
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise GalleryError(f"gallery {folder}: want to be its only writer, got another one at work; run again when it has ended") from None
-        connection = connect(folder, create=True)
-        try:
-            meta = dict(connection.execute("SELECT key, value FROM meta"))
+        with connected(folder, create=True) as connection:
+            meta = read_meta(connection)
             if meta.get("identity", binding.identity) != binding.identity:
                 raise GalleryError(
                     f"gallery {folder}: want model {meta['model']} ({meta['identity'][:12]}), got {binding.model} ({binding.identity[:12]}); "
-                    f"run with `--model {meta['where']}`, or index into another `--gallery`"
+                    f"run with `--model {shlex.quote(meta['where'])}`, or index into another `--gallery`"
                 )
             with transaction(connection) as sql:
-                sql.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(vars(binding).items()))
+                sql.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", [(key, os.fsencode(value)) for key, value in vars(binding).items()])
             writer = GalleryWriter(folder, connection)
             writer.sweep()
             if lost := writer.drop_damaged():
                 print(f"gallery {folder}: {len(lost)} photos lay in damaged or missing shards and are encoded again", file=sys.stderr)
             yield writer
-        finally:
-            connection.close()

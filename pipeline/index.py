@@ -4,7 +4,6 @@ Each thread decodes and encodes one photo at a time while this one commits what 
 or 64 photos, and only then does the bar count them. Kill it whenever you like and run it again.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.flags import UsageError, add_gallery, add_model, at_least_one, finish
+from pipeline.flags import Parser, UsageError, add_gallery, add_model, at_least_one, finish
 
 if TYPE_CHECKING:
     from pipeline.gallery import Binding, Encoded, Entry
@@ -162,7 +161,10 @@ def load_encoder(model: str, device: str) -> "Graph":
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    return encode(open_model(model), pick_device(device))
+    try:
+        return encode(open_model(model), pick_device(device))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def bind(gallery: Path, model: str | None, photos: Path) -> "Binding":
@@ -183,7 +185,7 @@ def bind(gallery: Path, model: str | None, photos: Path) -> "Binding":
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.index", description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
+    parser = Parser(prog="python -m pipeline.index", description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
     parser.add_argument("photos", type=Path, metavar="PHOTOS", help="folder of photos, searched recursively")
     add_gallery(parser)
     parser.add_argument("--prune", action="store_true", help="drop photos whose files have vanished")
@@ -193,12 +195,16 @@ def main(argv: list[str] | None = None) -> int:
 
     def job() -> int:
         from pipeline.gallery_writer import writing
+        from pipeline.images import ImageError
 
         if not args.photos.is_dir():
             raise UsageError(f"{args.photos}: want a folder of photos, got {'a file' if args.photos.exists() else 'nothing there'}")
         binding = bind(args.gallery, args.model, args.photos)
         with writing(args.gallery, binding) as writer:
-            counts = index_folder(args.photos, writer, lambda: load_encoder(binding.where, args.device), args.jobs, prune=args.prune)
+            try:
+                counts = index_folder(args.photos, writer, lambda: load_encoder(binding.where, args.device), args.jobs, prune=args.prune)
+            except ImageError as error:
+                raise UsageError(f"{args.photos}: {error}") from None
             total = len(writer.known())
         failed = f" (listed in {args.gallery / 'errors.jsonl'})" if counts["failed"] else ""
         print(

@@ -5,7 +5,6 @@ A model is found by its path, then by its name under `artifacts/`; a file that i
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.shards import write_whole
 from stages.records import Float32
 
 ARTIFACTS = Path(__file__).resolve().parent.parent / "artifacts"
@@ -118,11 +118,7 @@ def write_model(folder: Path, arrays: Mapping[str, np.ndarray], settings: Settin
         **card,
     }
     for name, content in (("weights.safetensors", data), ("card.json", (json.dumps(whole, indent=2) + "\n").encode())):
-        with open(folder / f"{name}.tmp", "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(folder / f"{name}.tmp", folder / name)
+        write_whole(folder / name, content)
 
 
 def _read_card(folder: Path) -> dict[str, Any]:

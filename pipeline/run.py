@@ -3,14 +3,13 @@
 A query is a photo's path, or gallery:RELATIVE_PATH for a photo that is indexed. Output is a table, or one JSON object a line.
 """
 
-import argparse
 import json
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.flags import UsageError, add_gallery, add_model, add_search, finish
+from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, finish
 
 if TYPE_CHECKING:
     from pipeline.answer import Answer
@@ -57,7 +56,7 @@ def printable(name: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.run", description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
+    parser = Parser(prog="python -m pipeline.run", description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
     parser.add_argument("queries", nargs="+", metavar="QUERY", help="a photo's path, or gallery:RELATIVE_PATH")
     add_gallery(parser)
     add_search(parser)

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.flags import UsageError, add_gallery, add_model, at_least_one, finish
+from pipeline.flags import Parser, UsageError, add_gallery, add_model, at_least_one, finish
 
 if TYPE_CHECKING:
     from pipeline.graph import Graph
@@ -123,9 +123,7 @@ def bench_query(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1], formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1], formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=("index", "query"))
     parser.add_argument("--photos", type=Path, default=Path("demo/photos"), metavar="DIR", help="index: photos (default: the demo's)")
     parser.add_argument("--queries", type=Path, default=Path("demo/queries"), metavar="DIR", help="query: photos to ask with (default: the demo's)")

@@ -5,7 +5,6 @@ folder. --labels folder instead takes every indexed photo as a query, leaves it 
 mAP is over the full depth, divided by the number of relevant photos.
 """
 
-import argparse
 import csv
 import json
 import sys
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from pipeline.flags import UsageError, add_gallery, add_model, add_search, finish
+from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, finish
 
 if TYPE_CHECKING:
     from pipeline.engine import Engine
@@ -83,7 +82,7 @@ def evaluate(engine: "Engine", cases: list[Case], k: int, candidates: str | None
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
+    parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
     add_gallery(parser)
     known = parser.add_mutually_exclusive_group(required=True)
     known.add_argument("--truth", type=Path, metavar="FILE.csv", help="the queries and their relevant photos")

@@ -4,11 +4,10 @@ Needs the network once. Addresses and hashes are torchvision's own: the first ei
 A `.pth` that is already here goes through --file, and is read as tensors only: no code in it can run.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from pipeline.flags import UsageError, finish
+from pipeline.flags import Parser, UsageError, finish
 
 
 def download(url: str, to: Path) -> None:
@@ -56,7 +55,7 @@ def convert(source: Path, digits: str, to: Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
+    parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
     parser.add_argument("name", choices=("resnet18", "resnet50"), help="the network")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.safetensors")
     parser.add_argument("--file", type=Path, metavar="FILE.pth", help="a copy that is already here")

@@ -9,11 +9,11 @@ import os
 import sys
 from pathlib import Path
 
-from pipeline.flags import UsageError, at_least_one, finish
+from pipeline.flags import Parser, UsageError, at_least_one, finish
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
+    parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
     parser.add_argument("weights", type=Path, metavar="FILE.safetensors", help="a ResNet18 or ResNet50 state dict under torchvision's names")
     parser.add_argument("--photos", type=Path, required=True, metavar="DIR", help="at least 80 photos to fit on; labels are not needed")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the model's folder")

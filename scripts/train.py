@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.flags import UsageError, at_least_one, finish
+from pipeline.flags import Parser, UsageError, at_least_one, finish
 
 if TYPE_CHECKING:
     import torch
@@ -187,7 +187,7 @@ def write_start(folder: Path, model: "nn.Module") -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
+    parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
     parser.add_argument("what", choices=("embedding", "delf"))
     parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="DIR", help="folders of classes; their classes are joined")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where log, checkpoint and result go")

@@ -87,7 +87,7 @@ class PackedFeatures:
         want("PackedFeatures", "start", self.start, np.int64, n)
         want("PackedFeatures", "count", self.count, np.int64, n)
         want("PackedFeatures", "size", self.size, np.int32, n, 2)
-        if n and not (0 <= self.block.min() and self.block.max() < len(self.blocks)):
+        if n and not (self.block.min() >= 0 and self.block.max() < len(self.blocks)):
             raise ValueError(f"PackedFeatures.block: want blocks 0 to {len(self.blocks) - 1}, got {self.block.min()} to {self.block.max()}")
         ends = np.array([min(map(len, arrays)) for arrays in self.blocks], np.int64)
         if n and (self.start.min() < 0 or self.count.min() < 0 or (self.start + self.count > ends[self.block]).any()):

@@ -12,7 +12,7 @@ def search(code: Float32, count: int, gallery: Gallery) -> Candidates:
 
     Photos at equal distance are ordered by path, also across the cut: a ball tree alone returns whichever of them it met.
     """
-    want("search", "code", code, np.float32, gallery.codes.shape[1])
+    want("search", "code", code, np.float32, None if gallery.tree is None else gallery.codes.shape[1])
     if not np.isfinite(code).all():
         raise ValueError("search.code: want finite numbers, got NaN or infinity")
     count = min(count, len(gallery))

@@ -54,8 +54,7 @@ class RobustAffine:
             params.confidence = 0.999
             params.randomGeneratorState = seed & 0x7FFFFFFF
             affine, mask = cv2.estimateAffine2D(query, candidate, params)
-        else:
-            cv2.setRNGSeed(seed & 0x7FFFFFFF)
+        else:  # OpenCV's plain RANSAC draws the same every time: the seed is not for it
             affine, mask = cv2.estimateAffine2D(
                 query, candidate, method=cv2.RANSAC, ransacReprojThreshold=threshold, maxIters=self.iterations, confidence=0.999999, refineIters=0
             )

@@ -1,11 +1,12 @@
 """What the tests share: a small untrained model, and photographs whose content is planted."""
 
-import os
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from small import NAMES, indexed, shrink
 
 from pipeline.models import Settings, write_model
 from stages.records import UInt8
@@ -25,6 +26,30 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     make_model(folder, seed=0)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same at the smallest sizes that go through every stage."""
+    return shrink(tiny_model, tmp_path_factory.mktemp("models") / "small")
+
+
+@pytest.fixture(scope="session")
+def indexed_photos(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with six `photos`, `small.NAMES`, and their `gallery`. Not to be changed."""
+    folder = tmp_path_factory.mktemp("indexed")
+    for seed, name in enumerate(NAMES):
+        write_picture(folder / "photos" / name, picture(seed, 60 + seed, 40))
+    assert indexed(folder / "photos", folder / "gallery", "--model", small_model) == 0
+    return folder
+
+
+@pytest.fixture
+def here(indexed_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it to change, as the working directory."""
+    shutil.copytree(indexed_photos, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
 
 
 def make_model(folder: Path, seed: int) -> None:
@@ -61,4 +86,4 @@ def picture(seed: int, width: int = 160, height: int = 120) -> UInt8:
 
 def write_picture(path: Path, pixels: UInt8) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(os.fspath(path), pixels[..., ::-1])
+    path.write_bytes(cv2.imencode(path.suffix, pixels[..., ::-1])[1].tobytes())  # imwrite crashes at a name that is not UTF-8

@@ -1,0 +1,131 @@
+"""The graph computes what lies between the given and the asked, once, and refuses a table that does not fit together."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pipeline.graph import Graph, Node
+from pipeline.models import open_model
+from pipeline.recipes import RECIPES
+from stages.records import Candidates, Gallery, Image, LocalFeatures, Matches, Ranking
+
+CALLS: Counter[str] = Counter()
+
+
+def double(x: int) -> int:
+    CALLS["double"] += 1
+    return 2 * x
+
+
+def text(x: int) -> str:
+    CALLS["text"] += 1
+    return f"<{x}>"
+
+
+def join(x: int, y: str) -> str:
+    CALLS["join"] += 1
+    return f"{x}{y}"
+
+
+class Power:
+    def __call__(self, x: int, exponent: int) -> int:
+        CALLS["power"] += 1
+        return x**exponent
+
+
+@pytest.fixture
+def graph() -> Graph:
+    CALLS.clear()
+    return Graph(
+        ("a", "e"),
+        [
+            Node("b", double, "a"),
+            Node("c", text, "b"),
+            Node("d", join, "b", "c"),
+            Node("p", Power(), "b", "e"),
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "answer", "calls"),
+    [
+        ({"a": 3}, ["b"], 6, {"double": 1}),
+        ({"a": 3}, ["c"], "<6>", {"double": 1, "text": 1}),
+        ({"a": 3}, ["d"], "6<6>", {"double": 1, "text": 1, "join": 1}),  # b is read twice and made once
+        ({"a": 3, "e": 2}, ["p"], 36, {"double": 1, "power": 1}),
+        ({"b": 7}, ["c"], "<7>", {"text": 1}),
+        ({"b": 7, "c": "!"}, ["d"], "7!", {"join": 1}),
+        ({"a": 3, "b": 7}, ["c"], "<7>", {"text": 1}),  # what is given is not made again
+        ({"a": 3, "c": "!"}, ["d"], "6!", {"double": 1, "join": 1}),
+        ({"b": 7}, ["b"], 7, {}),
+        ({"a": 3}, ["a"], 3, {}),
+        ({"a": 3}, ["d", "b"], ("6<6>", 6), {"double": 1, "text": 1, "join": 1}),
+        ({"b": 0, "e": 0}, ["p", "c"], (1, "<0>"), {"power": 1, "text": 1}),  # given zeros are given
+    ],
+)
+def test_only_what_lies_between_is_computed(graph: Graph, given: dict[str, object], asked: list[str], answer: object, calls: dict[str, int]) -> None:
+    assert graph(given, *asked) == answer
+    assert calls == CALLS
+
+
+def test_what_is_given_stays_as_it_was(graph: Graph) -> None:
+    given = {"a": 3}
+    graph(given, "d")
+    assert given == {"a": 3}
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "message"),
+    [
+        ({"a": 3}, ["z"], "graph: want one of a, b, c, d, e, p, got z"),
+        ({"z": 3}, ["b"], "graph: want one of a, b, c, d, e, p, got z"),
+        ({"a": 3}, ["p"], "graph: want e given for p, got a"),
+        ({}, ["p", "d"], "graph: want a, e given for p, d, got nothing"),
+    ],
+)
+def test_a_question_that_cannot_be_answered_is_refused(graph: Graph, given: dict[str, object], asked: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        graph(given, *asked)
+    assert not CALLS
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([Node("b", double, "a"), Node("c", text, "b"), Node("d", double, "c")], "row d: want c as <class 'int'>, got <class 'str'>"),
+        ([Node("b", double, "a"), Node("c", join, "a", "a")], "row c: want a as <class 'str'>, got <class 'int'>"),
+        ([Node("b", double, "c")], "row b: want an input or a row above, got c"),
+        ([Node("b", double, "b")], "row b: want an input or a row above, got b"),
+        ([Node("c", text, "b"), Node("b", double, "a")], "row c: want an input or a row above, got b"),
+        ([Node("b", double, "a"), Node("b", text, "a")], "row b: want a new name, got one that is there already"),
+        ([Node("a", double, "a")], "row a: want a new name, got one that is there already"),
+        ([Node("b", join, "a")], "row b: want 2 inputs for join, got 1"),
+        ([Node("b", Power(), "a", "a", "a")], "row b: want 2 inputs for power, got 3"),
+    ],
+)
+def test_a_table_that_does_not_fit_together_is_refused(rows: list[Node], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Graph(("a",), rows)
+
+
+def test_time_is_reported_by_stage(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(clock)))
+    seconds = {"text": 10.0}
+    graph({"a": 3, "e": 1}, "d", "p", seconds=seconds)
+    assert seconds == {"double": 1, "text": 11, "join": 1, "power": 1}
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_the_recipes_tables_fit_together(name: str, tiny_model: Path) -> None:
+    recipe = RECIPES[name](open_model(tiny_model))
+    assert recipe.name == name
+    assert recipe.encode.inputs == ("image",)
+    kinds = {node.output: node.types() for graph in (recipe.encode, recipe.answer) for node in graph.rows}
+    assert kinds["features"] == ([Image], LocalFeatures)
+    assert kinds["matches"] == ([LocalFeatures, Candidates, Gallery], Matches)
+    assert kinds["ranking"] == ([Candidates, Matches], Ranking)
+    assert {"pca", "embedding", "logits"} <= kinds.keys()
