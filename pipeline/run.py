@@ -19,21 +19,28 @@ if TYPE_CHECKING:
 
 def page(engine: "Engine", query: "Query", answer: "Answer") -> "Page":
     """The pictures that go with an answer. A photo that is gone, or is another one by now, is left out."""
+    import numpy as np
+
     from pipeline.engine import INDEXED, QueryError, read_query
     from pipeline.report import Page, Shown
+    from stages.records import Image
+
+    def look(path: Path, size: tuple[int, int]) -> Image | None:
+        try:
+            photo = read_query(str(path))
+        except QueryError:
+            return None
+        return photo if photo.size == size else None
 
     photos = Path(engine.binding.photos)
-    shown = []
-    for result in answer.results:
-        try:
-            photo = read_query(str(photos / result.image))
-        except QueryError:
-            photo = None
-        if photo is not None and photo.size != engine.gallery.features[engine.gallery.row(result.image)].size:
-            photo = None
-        shown.append(Shown(result, photo, engine.evidence(query, result)))
+    shown = [
+        Shown(result, look(photos / result.image, engine.gallery.features[engine.gallery.row(result.image)].size), engine.evidence(query, result))
+        for result in answer.results
+    ]
     name = query.name.removeprefix(INDEXED)
-    return Page(answer, read_query(str(photos / name) if name != query.name else name), tuple(shown))
+    width, height = query.features.size
+    asked = look(photos / name if name != query.name else Path(name), (width, height))
+    return Page(answer, asked or Image(np.full((height, width, 3), 224, np.uint8)), tuple(shown))
 
 
 def table(answer: "Answer") -> str:
@@ -70,6 +77,8 @@ def main(argv: list[str] | None = None) -> int:
 
         if args.report is not None and not args.report.resolve().parent.is_dir():
             raise UsageError(f"--report {args.report}: want a file in an existing folder, got none; run `mkdir -p {args.report.parent}`")
+        if args.report is not None and args.report.is_dir():
+            raise UsageError(f"--report {args.report}: want a file, got a folder")
         engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed)
         pages, failed = [], 0
         for name in args.queries:
@@ -86,7 +95,10 @@ def main(argv: list[str] | None = None) -> int:
         if args.report is not None and pages:
             from pipeline.report import write_report
 
-            write_report(args.report, pages)
+            try:
+                write_report(args.report, pages)
+            except OSError as error:
+                raise UsageError(f"--report {args.report}: want a file that can be written, got {error.strerror}") from None
             print(f"report: {args.report}", file=sys.stderr)
         return 0 if not failed else 3 if failed < len(args.queries) else 2
 

@@ -89,7 +89,7 @@ class PackedFeatures:
         want("PackedFeatures", "size", self.size, np.int32, n, 2)
         if n and not (self.block.min() >= 0 and self.block.max() < len(self.blocks)):
             raise ValueError(f"PackedFeatures.block: want blocks 0 to {len(self.blocks) - 1}, got {self.block.min()} to {self.block.max()}")
-        ends = np.array([min(map(len, arrays)) for arrays in self.blocks], np.int64)
+        ends = np.array([min(len(array) for array in arrays) for arrays in self.blocks], np.int64)
         if n and (self.start.min() < 0 or self.count.min() < 0 or (self.start + self.count > ends[self.block]).any()):
             raise ValueError("PackedFeatures.start: want rows inside their block, got rows beyond it")
 

@@ -1,5 +1,7 @@
 """What the tests share: a small untrained model, and photographs whose content is planted."""
 
+import contextlib
+import io
 import shutil
 from pathlib import Path
 
@@ -49,6 +51,8 @@ def here(indexed_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """A copy of it to change, as the working directory."""
     shutil.copytree(indexed_photos, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert indexed(Path("photos"), Path("gallery")) == 0  # the gallery remembers where its photos lie
     return tmp_path / "here"
 
 

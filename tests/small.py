@@ -14,9 +14,9 @@ from pipeline.models import Settings, open_model, write_model
 NAMES = ("a.png", "b.png", "caf\udce9/c.png", "d/e/f.png", "日本.png", "z.png")
 
 
-def shrink(model: Path, folder: Path, least: int = 12, **settings: Any) -> Path:
+def shrink(model: Path, folder: Path, least: int = 14, **settings: Any) -> Path:
     """The same weights with other settings."""
-    small = Settings(**{"embed_side": 32, "describe_side": 32, "keep": 40, **settings})
+    small = Settings(**{"embed_side": 32, "describe_side": 64, "keep": 40, **settings})
     write_model(folder, open_model(model).arrays, small, {"accept": {"inliers": least}}, "make")
     return folder
 

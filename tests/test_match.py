@@ -111,6 +111,12 @@ def test_one_way_may_use_a_query_feature_twice_and_mutual_nearest_never() -> Non
     assert MutualNearest()(query, candidate).tolist() == [[0, 1]]
 
 
+def test_one_way_wants_closer_than_the_distance() -> None:
+    query, candidate = np.array([[127, 0]], np.int8), np.array([[-127, 0]], np.int8)
+    assert OneWay(2.0)(query, candidate).tolist() == []
+    assert OneWay(2.001)(query, candidate).tolist() == [[0, 0]]
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_no_features_no_matches(rule: MutualNearest | OneWay) -> None:
     some, none = np.ones((4, 40), np.int8), np.empty((0, 40), np.int8)

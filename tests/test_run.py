@@ -1,7 +1,7 @@
 """Answers as the command line gives them: a whole ranking with its evidence, the same every time, and the planted map found again."""
 
 import json
-import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,7 +15,7 @@ import pytest
 from conftest import picture, write_picture
 from small import NAMES, answers, complaint, counted, indexed, shrink
 
-from pipeline import run
+from pipeline import index, run
 
 KEYS = ["query", "recipe", "k", "candidates", "accepted", "fell_back", "results", "seconds"]
 RESULT_KEYS = ["rank", "image", "coarse_rank", "distance", "matches", "inliers", "affine", "accepted"]
@@ -60,7 +60,7 @@ def test_accepted_by_evidence_then_the_first_looks_order(here: Path, capsys: pyt
     half[:, 30:] = picture(99, 61, 40)[:, 30:]
     write_picture(Path("photos/half.png"), half)
     counted(capsys)
-    least = {"two_stage": 12, "seed004": 21}[recipe]
+    least = {"two_stage": 14, "seed004": 21}[recipe]
     found = answers(capsys, Path("gallery"), *INDEXED, "-k", 99, "--candidates", 99, "--recipe", recipe)
     for answer in found:
         results = answer["results"]
@@ -73,15 +73,17 @@ def test_accepted_by_evidence_then_the_first_looks_order(here: Path, capsys: pyt
         assert results == sorted(by_coarse, key=lambda r: -r["inliers"] if r["accepted"] else 0)
         assert answer["accepted"] == sum(result["accepted"] for result in results) >= 1
         assert answer["fell_back"] is (answer["accepted"] < 8)
+    assert recipe == "seed004" or {r["accepted"] for answer in found for r in answer["results"]} == {True, False}
     twins = found[1]  # the query b.png
     assert images(twins)[:2] == ["b.png", "twin.png"]  # alike in everything: by path
     assert [result["distance"] for result in twins["results"][:2]] == [0, 0]
     assert twins["results"][0]["affine"] == [[1, 0, 0], [0, 1, 0]]
 
 
-@pytest.mark.parametrize(
-    ("candidates", "k", "looked"), [("2", 10, 2), ("1", 1, 1), ("2x", 2, 4), ("1x", 3, 3), ("5", 2, 5), ("4000", 1, 6), ("9x", 9, 6)]
-)
+LOOKED = [("2", 10, 2), ("1", 1, 1), ("2x", 2, 4), ("1x", 3, 3), ("5", 2, 5), ("4000", 1, 6), ("9x", 9, 6)]
+
+
+@pytest.mark.parametrize(("candidates", "k", "looked"), LOOKED)
 def test_behind_the_candidates_follows_the_rest(gallery: Path, capsys: pytest.CaptureFixture[str], candidates: str, k: int, looked: int) -> None:
     everything = answers(capsys, gallery, "gallery:b.png", "-k", 6)[0]
     coarse = [result["image"] for result in sorted(everything["results"], key=lambda result: result["coarse_rank"])]
@@ -132,13 +134,8 @@ def test_codes_are_different_looks(gallery: Path, capsys: pytest.CaptureFixture[
 
 def test_the_same_query_in_two_processes(indexed_photos: Path, gallery: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [str(indexed_photos / "photos/d/e/f.png"), *INDEXED, "-k", "5"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.run", *arguments, "--gallery", str(gallery), "--json"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    command = [sys.executable, "-m", "pipeline.run", *arguments, "--gallery", str(gallery), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     there = [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in done.stdout.splitlines()]
     assert json.dumps(there) == json.dumps(answers(capsys, gallery, *arguments))
 
@@ -215,8 +212,6 @@ def test_a_report_is_drawn_even_of_photos_that_are_gone(here: Path, capsys: pyte
 
 
 def test_a_command_that_mends_a_gallery_is_told_and_mends(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import shlex
-
     before = answers(capsys, Path("gallery"), *INDEXED)
     shard = next(Path("gallery/shards").iterdir())
     data = shard.read_bytes()
@@ -226,8 +221,5 @@ def test_a_command_that_mends_a_gallery_is_told_and_mends(here: Path, capsys: py
     assert str(shard) in told
     python, flag, module, *arguments = shlex.split(told.split("`")[1])
     assert (python, flag, module) == ("python", "-m", "pipeline.index")
-    from pipeline import index
-
-    Path("photos", "b.png").exists()
-    assert index.main([os.fspath(a).replace(str(here.parent), str(here.parent)) for a in arguments]) == 0
+    assert index.main(arguments) == 0
     assert answers(capsys, Path("gallery"), *INDEXED) == before

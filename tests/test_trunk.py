@@ -11,7 +11,9 @@ from conftest import picture
 from torch import nn
 
 from pipeline.models import open_model
-from stages.trunk import MEAN, STD, build_resnet, last_map, load_resnet, pick_device, resize, run, third_map, to_tensor
+from stages.trunk import build_resnet, last_map, load_resnet, pick_device, resize, run, third_map, to_tensor
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # as torchvision's page on its weights says them
 
 
 @pytest.fixture(scope="module")

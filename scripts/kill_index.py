@@ -1,0 +1,256 @@
+"""Kill indexing at random moments, look at what is left, and run it again: nothing acknowledged may be lost, every gallery must open.
+
+Most runs are forks of this process, which has torch loaded: a kill costs a fraction of a second and lands anywhere from reading the
+model to merging shards. Every twentieth is a process of its own, killed anywhere from its first import. Commits are made small and many.
+"""
+
+import argparse
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+ROOT = Path(__file__).resolve().parents[1]
+COLD = 20  # every so many runs a whole process
+BAR = re.compile(r"(\d+)/\d+ \[")
+CHILD = "import sys; from scripts.kill_index import index_in_small_steps; sys.exit(index_in_small_steps(*sys.argv[1:]))"
+Rows = dict[str, tuple[bytes, ...]]  # by name: pooled, code, xy, descriptor, score, size
+
+
+@dataclass
+class Tally:
+    """What the kills showed."""
+
+    kills: int = 0
+    amid: int = 0  # kills that left a file which nothing points to: they hit a commit or a merge
+    completed: int = 0  # galleries
+    checked: int = 0  # acknowledged photos looked for after a kill, each time
+    lost: int = 0
+    unopenable: int = 0
+    failed: int = 0  # runs that ended badly by themselves
+    unequal: int = 0  # completed galleries that rank otherwise than the uninterrupted one
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kills} kills ({self.amid} amid a commit), {self.completed} galleries completed, {self.checked} acknowledged photos checked, "
+            f"{self.lost} lost, {self.unopenable} unopenable, {self.failed} failed runs, "
+            f"rankings {'equal' if not self.unequal else f'of {self.unequal} galleries unequal'}"
+        )
+
+    @property
+    def bad(self) -> int:
+        return self.lost + self.unopenable + self.failed + self.unequal
+
+
+def draw_photos(folder: Path, count: int, rng: np.random.Generator) -> None:
+    """Coloured boxes and discs, no two photos alike."""
+    folder.mkdir()
+    for number in range(count):
+        photo = Image.new("RGB", (64, 48), tuple(map(int, rng.integers(0, 256, 3))))
+        pen = ImageDraw.Draw(photo)
+        for shape in (pen.rectangle, pen.ellipse) * 6:
+            x, y, w, h = (int(v) for v in rng.integers((0, 0, 4, 4), (60, 44, 30, 30)))
+            shape((x, y, x + w, y + h), fill=tuple(map(int, rng.integers(0, 256, 3))))
+        photo.save(folder / f"{number:03d}.png")
+
+
+def write_untrained_model(folder: Path, rng: np.random.Generator) -> None:
+    from pipeline.models import Settings, write_model
+    from stages.trunk import build_resnet
+
+    state = build_resnet("resnet18", 10).state_dict()
+    arrays = {f"trunk.{key}": value.numpy().astype(np.float16) for key, value in state.items() if not key.endswith("tracked")}
+    for part, width, numbers in (("reduce", 512, 32), ("delf", 256, 40)):
+        arrays[f"{part}.mean"] = np.zeros(width, np.float32)
+        arrays[f"{part}.components"] = np.linalg.qr(rng.normal(size=(width, numbers)))[0].T.astype(np.float32)
+    write_model(folder, arrays, Settings(embed_side=32, describe_side=48, keep=40), {"accept": {"inliers": 14}}, "python scripts/kill_index.py")
+
+
+def index_in_small_steps(photos: str, gallery: str, model: str) -> int:
+    """`pipeline.index` as it is, but for commits of two photos and a bar that shows every count at once."""
+    import tqdm
+
+    from pipeline import index
+
+    class Prompt(tqdm.tqdm):  # type: ignore[misc]
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**{**options, "mininterval": 0, "miniters": 1})
+
+    tqdm.tqdm = Prompt
+    index.COMMIT_PHOTOS = 2
+    return index.main([photos, "--gallery", gallery, "--model", model, "--jobs", "2", "--device", "cpu"])
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Where it all happens."""
+
+    work: Path
+
+    def start(self, gallery: Path, cold: bool) -> int:
+        """Begin to index in a process group of its own; its pid."""
+        arguments = [str(self.work / "photos"), str(gallery), str(self.work / "model")]
+        with open(self.work / "stderr", "wb") as stderr:
+            if cold:
+                command = [sys.executable, "-c", CHILD, *arguments]
+                process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True)
+                process.returncode = 0  # waited for below, not by Popen
+                return process.pid
+            pid = os.fork()
+            if pid:
+                return pid
+            code = 70
+            try:
+                os.setsid()
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                os.dup2(stderr.fileno(), 2)
+                code = index_in_small_steps(*arguments)
+                sys.stderr.flush()
+            finally:
+                os._exit(code)
+
+    def counted(self) -> int:
+        """How many photos the bar had shown."""
+        shown: list[str] = BAR.findall((self.work / "stderr").read_text("utf-8", "replace"))
+        return int(shown[-1]) if shown else 0
+
+
+def end(pid: int, delay: float, shards: Path, files: int) -> int | None:
+    """Wait so many seconds, and then until so many files lie in `shards`; kill. The exit code of a run that ended before, else None."""
+    watched = os.pidfd_open(pid)
+    try:
+        select.select([watched], [], [], delay)
+        while len(os.listdir(shards) if shards.is_dir() else ()) < files and not select.select([watched], [], [], 0.0005)[0]:
+            pass
+        ended = bool(select.select([watched], [], [], 0)[0])
+        if not ended:
+            os.killpg(pid, signal.SIGKILL)
+        status = os.waitpid(pid, 0)[1]
+    finally:
+        os.close(watched)
+    return os.waitstatus_to_exitcode(status) if ended else None
+
+
+def read_rows(gallery: Path) -> Rows:
+    from pipeline.gallery import read_gallery
+
+    reading = read_gallery(gallery)
+    rows = {}
+    for i, name in enumerate(reading.names):
+        features = reading.features[i]
+        arrays = (reading.pooled[i], reading.codes[i], features.xy, features.descriptor, features.score, np.array(features.size))
+        rows[name] = tuple(array.tobytes() for array in arrays)
+    return rows
+
+
+def rankings(gallery: Path) -> str:
+    """Every photo's answer as JSON, but for the time it took."""
+    from pipeline.engine import open_engine
+
+    engine = open_engine(gallery, "two_stage", None, "pca", "cpu", 0)
+    answers = [engine.answer(engine.query(f"gallery:{name}"), len(engine.gallery)).to_json() for name in engine.gallery.names]
+    return json.dumps([{**answer, "seconds": None} for answer in answers])
+
+
+def leftovers(gallery: Path) -> bool:
+    """Whether files lie there that the manifest does not know: the kill hit a commit or a merge."""
+    from pipeline.gallery import connected
+
+    with connected(gallery) as manifest:
+        known = {file for (file,) in manifest.execute("SELECT file FROM shards")}
+    return any(path.name not in known for path in (gallery / "shards").iterdir())
+
+
+def look(lab: Lab, gallery: Path, whole: Rows, before: set[str], tally: Tally) -> set[str]:
+    """What is left after a kill, against what was acknowledged: committed before, or counted by the bar since. The committed names."""
+    from pipeline.gallery import GalleryError
+
+    counted = lab.counted()
+    try:
+        rows = read_rows(gallery)
+        tally.amid += leftovers(gallery)
+    except GalleryError as error:
+        if before or counted or not re.search("got none|got an empty one", str(error)):
+            print(f"kill {tally.kills}: {error}", file=sys.stderr)
+            tally.unopenable += 1
+        return before
+    tally.checked += len(before) + counted
+    wrong = {name for name in before if name not in rows} | {name for name in rows if rows[name] != whole[name]}
+    missing = max(0, len(before) + counted - len(rows))
+    if wrong or missing:
+        print(f"kill {tally.kills}: {len(before)} committed before, {counted} counted since, {len(rows)} there, {len(wrong)} wrong", file=sys.stderr)
+    tally.lost += max(len(wrong), missing)
+    return before | set(rows)
+
+
+def kill_often(work: Path, kills: int, photos: int, rng: np.random.Generator) -> Tally:
+    from tqdm import tqdm
+
+    lab, whole, gallery = Lab(work), work / "whole", work / "gallery"
+    seconds = []
+    for cold in (True, False):
+        shutil.rmtree(whole, ignore_errors=True)
+        began = time.monotonic()
+        if end(lab.start(whole, cold), 600, whole, 0) != 0:
+            raise SystemExit((work / "stderr").read_text())
+        seconds.append(time.monotonic() - began)
+    rows, ranked = read_rows(whole), rankings(whole)
+    tally, before, runs = Tally(), set[str](), 0
+    with tqdm(total=kills, desc="kill", unit="kill") as bar:
+        while tally.kills < kills or before:  # the last gallery is completed, too
+            runs += 1
+            cold, last = runs % COLD == 0, tally.kills >= kills
+            left = 1 - len(before) / photos
+            delay = 600.0 if last else rng.uniform(0, seconds[0 if cold else 1] * max(left, 0.3))
+            aimed = not last and not cold and rng.random() < 0.5  # at a commit: when one more file is there, a hair later
+            known = len(list((gallery / "shards").iterdir())) if (gallery / "shards").is_dir() else 0
+            files = known + int(rng.integers(1, max(2, round(left * photos / 2) + 2))) if aimed else 0
+            code = end(lab.start(gallery, cold), rng.uniform(0, 0.004) if aimed else delay, gallery / "shards", files)
+            if code is None:
+                tally.kills += 1
+                bar.update()
+                before = look(lab, gallery, rows, before, tally)
+                continue
+            tally.completed += 1
+            tally.failed += code != 0
+            if code != 0:
+                print((work / "stderr").read_text(), file=sys.stderr)
+            tally.unequal += read_rows(gallery) != rows or rankings(gallery) != ranked
+            shutil.rmtree(gallery)
+            before = set()
+    return tally
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
+    parser.add_argument("--kills", type=int, default=200, metavar="N", help="SIGKILLs (default: 200)")
+    parser.add_argument("--photos", type=int, default=40, metavar="N", help="photos to index (default: 40)")
+    parser.add_argument("--seed", type=int, default=0, help="of the photos, the model and the moments (default: 0)")
+    args = parser.parse_args(argv)
+    import torch
+
+    torch.set_num_threads(1)  # no thread pool may stand when this process forks
+    torch.manual_seed(args.seed)
+    rng = np.random.default_rng(args.seed)
+    with tempfile.TemporaryDirectory(prefix="kill-index-") as folder:
+        draw_photos(Path(folder, "photos"), args.photos, rng)
+        write_untrained_model(Path(folder, "model"), rng)
+        tally = kill_often(Path(folder), args.kills, args.photos, rng)
+    print(tally)
+    return 1 if tally.bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
