@@ -45,7 +45,7 @@ def add_search(parser: argparse.ArgumentParser) -> None:
         "--candidates", type=candidates, metavar="N|Mx", help="photos looked at twice: a number, or so many times k (default: the recipe's)"
     )
     parser.add_argument("--code", choices=("pca", "embedding", "logits"), default="pca", help="what the first look searches (default: pca)")
-    parser.add_argument("--seed", type=int, default=0, help="of the robust fit's random draws (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random draws of two_stage's fit; seed004's are always the same (default: 0)")
 
 
 def at_least_one(text: str) -> int:

@@ -170,10 +170,14 @@ def read_gallery(folder: Path) -> Reading:
 
 
 def _checked(folder: Path, file: str, digest: str, binding: Binding) -> dict[str, np.ndarray]:
-    path = folder / "shards" / file
-    got = file_sha256(path)
+    path, mend = folder / "shards" / file, index_command(binding.photos, folder)
+    try:
+        got = file_sha256(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise GalleryError(f"gallery shard {path}: want a readable file, got {error.strerror}; run {mend}") from None
     if got != digest:
-        mend = index_command(binding.photos, folder)
         raise GalleryError(f"gallery shard {path}: want sha256 {digest[:12]}, got {got[:12]}: the file is damaged; run {mend}")
     return map_shard(path)
 

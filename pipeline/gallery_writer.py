@@ -50,7 +50,10 @@ class GalleryWriter:
 
     def _commit(self, arrays: dict[str, np.ndarray], photos: list[tuple[bytes, Entry]], replaces: list[int]) -> None:
         file = f"{os.urandom(8).hex()}.safetensors"
-        digest = write_shard(self.folder / "shards" / file, arrays)
+        try:
+            digest = write_shard(self.folder / "shards" / file, arrays)
+        except OSError as error:  # a full disk
+            raise GalleryError(f"gallery {self.folder}: want to write a shard, got {error.strerror}; see to that and run again") from None
         with transaction(self.connection) as sql:
             shard = sql.execute("INSERT INTO shards (file, sha256, photos) VALUES (?, ?, ?)", (file, digest, len(photos))).lastrowid
             sql.executemany(

@@ -105,6 +105,7 @@ def index_folder(
             gone.discard(found.name)
             if found.reason is not None:
                 fail(found.name, found.reason)
+                gone -= {name for name in gone if found.name.endswith("/") and name.startswith(found.name)}  # unread, not vanished
             elif _unchanged(found.path, known.get(found.name)):
                 counts["unchanged"] += 1
             else:

@@ -1,7 +1,7 @@
 """Kill indexing at random moments, look at what is left, and run it again: nothing acknowledged may be lost, every gallery must open.
 
 Most runs are forks of this process, which has torch loaded: a kill costs a fraction of a second and lands anywhere from reading the
-model to merging shards. Every twentieth is a process of its own, killed anywhere from its first import. Commits are made small and many.
+model to merging shards. Every `--cold`th is a process of its own, killed anywhere from its first import. Commits are made small and many.
 """
 
 import argparse
@@ -23,7 +23,6 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).resolve().parents[1]
-COLD = 20  # every so many runs a whole process
 BAR = re.compile(r"(\d+)/\d+ \[")
 CHILD = "import sys; from scripts.kill_index import index_in_small_steps; sys.exit(index_in_small_steps(*sys.argv[1:]))"
 Rows = dict[str, tuple[bytes, ...]]  # by name: pooled, code, xy, descriptor, score, size
@@ -60,7 +59,7 @@ def draw_photos(folder: Path, count: int, rng: np.random.Generator) -> None:
     for number in range(count):
         photo = Image.new("RGB", (64, 48), tuple(map(int, rng.integers(0, 256, 3))))
         pen = ImageDraw.Draw(photo)
-        for shape in (pen.rectangle, pen.ellipse) * 6:
+        for shape in [pen.rectangle, pen.ellipse] * 6:
             x, y, w, h = (int(v) for v in rng.integers((0, 0, 4, 4), (60, 44, 30, 30)))
             shape((x, y, x + w, y + h), fill=tuple(map(int, rng.integers(0, 256, 3))))
         photo.save(folder / f"{number:03d}.png")
@@ -79,68 +78,58 @@ def write_untrained_model(folder: Path, rng: np.random.Generator) -> None:
 
 
 def index_in_small_steps(photos: str, gallery: str, model: str) -> int:
-    """`pipeline.index` as it is, but for commits of two photos and a bar that shows every count at once."""
+    """`pipeline.index` as it is, but for commits of two photos, merges of six and a bar that shows every count at once."""
     import tqdm
 
-    from pipeline import index
+    from pipeline import gallery_writer, index
 
     class Prompt(tqdm.tqdm):  # type: ignore[misc]
         def __init__(self, **options: Any) -> None:
             super().__init__(**{**options, "mininterval": 0, "miniters": 1})
 
     tqdm.tqdm = Prompt
-    index.COMMIT_PHOTOS = 2
+    index.COMMIT_PHOTOS, gallery_writer.SMALL = 2, 6
     return index.main([photos, "--gallery", gallery, "--model", model, "--jobs", "2", "--device", "cpu"])
 
 
-@dataclass(frozen=True)
-class Lab:
-    """Where it all happens."""
-
-    work: Path
-
-    def start(self, gallery: Path, cold: bool) -> int:
-        """Begin to index in a process group of its own; its pid."""
-        arguments = [str(self.work / "photos"), str(gallery), str(self.work / "model")]
-        with open(self.work / "stderr", "wb") as stderr:
-            if cold:
-                command = [sys.executable, "-c", CHILD, *arguments]
-                process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True)
-                process.returncode = 0  # waited for below, not by Popen
-                return process.pid
-            pid = os.fork()
-            if pid:
-                return pid
-            code = 70
-            try:
-                os.setsid()
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-                os.dup2(stderr.fileno(), 2)
-                code = index_in_small_steps(*arguments)
-                sys.stderr.flush()
-            finally:
-                os._exit(code)
-
-    def counted(self) -> int:
-        """How many photos the bar had shown."""
-        shown: list[str] = BAR.findall((self.work / "stderr").read_text("utf-8", "replace"))
-        return int(shown[-1]) if shown else 0
+def start(work: Path, gallery: Path, cold: bool) -> int:
+    """Begin to index in a process group of its own; its pid."""
+    arguments = [str(work / "photos"), str(gallery), str(work / "model")]
+    with open(work / "stderr", "wb") as stderr:
+        if cold:
+            command = [sys.executable, "-c", CHILD, *arguments]
+            process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True)
+            process.returncode = 0  # `end` waits for it, not Popen
+            return process.pid
+        if pid := os.fork():
+            return pid
+        code = 70
+        try:
+            os.setsid()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.dup2(stderr.fileno(), 2)
+            code = index_in_small_steps(*arguments)
+        finally:
+            os._exit(code)
 
 
-def end(pid: int, delay: float, shards: Path, files: int) -> int | None:
-    """Wait so many seconds, and then until so many files lie in `shards`; kill. The exit code of a run that ended before, else None."""
+def end(pid: int, shards: Path, files: int, seconds: float) -> int | None:
+    """Wait until so many files lie in `shards`, then so many seconds, and kill. The exit code of a run that ended before, else None."""
     watched = os.pidfd_open(pid)
+
+    def ended(within: float) -> bool:
+        return bool(select.select([watched], [], [], within)[0])
+
     try:
-        select.select([watched], [], [], delay)
-        while len(os.listdir(shards) if shards.is_dir() else ()) < files and not select.select([watched], [], [], 0.0005)[0]:
+        while len(os.listdir(shards) if shards.is_dir() else ()) < files and not ended(within=0.0005):
             pass
-        ended = bool(select.select([watched], [], [], 0)[0])
-        if not ended:
+        alone = ended(within=seconds)
+        if not alone:
             os.killpg(pid, signal.SIGKILL)
         status = os.waitpid(pid, 0)[1]
     finally:
         os.close(watched)
-    return os.waitstatus_to_exitcode(status) if ended else None
+    return os.waitstatus_to_exitcode(status) if alone else None
 
 
 def read_rows(gallery: Path) -> Rows:
@@ -173,11 +162,10 @@ def leftovers(gallery: Path) -> bool:
     return any(path.name not in known for path in (gallery / "shards").iterdir())
 
 
-def look(lab: Lab, gallery: Path, whole: Rows, before: set[str], tally: Tally) -> set[str]:
+def look(gallery: Path, counted: int, whole: Rows, before: set[str], tally: Tally) -> set[str]:
     """What is left after a kill, against what was acknowledged: committed before, or counted by the bar since. The committed names."""
     from pipeline.gallery import GalleryError
 
-    counted = lab.counted()
     try:
         rows = read_rows(gallery)
         tally.amid += leftovers(gallery)
@@ -195,39 +183,43 @@ def look(lab: Lab, gallery: Path, whole: Rows, before: set[str], tally: Tally) -
     return before | set(rows)
 
 
-def kill_often(work: Path, kills: int, photos: int, rng: np.random.Generator) -> Tally:
+def kill_often(work: Path, kills: int, photos: int, every: int, rng: np.random.Generator) -> Tally:
+    """`every` so many runs a whole process, 0 none."""
     from tqdm import tqdm
 
-    lab, whole, gallery = Lab(work), work / "whole", work / "gallery"
-    seconds = []
-    for cold in (True, False):
+    whole, gallery, shards = work / "whole", work / "gallery", work / "gallery/shards"
+    took = {}  # seconds of an uninterrupted run
+    for cold in (True, False) if every else (False,):
         shutil.rmtree(whole, ignore_errors=True)
         began = time.monotonic()
-        if end(lab.start(whole, cold), 600, whole, 0) != 0:
+        if end(start(work, whole, cold), shards, 0, 600) != 0:
             raise SystemExit((work / "stderr").read_text())
-        seconds.append(time.monotonic() - began)
+        took[cold] = time.monotonic() - began
     rows, ranked = read_rows(whole), rankings(whole)
     tally, before, runs = Tally(), set[str](), 0
     with tqdm(total=kills, desc="kill", unit="kill") as bar:
         while tally.kills < kills or before:  # the last gallery is completed, too
             runs += 1
-            cold, last = runs % COLD == 0, tally.kills >= kills
-            left = 1 - len(before) / photos
-            delay = 600.0 if last else rng.uniform(0, seconds[0 if cold else 1] * max(left, 0.3))
-            aimed = not last and not cold and rng.random() < 0.5  # at a commit: when one more file is there, a hair later
-            known = len(list((gallery / "shards").iterdir())) if (gallery / "shards").is_dir() else 0
-            files = known + int(rng.integers(1, max(2, round(left * photos / 2) + 2))) if aimed else 0
-            code = end(lab.start(gallery, cold), rng.uniform(0, 0.004) if aimed else delay, gallery / "shards", files)
+            cold, left = bool(every) and runs % every == 0, 1 - len(before) / photos
+            files, seconds = 0, rng.uniform(0, took[cold] * max(left, 0.3))
+            if tally.kills >= kills:
+                seconds = 600
+            elif not cold and rng.random() < 0.5:  # at a commit, or one of the merges behind the last: when its file is there, a hair later
+                files = sum(1 for _ in shards.glob("*")) + int(rng.integers(1, int(left * photos / 2 + photos / 6) + 2))
+                seconds = rng.uniform(0, 0.004)
+            code = end(start(work, gallery, cold), shards, files, seconds)
+            shown = BAR.findall((work / "stderr").read_text("utf-8", "replace"))
             if code is None:
                 tally.kills += 1
                 bar.update()
-                before = look(lab, gallery, rows, before, tally)
+                before = look(gallery, int(shown[-1]) if shown else 0, rows, before, tally)
                 continue
             tally.completed += 1
-            tally.failed += code != 0
             if code != 0:
                 print((work / "stderr").read_text(), file=sys.stderr)
-            tally.unequal += read_rows(gallery) != rows or rankings(gallery) != ranked
+                tally.failed += 1
+            elif read_rows(gallery) != rows or rankings(gallery) != ranked:
+                tally.unequal += 1
             shutil.rmtree(gallery)
             before = set()
     return tally
@@ -237,6 +229,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
     parser.add_argument("--kills", type=int, default=200, metavar="N", help="SIGKILLs (default: 200)")
     parser.add_argument("--photos", type=int, default=40, metavar="N", help="photos to index (default: 40)")
+    parser.add_argument("--cold", type=int, default=20, metavar="N", help="every so many runs a whole process, 0 none (default: 20)")
     parser.add_argument("--seed", type=int, default=0, help="of the photos, the model and the moments (default: 0)")
     args = parser.parse_args(argv)
     import torch
@@ -247,7 +240,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="kill-index-") as folder:
         draw_photos(Path(folder, "photos"), args.photos, rng)
         write_untrained_model(Path(folder, "model"), rng)
-        tally = kill_often(Path(folder), args.kills, args.photos, rng)
+        tally = kill_often(Path(folder), args.kills, args.photos, args.cold, rng)
     print(tally)
     return 1 if tally.bad else 0
 

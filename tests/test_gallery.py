@@ -101,7 +101,7 @@ def test_what_fails_halfway_is_not_there(tmp_path: Path, monkeypatch: pytest.Mon
         known = writer.known()
         with monkeypatch.context() as patch:
             patch.setattr(gallery_writer, "write_shard", disk_full)
-            with pytest.raises(OSError, match="No space"):
+            with pytest.raises(GalleryError, match="want to write a shard, got No space left on device; see to that and run again"):
                 writer.add([encoded("z.jpg", 1)])
         with pytest.raises(sqlite3.Error):
             writer.add([encoded("z.jpg", 1), replace(encoded("y.jpg", 2), entry=Entry(None, 1, 1))])  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from corpus import write_corpus
 from planted import H, W
-from small import complaint, counted, errors, indexed, rows, shrink
+from small import NAMES, complaint, counted, errors, indexed, rows, shrink
 
 from pipeline import images, index
 from pipeline.gallery import read_gallery
@@ -70,17 +70,18 @@ def test_a_photo_that_vanishes_during_the_run_is_listed(
 
 def test_the_hostile_corpus(tmp_path: Path, small_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    model = shrink(small_model, Path("model"), describe_side=32)
     kinds = write_corpus(Path("photos"))
     good = {name for name, kind in kinds.items() if kind.found and kind.pixels is not None}
     bad = {name for name, kind in kinds.items() if kind.found and kind.pixels is None}
-    out = counted(capsys, "--model", small_model)
+    out = counted(capsys, "--model", model)
     assert out.startswith(f"gallery: {len(good)} photos; {len(good)} indexed, 0 unchanged, 0 removed, {len(bad)} not readable")
     assert errors().keys() == bad
     assert {name for name, reason in errors().items() if kinds[name].reason not in reason} == set()
     reading = read_gallery(Path("gallery"))
     assert set(reading.names) == good
     assert len(reading.gallery(reading.codes)) > 80
-    table = encode(open_model(small_model), "cpu")
+    table = encode(open_model(model), "cpu")
     exact = [name for name in reading.names if kinds[name].tolerance == 0]
     assert len(exact) > 40
     for name in exact:
@@ -143,6 +144,22 @@ def test_a_folder_that_cannot_be_listed_is_a_mistake(here: Path, capsys: pytest.
         assert indexed(Path("photos"), Path("gallery"), "--prune") == 2
     assert complaint(capsys) == "index: photos: want a readable folder, got: Permission denied"
     assert len(rows()) == 6
+
+
+def test_photos_of_an_unreadable_folder_are_not_pruned(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.scandir
+
+    def forbid(path: str | Path) -> Any:
+        if Path(path).name == "d":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    Path("photos/a.png").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", forbid)
+        assert "5 photos; 0 indexed, 4 unchanged, 1 removed, 1 not readable" in counted(capsys, "--prune")
+    assert errors() == {"d/": "want a readable folder, got: Permission denied"}
+    assert set(rows()) == set(NAMES) - {"a.png"}
 
 
 def test_another_writer_at_work_is_a_mistake(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
