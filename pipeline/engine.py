@@ -12,6 +12,7 @@ from pipeline.gallery import Binding, GalleryError, read_binding, read_gallery
 from pipeline.images import ImageError, load_image
 from pipeline.models import open_model
 from pipeline.recipes import RECIPES, Recipe
+from pipeline.threads import one_thread_each
 from stages.records import Candidates, Float32, Gallery, Image, Int64, LocalFeatures, Matches, Ranking
 from stages.trunk import pick_device
 from stages.verify import Verify
@@ -141,11 +142,7 @@ def read_query(name: str) -> Image:
 
 def open_engine(folder: Path, recipe: str, model: str | None, code: str, device: str, seed: int) -> Engine:
     """Open a gallery with the model it was made by. Raises GalleryError, ModelError or UsageError."""
-    import cv2
-    import torch
-
-    torch.set_num_threads(1)  # a photo's numbers are the same in a query and in an index
-    cv2.setNumThreads(1)
+    one_thread_each()
     remembered = read_binding(folder)
     opened = open_model(remembered.where if model is None else model)
     if opened.identity != remembered.identity:

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.images import ImageError, find_photos, load_image
 from pipeline.models import Settings
+from pipeline.threads import one_thread_each
 from stages.delf import Attention, Describe, feature_norm, normalised
 from stages.embed import Embed, normalise
 from stages.match import MutualNearest
@@ -40,10 +41,9 @@ class Seen:
 
 def look(folders: list[Path], weights: dict[str, np.ndarray], settings: Settings, attention: Attention | None, threads: int) -> list[Seen]:
     """Both networks over an even sample of the folders' photos, in path order."""
-    import torch
     from tqdm import tqdm
 
-    torch.set_num_threads(1)
+    one_thread_each()
     paths = [found.path for folder in folders for found in find_photos(folder) if found.reason is None]
     paths = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, PHOTOS).astype(int))] if paths else []
     trunk = load_resnet(settings.trunk, weights)

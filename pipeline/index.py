@@ -153,15 +153,12 @@ def _unchanged(path: Path, known: "Entry | None") -> bool:
 
 def load_encoder(model: str, device: str) -> "Graph":
     """The encode half of the recipe, one torch thread a photo: as fast as batching, and no photo's numbers depend on another's."""
-    import cv2
-    import torch
-
     from pipeline.models import open_model
     from pipeline.recipes import encode
+    from pipeline.threads import one_thread_each
     from stages.trunk import pick_device
 
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    one_thread_each()
     try:
         return encode(open_model(model), pick_device(device))
     except ValueError as error:
