@@ -38,7 +38,7 @@ class Photos:
 def read_folders(folders: list[Path], side: int) -> tuple[Photos, Photos]:
     """The photos to train on and those held out, decoded and shrunk to `side` px on the shorter side.
 
-    A photo's class is the folder it lies in, or the one above a folder called `images`. Raises ValueError without photos.
+    A photo's class is the folder it lies in, or the one above a folder called `images`. Raises UsageError without photos.
     """
     rows = []
     for folder in folders:

@@ -33,7 +33,7 @@ class RobustAffine:
     method: Literal["magsac", "ransac"] = "magsac"
     relative: float = 0.03  # how far an inlier may lie, as a share of the candidate's longest side: about one cell of layer3
     threshold: float | None = None  # px, instead
-    iterations: int = 1000  # at most; 10,000 found the same maps on the museum at three times the price
+    iterations: int = 1000  # at most; 10,000 changed no first place on the museum, at three times the price
     least: int = 4  # inliers below which there is no map
     largest_scale: float | None = 10.0  # of lengths, either way
     largest_stretch: float | None = 4.0  # ratio of the two singular values
