@@ -17,6 +17,7 @@ class Result:
     matches: int  # local features matched; 0 beyond the looked-at candidates
     inliers: int  # of them, those that agree with `affine`
     affine: list[list[float]] | None  # (2, 3) query px -> candidate px
+    false_alarms: float | None  # how many non-matches are expected to look as good among all looked at; None where nobody calibrated
     accepted: bool  # the second look put it here; otherwise coarse order did
 
 
@@ -28,7 +29,9 @@ class Answer:
     recipe: str
     k: int  # places asked for
     candidates: int  # photos looked at twice
-    accepted: int  # of all candidates
+    accepted: int  # of all candidates; none: nothing in this gallery matches
+    false_alarm: float | None  # non-matches accepted, expected; None where a fixed count decides
+    null: str | None  # whose photos say what chance does: "gallery", or "model" where the gallery has too few
     fell_back: bool  # some returned place was filled from coarse order
     results: tuple[Result, ...]  # at most k
     seconds: dict[str, float]  # by stage

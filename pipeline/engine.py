@@ -1,5 +1,6 @@
 """Ask a gallery: the recipe's two tables put to work for one query after another, by every job that searches."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,16 +8,19 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.answer import Answer, Evidence, Result
+from pipeline.calibrate import gallery_null
 from pipeline.flags import UsageError, count_candidates
 from pipeline.gallery import Binding, GalleryError, read_binding, read_gallery
 from pipeline.images import ImageError, load_image
 from pipeline.models import open_model
-from pipeline.recipes import RECIPES, Recipe
+from pipeline.recipes import RECIPES, Recipe, second_look
 from pipeline.threads import one_thread_each
+from stages.rank import Calibrated
 from stages.records import Candidates, Float32, Gallery, Image, Int64, LocalFeatures, Matches, Ranking
 from stages.trunk import pick_device
 from stages.verify import Verify
 
+FIRST_STEP = 16  # candidates looked at before the clock is read again
 INDEXED = "gallery:"  # a query that names an indexed photo
 
 
@@ -67,6 +71,25 @@ class Engine:
         )
         return matches, ranking
 
+    def refine_within(self, query: Query, candidates: Candidates, milliseconds: float) -> tuple[Matches, Ranking]:
+        """The second look at as many candidates as the time allows, best first: what comes back covers those alone."""
+        given = {"features": query.features, "gallery": self.gallery}
+        end = time.perf_counter() + milliseconds / 1000
+        parts: list[Matches] = []
+        looked, step = 0, FIRST_STEP
+        while looked < candidates.rows.shape[1] and time.perf_counter() < end:
+            began = time.perf_counter()
+            part = candidates.part(looked, looked + step)
+            parts.append(self.recipe.answer({**given, "candidates": part}, "matches", seconds=query.seconds))
+            looked += part.rows.shape[1]
+            rest, pace = end - time.perf_counter(), (time.perf_counter() - began) / step
+            step = max(1, min(4 * step, int(0.5 * rest / pace)))  # half of what would fit: the last steps are small ones
+        matches = Matches.join(parts) if parts else Matches.none()
+        ranking: Ranking = self.recipe.answer(
+            {**given, "candidates": candidates.part(0, looked), "matches": matches}, "ranking", seconds=query.seconds
+        )
+        return matches, ranking
+
     def rank(self, query: Query, k: int, candidates: str | None, depth: int) -> tuple[Candidates, Int64]:
         """The first look's order of `depth` photos, and the final order as places in it.
 
@@ -75,14 +98,15 @@ class Engine:
         coarse, _, ranking = self._look(query, k, candidates, depth)
         return coarse, _full(ranking, coarse)
 
-    def _look(self, query: Query, k: int, candidates: str | None, depth: int) -> tuple[Candidates, Matches, Ranking]:
+    def _look(self, query: Query, k: int, candidates: str | None, depth: int, budget_ms: float | None = None) -> tuple[Candidates, Matches, Ranking]:
         looked = min(count_candidates(candidates or self.recipe.candidates, k), len(self.gallery))
         coarse = self.coarse(query, max(looked, depth))
-        return coarse, *self.refine(query, Candidates(coarse.rows[:, :looked], coarse.distance[:, :looked]))
+        shortlist = coarse.part(0, looked)
+        return coarse, *(self.refine(query, shortlist) if budget_ms is None else self.refine_within(query, shortlist, budget_ms))
 
-    def answer(self, query: Query, k: int, candidates: str | None = None) -> Answer:
-        """Both looks, as people and programs read them."""
-        coarse, matches, ranking = self._look(query, k, candidates, k)
+    def answer(self, query: Query, k: int, candidates: str | None = None, budget_ms: float | None = None) -> Answer:
+        """Both looks, as people and programs read them. `budget_ms` bounds the second look's time, not the first's."""
+        coarse, matches, ranking = self._look(query, k, candidates, k, budget_ms)
         looked = ranking.order.shape[1]
         results = []
         for rank, place in enumerate(_full(ranking, coarse)[:k].tolist(), 1):
@@ -96,6 +120,7 @@ class Engine:
                     distance=round(float(coarse.distance[0, place]), 6),
                     matches=int(matches.matches[0, place]) if seen else 0,
                     inliers=int(matches.inliers[0, place]) if seen else 0,
+                    false_alarms=round_digits(ranking.false_alarms[0, place]) if seen else None,
                     affine=None if affine is None or np.isnan(affine).any() else [[round(float(v), 6) for v in row] for row in affine],
                     accepted=bool(ranking.accepted[0, place]) if seen else False,
                 )
@@ -106,6 +131,8 @@ class Engine:
             k=k,
             candidates=looked,
             accepted=int(ranking.accepted.sum()),
+            false_alarm=self.verdict.rate if isinstance(self.verdict, Calibrated) else None,
+            null=None if not isinstance(self.verdict, Calibrated) else "model" if self.gallery.null is None else "gallery",
             fell_back=not all(result.accepted for result in results),
             results=tuple(results),
             seconds={stage: round(spent, 6) for stage, spent in query.seconds.items()},
@@ -121,9 +148,18 @@ class Engine:
 
     @property
     def verify(self) -> Verify:
-        stage = next(node.stage for node in self.recipe.answer.rows if node.output == "matches")
+        stage = self.recipe.answer.stage("matches")
         assert isinstance(stage, Verify)
         return stage
+
+    @property
+    def verdict(self) -> object:
+        return self.recipe.answer.stage("ranking")
+
+
+def round_digits(number: float) -> float | None:
+    """Six digits, however small it is; None for NaN."""
+    return None if np.isnan(number) else float(f"{number:.6g}")
 
 
 def _full(ranking: Ranking, coarse: Candidates) -> Int64:
@@ -140,7 +176,7 @@ def read_query(name: str) -> Image:
         raise QueryError(f"{name}: {error}") from None
 
 
-def open_engine(folder: Path, recipe: str, model: str | None, code: str, device: str, seed: int) -> Engine:
+def open_engine(folder: Path, recipe: str, model: str | None, code: str, device: str, seed: int, false_alarm: float = 0.1) -> Engine:
     """Open a gallery with the model it was made by. Raises GalleryError, ModelError or UsageError."""
     one_thread_each()
     remembered = read_binding(folder)
@@ -151,7 +187,7 @@ def open_engine(folder: Path, recipe: str, model: str | None, code: str, device:
             f"leave out --model, or index again with `python -m pipeline.index {remembered.photos} --gallery NEW --model {model or opened.name}`"
         )
     try:
-        built = RECIPES[recipe](opened, seed, pick_device(device))
+        built = RECIPES[recipe](opened, seed, pick_device(device), false_alarm)
     except ValueError as error:
         raise UsageError(str(error)) from None
     reading = read_gallery(folder)
@@ -159,4 +195,4 @@ def open_engine(folder: Path, recipe: str, model: str | None, code: str, device:
     if code != "pca":  # stored pooled vectors go through the same rows of the table as a query's
         vectors: Sequence[Float32] = [built.encode({"pooled": pooled.astype(np.float32)}, code) for pooled in reading.pooled]
         codes = np.stack(vectors) if vectors else codes
-    return Engine(built, reading.gallery(codes), reading.binding, code)
+    return Engine(built, reading.gallery(codes, gallery_null(reading, second_look())), reading.binding, code)

@@ -44,8 +44,29 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--candidates", type=candidates, metavar="N|Mx", help="photos looked at twice: a number, or so many times k (default: the recipe's)"
     )
+    add_false_alarm(parser)
     parser.add_argument("--code", choices=("pca", "embedding", "logits"), default="pca", help="what the first look searches (default: pca)")
     parser.add_argument("--seed", type=int, default=0, help="of the random draws of two_stage's fit; seed004's are always the same (default: 0)")
+
+
+def add_false_alarm(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--false-alarm",
+        type=positive,
+        default=0.1,
+        metavar="RATE",
+        help="non-matching candidates accepted a query, expected over all that are looked at (default: 0.1; seed004 has its fixed count)",
+    )
+
+
+def positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"want a number above 0, got {text}")
+    return value
 
 
 def at_least_one(text: str) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.shards import file_sha256, map_shard
+from stages.null import Null
 from stages.records import Float32, Gallery, LocalFeatures, PackedFeatures
 
 SCHEMA = """
@@ -136,10 +137,12 @@ class Reading:
     pooled: np.ndarray  # (N, 2, C) float16
     codes: Float32  # (N, D) as stored: the PCA codes
     features: PackedFeatures  # (N,)
+    contents: tuple[str, ...]  # (N,) sha256 of each photo's bytes
+    null: str  # what pipeline/calibrate.py wrote, or nothing
     binding: Binding
 
-    def gallery(self, codes: Float32) -> Gallery:
-        return Gallery.from_arrays(self.names, codes, self.features)
+    def gallery(self, codes: Float32, null: Null | None = None) -> Gallery:
+        return Gallery.from_arrays(self.names, codes, self.features, null)
 
 
 def read_gallery(folder: Path) -> Reading:
@@ -150,7 +153,8 @@ def read_gallery(folder: Path) -> Reading:
             binding = _binding(connection, folder)
             shards = dict(connection.execute("SELECT id, file FROM shards"))
             digests = dict(connection.execute("SELECT id, sha256 FROM shards"))
-            rows = connection.execute("SELECT path, shard, row FROM photos ORDER BY path").fetchall()
+            rows = connection.execute("SELECT path, shard, row, sha256 FROM photos ORDER BY path").fetchall()
+            null = read_meta(connection).get("null", "")
             connection.execute("COMMIT")
         try:
             maps = [_checked(folder, shards[shard], digests[shard], binding) for shard in sorted(shards)]
@@ -162,9 +166,9 @@ def read_gallery(folder: Path) -> Reading:
             ) from None
         break
     try:
-        if len({(shard, row) for _, shard, row in rows}) < len(rows):
+        if len({(shard, row) for _, shard, row, _ in rows}) < len(rows):
             raise ValueError("two photos in one place")
-        return _assemble(rows, sorted(shards), maps, binding)
+        return _assemble(rows, sorted(shards), maps, null, binding)
     except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:  # rows that point nowhere
         raise _damaged(folder, str(error)) from None
 
@@ -182,10 +186,10 @@ def _checked(folder: Path, file: str, digest: str, binding: Binding) -> dict[str
     return map_shard(path)
 
 
-def _assemble(rows: list[tuple[bytes, int, int]], shards: list[int], maps: list[dict[str, np.ndarray]], binding: Binding) -> Reading:
+def _assemble(rows: list[tuple[bytes, int, int, str]], shards: list[int], maps: list[dict[str, np.ndarray]], null: str, binding: Binding) -> Reading:
     place = {shard: i for i, shard in enumerate(shards)}
-    block = np.array([place[shard] for _, shard, _ in rows], np.int32)
-    row = np.array([r for _, _, r in rows], np.int64)
+    block = np.array([place[shard] for _, shard, _, _ in rows], np.int32)
+    row = np.array([r for _, _, r, _ in rows], np.int64)
     gathered: dict[str, np.ndarray] = {}
     for name, dtype in (("pooled", np.float16), ("code", np.float32), ("size", np.int32), ("start", np.int64), ("stop", np.int64)):
         tail = maps[0]["start" if name == "stop" else name].shape[1:] if maps else {"pooled": (2, 0), "code": (0,), "size": (2,)}.get(name, ())
@@ -196,4 +200,5 @@ def _assemble(rows: list[tuple[bytes, int, int]], shards: list[int], maps: list[
     features = PackedFeatures(
         tuple((m["xy"], m["descriptor"], m["score"]) for m in maps), block, gathered["start"], gathered["stop"] - gathered["start"], gathered["size"]
     )
-    return Reading(tuple(os.fsdecode(path) for path, _, _ in rows), gathered["pooled"], gathered["code"], features, binding)
+    names, contents = tuple(os.fsdecode(path) for path, *_ in rows), tuple(content for *_, content in rows)
+    return Reading(names, gathered["pooled"], gathered["code"], features, contents, null, binding)

@@ -70,6 +70,10 @@ class GalleryWriter:
         with transaction(self.connection) as sql:
             sql.executemany("DELETE FROM photos WHERE path = ?", [(os.fsencode(name),) for name in names])
 
+    def write_null(self, text: str) -> None:
+        """What chance does among the photos; its text says among which."""
+        self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('null', ?)", (text,))
+
     def drop_damaged(self) -> list[str]:
         """Forget the photos of shards whose bytes are not the ones written, so that this run encodes them again."""
         lost: list[str] = []

@@ -61,6 +61,10 @@ class Graph:
                 raise ValueError(f"row {node.output}: want a new name, got one that is there already")
             known[node.output] = result
 
+    def stage(self, output: str) -> Callable[..., Any]:
+        """What computes a row."""
+        return next(node.stage for node in self.rows if node.output == output)
+
     def __call__(self, given: Mapping[str, Any], *asked: str, seconds: dict[str, float] | None = None) -> Any:
         """The asked rows, one alone or several as a tuple. `seconds`, where passed, collects each stage's time.
 

@@ -192,6 +192,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def job() -> int:
+        from pipeline.calibrate import calibrate
         from pipeline.gallery_writer import writing
         from pipeline.images import ImageError
 
@@ -204,6 +205,7 @@ def main(argv: list[str] | None = None) -> int:
             except ImageError as error:
                 raise UsageError(f"{args.photos}: {error}") from None
             total = len(writer.known())
+            calibrate(writer, args.jobs)
         failed = f" (listed in {args.gallery / 'errors.jsonl'})" if counts["failed"] else ""
         print(
             f"{args.gallery}: {total} photos; {counts['indexed']} indexed, {counts['unchanged']} unchanged, "

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.shards import write_whole
+from stages.null import Null
 from stages.records import Float32
 
 ARTIFACTS = Path(__file__).resolve().parent.parent / "artifacts"
@@ -50,6 +51,12 @@ class Model:
     settings: Settings
     card: Mapping[str, Any] = field(repr=False)
     arrays: Mapping[str, np.ndarray] = field(repr=False)
+
+    @property
+    def null(self) -> Null | None:
+        """What chance does, measured on the photos the model was fitted on; None for one that accepts at a fixed count."""
+        stored = self.card["accept"].get("null")
+        return null_from_json(stored) if stored else None
 
     def part(self, prefix: str) -> dict[str, np.ndarray]:
         """The arrays below `prefix.`, without it."""
@@ -121,6 +128,16 @@ def write_model(folder: Path, arrays: Mapping[str, np.ndarray], settings: Settin
         write_whole(folder / name, content)
 
 
+def null_to_json(null: Null) -> dict[str, Any]:
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(null).items()}
+
+
+def null_from_json(stored: Mapping[str, Any]) -> Null:
+    """Raises ValueError or TypeError for what is no null."""
+    whole: dict[str, Any] = {name: np.array(value, np.float64) if isinstance(value, list) else value for name, value in stored.items()}
+    return Null(**whole)
+
+
 def _read_card(folder: Path) -> dict[str, Any]:
     path = folder / "card.json"
     try:
@@ -129,8 +146,10 @@ def _read_card(folder: Path) -> dict[str, Any]:
         if wrong or card["format"] != FORMAT:
             raise ValueError(f"a card without a proper {', '.join(wrong)}" if wrong else f"format {card['format']}")
         Settings(**card["settings"])
-        if not isinstance(card["accept"].get("inliers"), int):
-            raise ValueError("a card without a number accept.inliers")
+        if "null" in card["accept"]:
+            null_from_json(card["accept"]["null"])
+        elif not isinstance(card["accept"].get("inliers"), int):
+            raise ValueError("a card without accept.null or a number accept.inliers")
     except (ValueError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise ModelError(f"model card {path}: want a card of format {FORMAT}, got {error}; restore it, e.g. `git checkout -- {path.name}`") from None
     return card  # type: ignore[no-any-return]

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 
 from pipeline.graph import Graph, Node
 from pipeline.models import Model
+from stages.affine import RobustAffine
 from stages.delf import Attention, Describe
 from stages.embed import Classify, Embed, normalise
-from stages.match import MutualNearest, OneWay
-from stages.rank import Rank
+from stages.match import Nearest
+from stages.rank import Calibrated, FixedCount
 from stages.reduce import Reduce
 from stages.search import search
 from stages.trunk import load_resnet
-from stages.verify import RobustAffine, Verify
+from stages.verify import Verify
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,28 @@ class Recipe:
     candidates: str  # "4000", or "4x": so many times k
 
 
-def two_stage(model: Model, seed: int = 0, device: str = "cpu") -> Recipe:
-    """Ours: ResNet18 -> PCA 32 -> ball tree; then DELF, mutual nearest neighbours, a robust affine map."""
-    verify = Verify(MutualNearest(), RobustAffine(), seed, threads())
-    return Recipe("two_stage", encode(model, device), answer(verify, Rank(int(model.card["accept"]["inliers"]))), "4000")
+def two_stage(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
+    """Ours: ResNet18 -> PCA 32 -> ball tree; then DELF, mutual nearest neighbours, a robust affine map, accepted at a stated rate
+    of false alarms a query."""
+    verdict = Calibrated(false_alarm, model.null) if model.null else FixedCount(int(model.card["accept"]["inliers"]))
+    return Recipe("two_stage", encode(model, device), answer(second_look(seed), verdict), "4000")
 
 
-def seed004(model: Model, seed: int = 0, device: str = "cpu") -> Recipe:
+def second_look(seed: int = 0, threads: int = 0) -> Verify:
+    """Ours. The number of threads (0: all cores) changes how long it takes and nothing else."""
+    return Verify(Nearest(), RobustAffine(), seed, threads or os.cpu_count() or 1)
+
+
+def seed004(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
     """Seed 004 as published: 4 x k candidates, one-way matches under 0.8, RANSAC with 3 points, 20 px and 1,000 trials, any
     affine map, accepted above 20 inliers. Its first look is the shared one, so that one gallery serves both recipes."""
-    verify = Verify(
-        OneWay(0.8), RobustAffine("ransac", threshold=20, iterations=1000, least=3, largest_scale=None, largest_stretch=None), seed, threads()
-    )
-    return Recipe("seed004", encode(model, device), answer(verify, Rank(21)), "4x")
+    return Recipe("seed004", encode(model, device), answer(published_second_look(seed), FixedCount(21)), "4x")
+
+
+def published_second_look(seed: int = 0, threads: int = 0) -> Verify:
+    """Seed 004's: any affine map, the best of the trials as it is."""
+    fit = RobustAffine(threshold=20, trials=1000, polish=0, least=3, largest_stretch=None, backward=True)
+    return Verify(Nearest(mutual=False, distance=0.8), fit, seed, threads or os.cpu_count() or 1)
 
 
 def encode(model: Model, device: str) -> Graph:
@@ -73,22 +83,18 @@ def encode(model: Model, device: str) -> Graph:
     )
 
 
-def answer(verify: Verify, rank: Rank) -> Graph:
+def answer(verify: Verify, rank: FixedCount | Calibrated) -> Graph:
     """How a query meets the gallery."""
+    evidence = ("features", "candidates", "matches", "gallery") if isinstance(rank, Calibrated) else ("candidates", "matches")
     return Graph(
         inputs=("code", "count", "features", "gallery"),
         rows=[
             #    output        stage   reads
             Node("candidates", search, "code", "count", "gallery"),  # Candidates (1, K)
             Node("matches", verify, "features", "candidates", "gallery"),  # Matches (1, K)
-            Node("ranking", rank, "candidates", "matches"),  # Ranking (1, K)
+            Node("ranking", rank, *evidence),  # Ranking (1, K)
         ],
     )
-
-
-def threads() -> int:
-    """A count changes how long verification takes and nothing else."""
-    return os.cpu_count() or 1
 
 
 RECIPES: dict[str, Callable[..., Recipe]] = {"two_stage": two_stage, "seed004": seed004}

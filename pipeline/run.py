@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, finish
+from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, finish, positive
 
 if TYPE_CHECKING:
     from pipeline.answer import Answer
@@ -46,15 +46,28 @@ def page(engine: "Engine", query: "Query", answer: "Answer") -> "Page":
 def table(answer: "Answer") -> str:
     """The answer as a person reads it."""
     lines = [
-        f"{answer.query}: {answer.candidates} candidates looked at twice, {answer.accepted} accepted"
-        + (", the other places in coarse order" if answer.fell_back else ""),
-        "rank  coarse  distance  matches  inliers  image",
+        f"{answer.query}: {answer.candidates} candidates looked at twice, {verdict(answer)}",
+        "rank  coarse  distance  matches  inliers  false alarms  image",
     ]
     lines += [
-        f"{r.rank:4d}  {r.coarse_rank:6d}  {r.distance:8.4f}  {r.matches:7d}  {r.inliers:7d}  {'* ' if r.accepted else '  '}{printable(r.image)}"
+        f"{r.rank:4d}  {r.coarse_rank:6d}  {r.distance:8.4f}  {r.matches:7d}  {r.inliers:7d}  {alarms(r.false_alarms):>12s}  "
+        f"{'* ' if r.accepted else '  '}{printable(r.image)}"
         for r in answer.results
     ]
     return "\n".join(lines)
+
+
+def verdict(answer: "Answer") -> str:
+    if not answer.accepted:
+        said = "nothing in this gallery matches; all places in coarse order"
+    else:
+        said = f"{answer.accepted} accepted" + (", the other places in coarse order" if answer.fell_back else "")
+    return said + (" (chance as the model knows it: too few photos here to measure it)" if answer.null == "model" else "")
+
+
+def alarms(number: float | None) -> str:
+    """How many non-matches are expected to look as good, shortly."""
+    return "" if number is None else f"{number:.2g}" if number >= 1e-99 else "0"
 
 
 def printable(name: str) -> str:
@@ -69,6 +82,12 @@ def main(argv: list[str] | None = None) -> int:
     add_search(parser)
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of tables")
+    parser.add_argument(
+        "--budget-ms",
+        type=positive,
+        metavar="MS",
+        help="time for the second look of a query: the best candidates are looked at first, the others keep coarse order",
+    )
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="also draw the answers: photos, match lines, why each place")
     args = parser.parse_args(argv)
 
@@ -79,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
             raise UsageError(f"--report {args.report}: want a file in an existing folder, got none; run `mkdir -p {args.report.parent}`")
         if args.report is not None and args.report.is_dir():
             raise UsageError(f"--report {args.report}: want a file, got a folder")
-        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed)
+        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm)
         pages, failed = [], 0
         for name in args.queries:
             try:
@@ -88,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"run: {printable(str(error))}", file=sys.stderr)
                 failed += 1
                 continue
-            answer = engine.answer(query, args.k, args.candidates)
+            answer = engine.answer(query, args.k, args.candidates, args.budget_ms)
             print(json.dumps(answer.to_json()) if args.json else table(answer), flush=True)
             if args.report is not None:
                 pages.append(page(engine, query, answer))

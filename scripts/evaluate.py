@@ -5,57 +5,16 @@ folder. --labels folder instead takes every indexed photo as a query, leaves it 
 mAP is over the full depth, divided by the number of relevant photos.
 """
 
-import csv
 import json
 import sys
-from collections import defaultdict
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, finish
+from pipeline.truth import Case, label_cases, read_truth
 
 if TYPE_CHECKING:
     from pipeline.engine import Engine
-
-
-@dataclass(frozen=True)
-class Case:
-    """One query and its answers."""
-
-    query: str  # as pipeline.run takes it
-    relevant: frozenset[str]  # indexed paths
-    left_out: str | None = None  # the query's own row, which is no answer
-
-
-def read_truth(path: Path, names: frozenset[str]) -> list[Case]:
-    """The cases of a CSV; every relevant photo has to be indexed. Raises UsageError with the line number."""
-    relevant: dict[str, set[str]] = defaultdict(set)
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if reader.fieldnames is None or {"query", "relevant"} - set(reader.fieldnames):
-                raise UsageError(f"{path}: want a header with query,relevant, got {reader.fieldnames}")
-            for row in reader:
-                if not row["query"] or not row["relevant"]:
-                    raise UsageError(f"{path}: line {reader.line_num}: want a query and a relevant photo, got {row['query']!r}, {row['relevant']!r}")
-                if row["relevant"] not in names:
-                    raise UsageError(f"{path}: line {reader.line_num}: want an indexed photo, got {row['relevant']}; index it, or correct the path")
-                relevant[row["query"]].add(row["relevant"])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path}: want a readable CSV, got {error}") from None
-    if not relevant:
-        raise UsageError(f"{path}: want at least one row, got none")
-    return [Case(str(path.parent / query), frozenset(answers)) for query, answers in relevant.items()]
-
-
-def label_cases(names: tuple[str, ...]) -> list[Case]:
-    """Leave-one-out over the whole gallery. Photos that are alone in their folder have no answer and are no query."""
-    folders: dict[str, set[str]] = defaultdict(set)
-    for name in names:
-        folders[str(PurePosixPath(name).parent)].add(name)
-    cases = [Case(f"gallery:{name}", frozenset(folders[str(PurePosixPath(name).parent)] - {name}), name) for name in names]
-    return [case for case in cases if case.relevant]
 
 
 def evaluate(engine: "Engine", cases: list[Case], k: int, candidates: str | None) -> dict[str, object]:
@@ -95,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     def job() -> int:
         from pipeline.engine import open_engine
 
-        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed)
+        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm)
         cases = read_truth(args.truth, frozenset(engine.gallery.names)) if args.truth else label_cases(engine.gallery.names)
         if not cases:
             raise UsageError(f"{args.gallery}: want folders of at least two photos, got none")

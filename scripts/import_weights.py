@@ -53,7 +53,7 @@ def import_weights(args: argparse.Namespace) -> int:
     }
     mend = f"python scripts/import_weights.py {args.weights} --photos {args.photos} --out {args.out}"
     write_model(args.out, {**trunk, **{name: array.astype(np.float32) for name, array in arrays.items()}}, settings, card, mend)
-    print(f"{args.out}: {settings.trunk}, accepts from {accept['inliers']} inliers; use it with `--model {args.out}`")
+    print(f"{args.out}: {settings.trunk}, use it with `--model {args.out}`")
     return 0
 
 

@@ -119,7 +119,7 @@ def train_delf(args: argparse.Namespace) -> int:
     if args.card is not None:
         card |= json.loads(args.card.read_text("utf-8"))
     write_model(args.out, arrays, settings, card, args.mend or card["command"])
-    print(f"{args.out}: accepts from {accept['inliers']} inliers")
+    print(f"{args.out}: {settings.trunk} with attention; use it with `--model {args.out}`")
     return 0
 
 

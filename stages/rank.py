@@ -1,6 +1,6 @@
 """The verdict: candidates whose evidence is strong enough come first, by evidence; the others stay as the first look had them.
 
-Worked example, `least` 20: a shortlist a b c d with 3, 25, 0, 40 inliers is ranked d b a c: d and b accepted.
+Worked example, accepting from 20 inliers: a shortlist a b c d with 3, 25, 0, 40 inliers is ranked d b a c: d and b accepted.
 """
 
 from __future__ import annotations
@@ -9,18 +9,49 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.records import Candidates, Matches, Ranking
+from stages.null import Null
+from stages.records import Bool, Candidates, Float64, Gallery, LocalFeatures, Matches, Ranking
 
 
 @dataclass(frozen=True)
-class Rank:
-    """(candidates, matches) -> Ranking. No evidence at all gives the first look's order back."""
+class FixedCount:
+    """(candidates, matches) -> Ranking: accepted from so many inliers on, as seed 004 does, whatever the photos."""
 
-    least: int  # inliers at which a candidate is accepted
+    least: int  # inliers
 
     def __call__(self, candidates: Candidates, matches: Matches) -> Ranking:
-        if candidates.rows.shape != matches.inliers.shape:
-            raise ValueError(f"Rank.matches: want one per candidate {candidates.rows.shape}, got {matches.inliers.shape}")
-        accepted = matches.inliers >= self.least
-        evidence = np.where(accepted, matches.inliers, 0)
-        return Ranking(np.argsort(-evidence, axis=1, kind="stable").astype(np.int64), accepted)
+        _same_shape(candidates, matches)
+        evidence = matches.inliers.astype(np.float64)
+        return _ranked(evidence, matches.inliers >= self.least, np.full(evidence.shape, np.nan))
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """(features, candidates, matches, gallery) -> Ranking: accepted at a stated rate of false alarms a query.
+
+    A candidate's expected false alarms are the chance that an unrelated photo with as many features reaches its inliers,
+    times the number of candidates that were looked at: the expected number of non-matches that look as good. Accepting
+    where that is at most `rate` accepts `rate` non-matches a query in the mean (Bonferroni; a contrario, Desolneux et al. 2000).
+    """
+
+    rate: float  # non-matching candidates accepted, expected over all that were looked at
+    null: Null  # the model's, for a gallery that has none of its own
+
+    def __call__(self, features: LocalFeatures, candidates: Candidates, matches: Matches, gallery: Gallery) -> Ranking:
+        _same_shape(candidates, matches)
+        null = gallery.null or self.null
+        chance = null.log_chance(len(features), gallery.features.count[candidates.rows[0]], matches.inliers[0])
+        log_alarms = chance + np.log(max(1, len(chance)))
+        accepted = (log_alarms <= np.log(self.rate)) & (matches.inliers[0] >= null.least)
+        return _ranked(-log_alarms[None], accepted[None], np.exp(log_alarms)[None])
+
+
+def _ranked(evidence: Float64, accepted: Bool, false_alarms: Float64) -> Ranking:
+    """No evidence at all gives the first look's order back."""
+    order = np.argsort(np.where(accepted, -evidence, np.inf), axis=1, kind="stable")
+    return Ranking(order.astype(np.int64), accepted, false_alarms)
+
+
+def _same_shape(candidates: Candidates, matches: Matches) -> None:
+    if candidates.rows.shape != matches.inliers.shape:
+        raise ValueError(f"rank.matches: want one per candidate {candidates.rows.shape}, got {matches.inliers.shape}")

@@ -19,7 +19,10 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from sklearn.neighbors import BallTree
 
+    from stages.null import Null
+
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
 Int8 = npt.NDArray[np.int8]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -93,6 +96,14 @@ class PackedFeatures:
         if n and (self.start.min() < 0 or self.count.min() < 0 or (self.start + self.count > ends[self.block]).any()):
             raise ValueError("PackedFeatures.start: want rows inside their block, got rows beyond it")
 
+    @classmethod
+    def of(cls, photos: Sequence[LocalFeatures]) -> PackedFeatures:
+        """At least one photo, in one block."""
+        count = np.array([len(photo) for photo in photos], np.int64)
+        block = tuple(np.concatenate([getattr(photo, name) for photo in photos]) for name in ("xy", "descriptor", "score"))
+        size = np.array([photo.size for photo in photos], np.int32)
+        return cls((block,), np.zeros(len(photos), np.int32), np.cumsum(count) - count, count, size)  # type: ignore[arg-type]
+
     def __len__(self) -> int:
         return len(self.block)
 
@@ -111,6 +122,7 @@ class Gallery:
     codes: Float32  # (N, D) what the first look searches
     features: PackedFeatures  # (N,)
     tree: BallTree | None = field(default=None, repr=False)  # over codes; None when the gallery is empty
+    null: Null | None = None  # what chance does among its own photos; None where they are too few to tell
 
     def __post_init__(self) -> None:
         want("Gallery", "codes", self.codes, np.float32, len(self.names), None)
@@ -126,7 +138,7 @@ class Gallery:
         return len(self.names)
 
     @classmethod
-    def from_arrays(cls, names: Sequence[str], codes: Float32, features: PackedFeatures) -> Gallery:
+    def from_arrays(cls, names: Sequence[str], codes: Float32, features: PackedFeatures, null: Null | None = None) -> Gallery:
         """Sort by path and plant the tree: the door for photos that were described elsewhere.
 
         names: N relative paths in any order, no two alike; codes (N, D) float32; features of the N photos.
@@ -141,7 +153,7 @@ class Gallery:
         order = np.array(sorted(range(len(names)), key=lambda i: os.fsencode(names[i])), np.int64)
         moved = PackedFeatures(features.blocks, features.block[order], features.start[order], features.count[order], features.size[order])
         codes = np.ascontiguousarray(codes[order])
-        return cls(tuple(names[i] for i in order), codes, moved, BallTree(codes) if len(order) else None)
+        return cls(tuple(names[i] for i in order), codes, moved, BallTree(codes) if len(order) else None, null)
 
     def row(self, name: str) -> int:
         """The row of a path; KeyError when it is not there."""
@@ -158,6 +170,10 @@ class Candidates:
     rows: Int64  # (B, K) gallery rows
     distance: Float32  # (B, K) ascending
 
+    def part(self, start: int, stop: int) -> Candidates:
+        """The places from start to stop alone."""
+        return Candidates(self.rows[:, start:stop], self.distance[:, start:stop])
+
     def __post_init__(self) -> None:
         want("Candidates", "rows", self.rows, np.int64, None, None)
         want("Candidates", "distance", self.distance, np.float32, *self.rows.shape)
@@ -173,6 +189,20 @@ class Matches:
     inliers: Int32  # (B, K) of them, those that agree with the affine map
     affine: Float32  # (B, K, 2, 3) query px -> candidate px, NaN where none
 
+    @classmethod
+    def none(cls) -> Matches:
+        """Of no candidate."""
+        return cls(np.empty((1, 0), np.int32), np.empty((1, 0), np.int32), np.empty((1, 0, 2, 3), np.float32))
+
+    @classmethod
+    def join(cls, parts: Sequence[Matches]) -> Matches:
+        """Shortlists that follow each other, as one."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts], 1) for name in ("matches", "inliers", "affine")))
+
+    def part(self, start: int, stop: int) -> Matches:
+        """The places from start to stop alone."""
+        return Matches(self.matches[:, start:stop], self.inliers[:, start:stop], self.affine[:, start:stop])
+
     def __post_init__(self) -> None:
         want("Matches", "matches", self.matches, np.int32, None, None)
         want("Matches", "inliers", self.inliers, np.int32, *self.matches.shape)
@@ -185,9 +215,11 @@ class Ranking:
 
     order: Int64  # (B, K) places in the shortlist, best first: a permutation of 0..K-1
     accepted: Bool  # (B, K) by place in the shortlist
+    false_alarms: Float64  # (B, K) by place: how many non-matches are expected to look as good; NaN where nobody calibrated
 
     def __post_init__(self) -> None:
         want("Ranking", "order", self.order, np.int64, None, None)
+        want("Ranking", "false_alarms", self.false_alarms, np.float64, *self.order.shape)
         want("Ranking", "accepted", self.accepted, np.bool_, *self.order.shape)
         if (np.sort(self.order, axis=1) != np.arange(self.order.shape[1])).any():
             raise ValueError("Ranking.order: want a permutation of the shortlist, got something else")

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from stages.records import Float32, Int8, Int64, LocalFeatures, PackedFeatures
+from stages.records import Bool, Float32, Int8, Int64, LocalFeatures, PackedFeatures
 
 Floats = npt.NDArray[np.float64]
 SIZE = (640, 480)  # px
@@ -53,6 +53,23 @@ def planted_pair(
     candidate_unit[pairs[:, 1]] = lengths_one(query_unit[pairs[:, 0]] + 0.05 * rng.normal(size=(n, 40)))
     candidate_xy[pairs[:, 1]] = moved(affine, query_xy[pairs[:, 0]]) + jitter * rng.normal(size=(n, 2))
     return described(query_xy, rounded(query_unit)), described(candidate_xy, rounded(candidate_unit)), pairs
+
+
+def planted_matches(
+    rng: np.random.Generator, good: int, count: int, affine: Floats = TURN, jitter: float = 1.0, size: tuple[int, int] = SIZE
+) -> tuple[Float32, Float32, Bool]:
+    """Point pairs (count, 2), (count, 2) px, of which `good` follow the map but for `jitter` px, and which those are (count,).
+    All others, and where the good ones stand among them, are chance."""
+    query, candidate = rng.random((count, 2)) * size, rng.random((count, 2)) * size
+    planted = rng.permutation(count) < good
+    candidate[planted] = moved(affine, query[planted]) + jitter * rng.normal(size=(good, 2))
+    return query.astype(np.float32), candidate.astype(np.float32), planted
+
+
+def map_error(affine: npt.ArrayLike, truth: Floats = TURN, size: tuple[int, int] = SIZE) -> float:
+    """px, at the query photo's worst corner; NaN where there is no map."""
+    corners = np.array([[0, 0], [size[0], 0], [0, size[1]], size], float)
+    return float(np.linalg.norm(moved(np.asarray(affine, float), corners) - moved(truth, corners), axis=1).max())
 
 
 def pack(photos: list[LocalFeatures], blocks: int = 1) -> PackedFeatures:

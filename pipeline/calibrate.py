@@ -1,0 +1,67 @@
+"""When is it a match? The answer is measured: what chance does among a gallery's own photos, verified pair by random pair.
+
+A gallery of few photos cannot tell and uses the null that comes with its model. A measured null is derived data: its pairs are
+drawn from the photos' contents, so that it does not matter in which order, or in how many runs, they were indexed.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pipeline.gallery import Reading, read_gallery
+from pipeline.gallery_writer import GalleryWriter
+from pipeline.models import null_from_json, null_to_json
+from pipeline.recipes import second_look
+from stages.null import Null
+from stages.records import Float32, PackedFeatures
+from stages.verify import Verify
+
+FEWEST = 300  # photos
+QUERIES, CANDIDATES = 500, 200  # photos drawn, and partners for each: 100,000 pairs at most
+NEAR = 0.3  # of the photos, by the first look: left out, they may well show the same thing
+
+
+def measure_null(contents: Sequence[str], codes: Float32, features: PackedFeatures, verify: Verify) -> Null | None:
+    """The null of photos with these contents (sha256), codes (N, D) and features; None where there are too few to tell."""
+    seen = np.unique(np.array(contents), return_index=True)[1]  # in the order of contents, each once
+    if len(seen) < FEWEST:
+        return None
+    rng = np.random.default_rng(int(hashlib.sha256("".join(contents[i] for i in seen).encode()).hexdigest()[:16], 16))
+    ours, theirs, inliers = [], [], []
+    for query in rng.choice(seen, min(QUERIES, len(seen)), replace=False):
+        distance = np.square(codes[seen] - codes[query]).sum(1)
+        drawn = rng.choice(len(seen), min(CANDIDATES, len(seen) // 2), replace=False)
+        rows = seen[drawn[distance[drawn] > np.quantile(distance, NEAR)]]
+        inliers.append(verify.many(features[query], features, rows)[1])
+        ours.append(np.full(len(rows), features.count[query]))
+        theirs.append(features.count[rows])
+    try:
+        return Null.fit(np.concatenate(ours), np.concatenate(theirs), np.concatenate(inliers), verify.fit.least)
+    except ValueError:
+        return None
+
+
+def calibrate(writer: GalleryWriter, threads: int) -> Null | None:
+    """Measure the null of a gallery's photos as they are now, unless that is done already."""
+    reading = read_gallery(writer.folder)
+    verify = second_look(threads=threads)
+    if (known := gallery_null(reading, verify)) is not None or len(reading.names) < FEWEST:
+        return known
+    null = measure_null(reading.contents, reading.codes, reading.features, verify)
+    if null is not None:
+        writer.write_null(json.dumps({"key": null_key(reading, verify), **null_to_json(null)}))
+    return null
+
+
+def gallery_null(reading: Reading, verify: Verify) -> Null | None:
+    """The null that was measured on just these photos, model and parameters; None where there is none."""
+    stored = json.loads(reading.null) if reading.null else {}
+    return null_from_json(stored) if stored.pop("key", None) == null_key(reading, verify) else None
+
+
+def null_key(reading: Reading, verify: Verify) -> str:
+    what = repr((sorted(set(reading.contents)), reading.binding.identity, replace(verify, seed=0, threads=1)))
+    return hashlib.sha256(what.encode()).hexdigest()

@@ -1,0 +1,219 @@
+"""Measure quality and time against the number of candidates, every size from one verification: a sweep costs what its largest does.
+
+Each pair of photos is verified once, in slices from one size to the next that are timed apart; every size then asks the recipe
+for its own ranking of what is verified by then. DIR gets sweep.csv, sweep.json and sweep.png. mAP is over the full depth, as
+in evaluate.py; intervals are the 95 % percentile bootstrap over queries. `ceiling` is the share of queries that have an answer
+among the candidates, `gain` both looks less the first look, paired. Seconds are the stages'; reading the photo is not in them,
+and neither are embed and describe where the query is an indexed photo (--labels).
+"""
+
+import csv
+import io
+import itertools
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, candidates, count_candidates, finish
+from pipeline.truth import Case, label_cases, read_truth
+
+if TYPE_CHECKING:
+    from pipeline.engine import Engine
+    from pipeline.metrics import Quality
+
+SIZES = ("10", "20", "40", "100", "200", "400", "1000", "4000")
+RULE = (
+    "one-standard-error rule: the smallest size whose mAP is within one standard error of the best size's, paired over queries, "
+    "and not below the first look's; 0 where the best is no better than the first look"
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """So many candidates."""
+
+    label: str  # as the caller wrote it, "40=4x" where two came to the same
+    candidates: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one query came to at one size; 0 candidates are the first look alone."""
+
+    quality: "Quality"
+    shortlisted: bool  # an answer is among the candidates
+    accepted: int  # candidates
+    seconds: float
+
+
+def count_sizes(labels: Sequence[str], k: int, photos: int) -> list[Size]:
+    """Ascending, each once, none above the gallery."""
+    found: dict[int, dict[str, None]] = {}
+    for label in labels:
+        found.setdefault(min(count_candidates(label, k), photos), {})[label] = None
+    return [Size("=".join(found[count]), count) for count in sorted(found)]
+
+
+def look(engine: "Engine", case: Case, sizes: Sequence[Size]) -> list[Outcome]:
+    """One query: the first look alone, then every size."""
+    import numpy as np
+
+    from pipeline.engine import QueryError
+    from pipeline.metrics import one
+    from stages.records import Matches
+
+    try:
+        query = engine.query(case.query)
+    except QueryError as error:
+        raise UsageError(str(error)) from None
+    coarse, total = engine.coarse(query, len(engine.gallery)), len(case.relevant)
+    relevant, kept = np.zeros(len(engine.gallery), np.bool_), np.ones(len(engine.gallery), np.bool_)
+    relevant[[engine.gallery.row(name) for name in case.relevant]] = True
+    if case.left_out is not None:
+        kept[engine.gallery.row(case.left_out)] = False
+    relevant, kept = relevant[coarse.rows[0]], kept[coarse.rows[0]]  # by place in the first look's order
+    looked = sum(query.seconds.values())
+    outcomes = [Outcome(one(relevant[kept], total), False, 0, looked - query.seconds.get("describe", 0.0))]
+    given = {"features": query.features, "gallery": engine.gallery}
+    parts: list[Matches] = []
+    verified: dict[str, float] = {}
+    for begin, end in itertools.pairwise([0, *(size.candidates for size in sizes)]):
+        parts.append(engine.recipe.answer({**given, "candidates": coarse.part(begin, end)}, "matches", seconds=verified))
+        ranked: dict[str, float] = {}
+        given_now = {**given, "candidates": coarse.part(0, end), "matches": Matches.join(parts)}
+        ranking = engine.recipe.answer(given_now, "ranking", seconds=ranked)  # what is accepted may depend on how many were looked at
+        order = np.concatenate([ranking.order[0], np.arange(end, len(engine.gallery))])
+        quality = one(relevant[order][kept[order]], total)
+        accepted = int((ranking.accepted[0] & kept[:end]).sum())
+        seconds = looked + sum(verified.values()) + sum(ranked.values())
+        outcomes.append(Outcome(quality, bool(relevant[:end].any()), accepted, seconds))
+    return outcomes
+
+
+def summarise(outcomes: Sequence[Sequence[Outcome]], sizes: Sequence[Size], seed: int) -> tuple[list[dict[str, Any]], int]:
+    """Outcomes by query and size -> a row for the first look alone and for every size; the number of candidates to recommend."""
+    import numpy as np
+
+    from pipeline.metrics import Quality, interval, knee
+
+    values = np.array([[astuple(at.quality) for at in query] for query in outcomes]).transpose(1, 2, 0)  # (1 + S, measures, Q)
+    shortlisted, accepted, seconds = (
+        np.array([[getattr(at, name) for at in query] for query in outcomes]) for name in ("shortlisted", "accepted", "seconds")
+    )
+    means, gains = values.mean(2), values - values[0]
+    spread, gain_spread = interval(values, seed), interval(gains, seed)
+    rows = []
+    for place, size in enumerate([Size("coarse", 0), *sizes]):
+        row: dict[str, Any] = {"label": size.label, "candidates": size.candidates, "queries": len(outcomes)}
+        low, high = (Quality(*ends[place].tolist()).to_json() for ends in spread)
+        for name, value in Quality(*means[place].tolist()).to_json().items():
+            row |= {name: value, f"{name}_low": low[name], f"{name}_high": high[name]}
+        gain, low, high = (Quality(*of[place].tolist()).to_json() for of in (gains.mean(2), *gain_spread))
+        for name in ("mAP", "hit@1"):
+            row |= {f"{name}_gain": gain[name], f"{name}_gain_low": low[name], f"{name}_gain_high": high[name]}
+        row["ceiling"] = round(float(shortlisted[:, place].mean()), 6) if place else None
+        row["seconds_mean"] = round(float(seconds[:, place].mean()), 6)
+        row["seconds_median"] = round(float(np.median(seconds[:, place])), 6)
+        row["accepted_mean"] = round(float(accepted[:, place].mean()), 6)
+        rows.append(row)
+    best = knee(values[0, 0], values[1:, 0])
+    return rows, 0 if best is None else sizes[best].candidates
+
+
+def table(result: dict[str, Any]) -> str:
+    """The sweep as a person reads it."""
+    lines = [
+        f"{result['queries']} queries, {result['photos']} photos, recipe {result['recipe']}, model {result['model']}; [95 % intervals over queries]",
+        f"{'asked':>12s}  candidates  {'mAP':24s}  {'hit@1':24s}  {'gain in mAP':26s}  ceiling  accepted  seconds",
+    ]
+    for row in result["rows"]:
+        mAP, hit, gain = (f"{row[n]:.4f} [{row[n + '_low']:.4f}, {row[n + '_high']:.4f}]" for n in ("mAP", "hit@1", "mAP_gain"))
+        ceiling = "" if row["ceiling"] is None else f"{row['ceiling']:.4f}"
+        start = f"{row['label']:>12s}  {row['candidates']:10d}  {mAP:24s}  {hit:24s}  {gain:26s}"
+        lines.append(f"{start}  {ceiling:>7s}  {row['accepted_mean']:8.1f}  {row['seconds_median']:7.3f}")
+    helps = "" if result["recommended"] else ", the second look does not help here"
+    return "\n".join([*lines, f"recommended: {result['recommended']} candidates{helps} ({RULE})"])
+
+
+def to_csv(rows: Sequence[dict[str, Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def prepare(folder: Path) -> None:
+    """What would stop the results from being written stops the sweep before its long work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {folder}: want a folder, got {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"--out {folder}: want a folder that can be written to, got one that cannot")
+
+
+def main(argv: list[str] | None = None) -> int:
+    about = __doc__.split("\n\n")
+    parser = Parser(description=about[0], epilog=f"{about[1]} Recommended is, by the {RULE}.", conflict_handler="resolve")
+    add_gallery(parser)
+    known = parser.add_mutually_exclusive_group(required=True)
+    known.add_argument("--truth", type=Path, metavar="FILE.csv", help="the queries and their relevant photos")
+    known.add_argument("--labels", choices=("folder",), help="leave-one-out over the gallery, the parent folder is the class")
+    add_search(parser)
+    parser.add_argument(
+        "--candidates", type=candidates, nargs="+", default=SIZES, metavar="N|Mx", help=f"numbers, or so many times k (default: {' '.join(SIZES)})"
+    )
+    add_model(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for sweep.csv, sweep.json and sweep.png")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    args = parser.parse_args(argv)
+
+    def job() -> int:
+        from tqdm import tqdm
+
+        from pipeline.curves import draw
+        from pipeline.engine import open_engine
+        from pipeline.shards import write_whole
+
+        prepare(args.out)
+        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm)
+        cases = read_truth(args.truth, frozenset(engine.gallery.names)) if args.truth else label_cases(engine.gallery.names)
+        if not cases:
+            raise UsageError(f"{args.gallery}: want folders of at least two photos, got none")
+        sizes = count_sizes(args.candidates, args.k, len(engine.gallery))
+        with tqdm(cases, desc="sweep", unit="query", mininterval=0.5) as progress:
+            outcomes = [look(engine, case, sizes) for case in progress]
+        rows, recommended = summarise(outcomes, sizes, args.seed)
+        result = {
+            "command": shlex.join(["python", "scripts/sweep.py", *(sys.argv[1:] if argv is None else argv)]),
+            "recipe": args.recipe,
+            "code": args.code,
+            "model": engine.binding.model,
+            "identity": engine.binding.identity,
+            "seed": args.seed,
+            "photos": len(engine.gallery),
+            "queries": len(cases),
+            "recommended": recommended,
+            "rule": RULE,
+            "rows": rows,
+        }
+        print(json.dumps(result) if args.json else table(result), flush=True)
+        for name, data in (("sweep.csv", to_csv(rows)), ("sweep.json", json.dumps(result, indent=1).encode()), ("sweep.png", draw(result))):
+            try:
+                write_whole(args.out / name, data)
+            except OSError as error:
+                raise UsageError(f"{args.out / name}: want a file that can be written, got {error.strerror}") from None
+        print(f"wrote {args.out}/sweep.csv, sweep.json and sweep.png", file=sys.stderr)
+        return 0
+
+    return finish("sweep", job)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
