@@ -6,16 +6,17 @@ drawn from the photos' contents, so that it does not matter in which order, or i
 
 import hashlib
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from pipeline.gallery import Reading, read_gallery
+from pipeline.gallery import GalleryError, Reading, read_gallery
 from pipeline.gallery_writer import GalleryWriter
 from pipeline.models import null_from_json, null_to_json
 from pipeline.recipes import second_look
-from stages.null import Null
+from stages.null import SPEAKING, Null
 from stages.records import Float32, PackedFeatures
 from stages.verify import Verify
 
@@ -48,7 +49,12 @@ def calibrate(writer: GalleryWriter, threads: int) -> Null | None:
     """Measure the null of a gallery's photos as they are now, unless that is done already."""
     reading = read_gallery(writer.folder)
     verify = second_look(threads=threads)
-    if (known := gallery_null(reading, verify)) is not None or len(reading.names) < FEWEST:
+    try:
+        known = gallery_null(reading, verify)
+    except GalleryError:  # a damaged one is forgotten, and measured anew where there are photos enough
+        known = None
+        writer.write_null("")
+    if known is not None or len(reading.names) < FEWEST:
         return known
     null = measure_null(reading.contents, reading.codes, reading.features, verify)
     if null is not None:
@@ -57,11 +63,18 @@ def calibrate(writer: GalleryWriter, threads: int) -> Null | None:
 
 
 def gallery_null(reading: Reading, verify: Verify) -> Null | None:
-    """The null that was measured on just these photos, model and parameters; None where there is none."""
-    stored = json.loads(reading.null) if reading.null else {}
-    return null_from_json(stored) if stored.pop("key", None) == null_key(reading, verify) else None
+    """The null that was measured on just these photos, model and parameters; None where there is none. Raises GalleryError."""
+    if not reading.null:
+        return None
+    try:
+        stored = json.loads(reading.null)
+        return null_from_json(stored) if stored.pop("key") == null_key(reading, verify) else None
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        mend = f"python -m pipeline.index {shlex.quote(reading.binding.photos)}"
+        raise GalleryError(f"gallery manifest: want a null as it was measured, got {error}; run `{mend}` with this `--gallery`") from None
 
 
 def null_key(reading: Reading, verify: Verify) -> str:
-    what = repr((sorted(set(reading.contents)), reading.binding.identity, replace(verify, seed=0, threads=1)))
+    how = (FEWEST, QUERIES, CANDIDATES, NEAR, SPEAKING)
+    what = repr((how, sorted(set(reading.contents)), reading.binding.identity, replace(verify, seed=0, threads=1, device="cpu")))
     return hashlib.sha256(what.encode()).hexdigest()

@@ -4,6 +4,7 @@ A folder of names.txt (one a line), pca32.npy (N, 32), local_start.npy (N + 1,),
 (M, D) unit vectors; photo i owns the local features local_start[i] to local_start[i + 1].
 """
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -48,3 +49,13 @@ def read_published(folder: Path) -> Gallery:
     score = np.zeros(len(points), np.float32)
     features = PackedFeatures(((points, descriptor, score),), np.zeros(len(names), np.int32), start[:-1], count, size)
     return Gallery.from_arrays(names, np.asarray(array("pca32.npy", "f", len(names), 32), np.float32), features)
+
+
+def read_table(folder: Path) -> dict[str, list[float]]:
+    """Seed 004's Table 2 by query, for 1.5, 2, ... 5 times ten candidates; nothing where the folder has no table2_published.csv."""
+    path = folder / "table2_published.csv"
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.reader(file) if row and row[0]]
+    return {Path(name).stem: [float(value) for value in values] for name, *values in rows}

@@ -35,24 +35,26 @@ def two_stage(model: Model, seed: int = 0, device: str = "cpu", false_alarm: flo
     """Ours: ResNet18 -> PCA 32 -> ball tree; then DELF, mutual nearest neighbours, a robust affine map, accepted at a stated rate
     of false alarms a query."""
     verdict = Calibrated(false_alarm, model.null) if model.null else FixedCount(int(model.card["accept"]["inliers"]))
-    return Recipe("two_stage", encode(model, device), answer(second_look(seed), verdict), "4000")
+    return Recipe("two_stage", encode(model, device), answer(second_look(seed, device=device), verdict), "4000")
 
 
-def second_look(seed: int = 0, threads: int = 0) -> Verify:
+def second_look(seed: int = 0, threads: int = 0, device: str = "cpu") -> Verify:
     """Ours. The number of threads (0: all cores) changes how long it takes and nothing else."""
-    return Verify(Nearest(), RobustAffine(), seed, threads or os.cpu_count() or 1)
+    return Verify(Nearest(), RobustAffine(), seed, threads or os.cpu_count() or 1, device)
 
 
 def seed004(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
     """Seed 004 as published: 4 x k candidates, one-way matches under 0.8, RANSAC with 3 points, 20 px and 1,000 trials, any
     affine map, accepted above 20 inliers. Its first look is the shared one, so that one gallery serves both recipes."""
-    return Recipe("seed004", encode(model, device), answer(published_second_look(seed), FixedCount(21)), "4x")
+    return Recipe("seed004", encode(model, device), answer(published_second_look(seed, device=device), FixedCount(21)), "4x")
 
 
-def published_second_look(seed: int = 0, threads: int = 0) -> Verify:
-    """Seed 004's: any affine map, the best of the trials as it is."""
-    fit = RobustAffine(threshold=20, trials=1000, polish=0, least=3, largest_stretch=None, backward=True)
-    return Verify(Nearest(mutual=False, distance=0.8), fit, seed, threads or os.cpu_count() or 1)
+def published_second_look(seed: int = 0, threads: int = 0, device: str = "cpu") -> Verify:
+    """Seed 004's: any affine map from candidate to query, the best of the trials as it is. Its 1,000 trials are 4,000 here, which
+    leaves a count a third of their noise: on 1,200 pairs ours agree with skimage's (correlation .9947) as those do among themselves
+    (.9945); at 1,000 they do so a little less (.9940)."""
+    fit = RobustAffine(threshold=20, trials=4000, polish=0, least=3, largest_stretch=None, backward=True)
+    return Verify(Nearest(mutual=False, distance=0.8), fit, seed, threads or os.cpu_count() or 1, device)
 
 
 def encode(model: Model, device: str) -> Graph:

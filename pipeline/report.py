@@ -8,7 +8,6 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import groupby
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy.typing as npt
 import PIL.Image
 
 from pipeline.answer import Answer, Evidence, Result
+from pipeline.wording import few, name, seconds, summary, why
 from stages.records import Image
 
 LONGEST, HEAVIEST = 640, 100_000  # px, bytes of an embedded photo: eleven of them in base64 stay under 1.5 MB
@@ -136,6 +136,7 @@ def row(page: Page, shown: Shown, key: str) -> str:
     kind, badge = ("accepted", "✓ accepted") if result.accepted else ("filled", "filled from coarse order")
     facts = {"first look → now": f"{result.coarse_rank:,} → <b>{result.rank:,}</b>", "distance": f"{result.distance:.3f}"}
     facts |= {"matches": f"{result.matches:,}", "inliers": f"{result.inliers:,}"}
+    facts |= {} if result.false_alarms is None else {"false alarms expected": few(result.false_alarms)}
     return f"""<li class="hit {kind}">
 <div class="head"><span class="rank">{result.rank}</span><h4>{name(result.image, breaks=True)}</h4>
 <p><span class="badge">{badge}</span></p><p>{why(result, page.answer)}</p></div>
@@ -204,46 +205,3 @@ def embedded(image: Image) -> str:
         if file.tell() <= HEAVIEST:
             break
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def summary(answer: Answer) -> str:
-    """What the two looks did, in words."""
-    if not answer.results:
-        return "The gallery holds no photo to rank."
-    if not answer.candidates:
-        return "No photo was looked at twice: this is the order of the first look."
-    twice = "1 photo was" if answer.candidates == 1 else f"{answer.candidates:,} photos were"
-    told = f"{twice} looked at twice and {answer.accepted or 'none'} accepted. "
-    if not (filled := [result.rank for result in answer.results if not result.accepted]):
-        return told + "Every place shown is an accepted photo."
-    places = f"Places {filled[0]} to {filled[-1]} were" if len(filled) > 1 else f"Place {filled[0]} was"
-    return told + f"{places} filled from coarse order, the order of the first look."
-
-
-def seconds(answer: Answer) -> str:
-    stages, times = [*answer.seconds], [*answer.seconds.values()]
-    total, *spelt = [f"{time:.2f} s" if time >= 0.9995 else f"{time * 1000:.3g} ms" for time in (sum(times), *times)]
-    return f"{total} in all: {', '.join(f'{name(stage)} {time}' for stage, time in zip(stages, spelt, strict=True))}."
-
-
-def why(result: Result, answer: Answer) -> str:
-    """Why a result stands where it does, in one sentence."""
-    agree = f"{result.inliers:,} of {result.matches:,} matches agree on one affine map"
-    if result.accepted:
-        return f"{agree}." if result.matches else "Ranked by the second look."
-    if result.coarse_rank > answer.candidates:
-        return "Not looked at: beyond the candidates."
-    if not result.matches:
-        return "No local feature of the two photos matches."
-    if result.affine is None:
-        return f"No affine map found among {result.matches:,} match{'es' * (result.matches > 1)}."
-    return f"Only {agree}; below what this model accepts."
-
-
-def name(path: str, breaks: bool = False) -> str:
-    """A path as HTML. A file name may hold any byte: what cannot be printed, or would turn the text round, is spelled out."""
-    text = escape("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path))
-    if not breaks:
-        return text
-    folder, slash, last = text.replace("_", "_<wbr>").rpartition("/")
-    return f'<span class="soft">{folder}{slash}</span>{last}'

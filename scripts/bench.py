@@ -3,6 +3,7 @@
 index: photos a second of the whole job, decoding and writing included, against the bare forward passes of the same networks
 at the same sizes on the same threads, on tensors already in memory; ratio = job / bare.
 query: seconds a query by stage, medians after a warm-up, against the bare forward passes; ratio = bare / total.
+verify: pairs a second with seed 004's rule on published features, against its own way, a good OpenCV loop and the bare float32 product.
 """
 
 import argparse
@@ -13,8 +14,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,12 +125,86 @@ def bench_query(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+@dataclass
+class Sample:
+    """A slow way of verifying, on a random few of the pairs."""
+
+    seconds: float = 0.0
+    pairs: int = 0
+    ours: int = 0  # inliers, ours on the same pairs
+    theirs: int = 0
+
+    def to_json(self, name: str) -> dict[str, Any]:
+        per_pair = self.seconds / max(1, self.pairs)
+        return {"name": name, "pairs": self.pairs, "seconds_per_pair": per_pair, "inliers_same_pairs": [self.ours, self.theirs]}
+
+
+def timed(step: Callable[[], Any]) -> tuple[float, Any]:
+    began = time.perf_counter()
+    done = step()
+    return time.perf_counter() - began, done
+
+
+def bench_verify(args: argparse.Namespace) -> dict[str, Any]:
+    """Every query of Table 2 with its nearest photos by seed 004's constants; the slow ways see a random few of the same pairs."""
+    import numpy as np
+
+    from pipeline.baselines import bare_products, opencv_pair, skimage_pair, unit
+    from pipeline.published import read_published, read_table
+    from pipeline.recipes import published_second_look
+    from pipeline.threads import one_thread_each
+    from stages.search import search
+
+    if args.features is None:
+        raise UsageError("verify: want published features, got none; run with `--features DIR`")
+    one_thread_each()
+    gallery, rng = read_published(args.features), np.random.default_rng(args.seed)
+    queries = [gallery.row(name) for name in read_table(args.features)] or list(range(0, len(gallery), max(1, len(gallery) // 14)))
+    verify = published_second_look(args.seed, args.jobs)
+    verify.many(gallery.features[queries[0]], gallery.features, np.arange(min(64, len(gallery))))  # compile
+    seconds: dict[str, list[float]] = {"ours": [], "bare": []}
+    skimage, opencv = Sample(), Sample()
+    pairs = inliers = 0
+    for row in queries:
+        query, rows = gallery.features[row], search(gallery.codes[row], args.candidates, gallery).rows[0]
+        spent, (_, counts, _) = timed(partial(verify.many, query, gallery.features, rows))
+        seconds["ours"].append(spent)
+        pairs, inliers = pairs + len(rows), inliers + int(counts.sum())
+        mine, ready = unit(query), [unit(gallery.features[other]) for other in rows]
+        seconds["bare"].append(timed(partial(bare_products, mine, ready, args.jobs))[0])
+        for sample, size in ((skimage, -(-args.count // 20)), (opencv, args.count)):
+            places = rng.choice(len(rows), min(size, len(rows)), replace=False)
+            others = [gallery.features[rows[place]] for place in places]
+            with ThreadPoolExecutor(args.jobs) as pool:
+                if sample is skimage:
+                    ways: Iterable[int] = map(partial(skimage_pair, query, seed=args.seed), others)
+                else:
+                    ways = pool.map(partial(opencv_pair, query, mine), others, [ready[place] for place in places])
+                spent, found = timed(partial(list, ways))
+            sample.seconds, sample.pairs = sample.seconds + spent, sample.pairs + len(places)
+            sample.ours, sample.theirs = sample.ours + int(counts[places].sum()), sample.theirs + sum(found)
+    ours, bare, each = statistics.mean(seconds["ours"]), statistics.mean(seconds["bare"]), sum(seconds["ours"]) / pairs
+    result: dict[str, Any] = {"queries": len(queries), "pairs": pairs, "seconds_per_query": ours, "bare_matmul_seconds_per_query": bare}
+    result |= {"bare_matmul_ratio": ours / bare, "pairs_per_second": 1 / each, "inliers": inliers}
+    result |= {"reference": skimage.to_json("cKDTree + skimage ransac"), "opencv": opencv.to_json("matmul a pair + USAC")}
+    return {**result, "speedup": skimage.seconds / skimage.pairs / each, "speedup_opencv": opencv.seconds / opencv.pairs / each}
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1], formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=("index", "query"))
+    parser.add_argument("name", choices=("index", "query", "verify"))
     parser.add_argument("--photos", type=Path, default=Path("demo/photos"), metavar="DIR", help="index: photos (default: the demo's)")
     parser.add_argument("--queries", type=Path, default=Path("demo/queries"), metavar="DIR", help="query: photos to ask with (default: the demo's)")
-    parser.add_argument("--count", type=at_least_one, default=300, metavar="N", help="photos or queries to take at most (default: 300)")
+    parser.add_argument(
+        "--count",
+        type=at_least_one,
+        default=300,
+        metavar="N",
+        help="photos or queries at most; verify: pairs a query for OpenCV, a twentieth of them for skimage (default: 300)",
+    )
+    parser.add_argument("--features", type=Path, metavar="DIR", help="verify: published features, as scripts/reproduce_seed004.py takes them")
+    parser.add_argument("--candidates", type=at_least_one, default=4000, metavar="N", help="verify: of each query (default: 4000)")
+    parser.add_argument("--seed", type=int, default=0, help="verify: of the random draws (default: 0)")
     add_gallery(parser)
     add_model(parser)
     parser.add_argument("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="threads (default: all cores)")
@@ -135,7 +212,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def job() -> int:
-        result = {"index": bench_index, "query": bench_query}[args.name](args)
+        result = {"index": bench_index, "query": bench_query, "verify": bench_verify}[args.name](args)
         if args.json:
             print(json.dumps(result))
         else:

@@ -5,7 +5,6 @@ candidate feature takes its nearest query feature under 0.8; RANSAC of candidate
 The published means count the query's match with itself.
 """
 
-import csv
 import json
 import sys
 from dataclasses import dataclass
@@ -56,16 +55,6 @@ def table_row(gallery: "Gallery", name: str, seed: int, threads: int) -> Row:
     return Row(name, [mean(others[:count]) for count in counts], [mean(np.arange(count)) for count in counts], pairs)
 
 
-def read_published_table(folder: Path) -> dict[str, list[float]]:
-    """The paper's figures by query; none where the folder does not have them."""
-    path = folder / "table2_published.csv"
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.reader(file) if row and row[0]]
-    return {Path(name).stem: [float(value) for value in values] for name, *values in rows}
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
     parser.add_argument("--features", type=Path, required=True, metavar="DIR", help="names.txt, pca32.npy, local_*.npy, table2_published.csv")
@@ -79,9 +68,9 @@ def main(argv: list[str] | None = None) -> int:
 
         import numpy as np
 
-        from pipeline.published import read_published
+        from pipeline.published import read_published, read_table
 
-        table = read_published_table(args.features)
+        table = read_table(args.features)
         if not (args.queries or table):
             raise UsageError(f"--features {args.features}: want table2_published.csv or --queries, got neither")
         gallery = read_published(args.features)

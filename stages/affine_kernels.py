@@ -55,21 +55,20 @@ def _hypotheses(points, n, table, t, rows):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, cache=True)
 def _credible(a, b, d, e, bounds):  # type: ignore[no-untyped-def]
     """Whether a map of the plane is one that a camera's move can make."""
+    square, det, scale = a * a + b * b + d * d + e * e, a * e - b * d, bounds[0] ** 2  # sum of squares, product of the singular values
     if bounds[1] == 0:
-        return True
-    det = a * e - b * d  # the product of the singular values; the sum of their squares is below
-    scale = bounds[0] ** 2
-    return det >= 1 / scale and det <= scale and a * a + b * b + d * d + e * e <= det * (bounds[1] + 1 / bounds[1])
+        return square >= 1e-20
+    return det >= 1 / scale and det <= scale and square <= det * (bounds[1] + 1 / bounds[1])
 
 
 @numba.njit(nogil=True, cache=True)
 def _tally(points, n, table, t, reach, bounds, rows):  # type: ignore[no-untyped-def]
     """Sixteen hypotheses and how many matches agree with each; those that are not credible have none."""
     a, b, c, d, e, f = _hypotheses(points, n, table, t, rows)
+    never, square = splat(numba.float32(np.nan)), fma(a, a, fma(b, b, fma(d, d, mul(e, e))))
+    c = where_within(splat(numba.float32(1e-20)), square, c, never)  # many matches of one feature would send everything to that one point
     if bounds[1] > 0:
-        det = sub(mul(a, e), mul(b, d))
-        square = fma(a, a, fma(b, b, fma(d, d, mul(e, e))))
-        never, scale = splat(numba.float32(np.nan)), numba.float32(bounds[0] ** 2)
+        det, scale = sub(mul(a, e), mul(b, d)), numba.float32(bounds[0] ** 2)
         c = where_within(splat(1 / scale), det, c, never)
         c = where_within(det, splat(scale), c, never)
         c = where_within(square, mul(det, splat(numba.float32(bounds[1] + 1 / bounds[1]))), c, never)
@@ -162,7 +161,7 @@ def _search(points, columns, n, table, reach, polish, least, bounds, best):  # t
     store(maps, 48, d)
     store(maps, 64, e)
     store(maps, 80, f)
-    flat = 1e-6 if bounds[1] > 0 else 1e-12
+    flat = 1e-6 if bounds[1] > 0 else 1e-9
     found = 0
     now, next = np.empty(6, np.float32), np.empty(6, np.float32)
     for _ in range(max(1, polish)):

@@ -14,7 +14,8 @@ import numpy as np
 from stages.records import Float64, Int32, Int64
 
 USUAL = 200.0  # features: where logarithms are counted from
-SPEAKING = 0.99  # of the pairs with a map; among the few above may be matches that nobody knows of
+SPEAKING = 0.95  # of the pairs with a map; among the few above may be matches that nobody knows of
+SLOWER = 0.3  # how fast the chance to stop falls beyond the data, a power of the count
 FEWEST = 200  # pairs with a map, to fit at all
 
 
@@ -78,10 +79,15 @@ class Null:
         chance = np.zeros(len(candidate))
         for level in range(self.least, self.cap + 1):
             onward = -np.logaddexp(0, _levels(counts, level) @ self.stops)
-            beyond = np.maximum(inliers - level, 0) if level == self.cap else 0
+            if level == self.cap:
+                steps = np.arange(max(level, int(inliers.max(initial=0))) + 2 - level)
+                taken = np.concatenate([[0], np.cumsum((level / (level + steps)) ** SLOWER)])
+                beyond = np.maximum(inliers - level, 0)
+                at, after = tail + onward * taken[beyond], tail + onward * taken[beyond + 1]
+            else:
+                at, after = tail, tail + onward
             here = inliers >= level if level == self.cap else inliers == level
-            at = tail + beyond * onward
-            chance = np.where(here, np.logaddexp(at, at + onward) - np.log(2), chance)
+            chance = np.where(here, np.logaddexp(at, after) - np.log(2), chance)
             tail = tail + onward
         return chance
 

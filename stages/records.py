@@ -104,6 +104,10 @@ class PackedFeatures:
         size = np.array([photo.size for photo in photos], np.int32)
         return cls((block,), np.zeros(len(photos), np.int32), np.cumsum(count) - count, count, size)  # type: ignore[arg-type]
 
+    def part(self, rows: Int64) -> PackedFeatures:
+        """These photos alone, in this order, in the same blocks."""
+        return PackedFeatures(self.blocks, self.block[rows], self.start[rows], self.count[rows], self.size[rows])
+
     def __len__(self) -> int:
         return len(self.block)
 
@@ -151,9 +155,8 @@ class Gallery:
         if not np.isfinite(codes).all():
             raise ValueError("Gallery.codes: want finite numbers, got NaN or infinity")
         order = np.array(sorted(range(len(names)), key=lambda i: os.fsencode(names[i])), np.int64)
-        moved = PackedFeatures(features.blocks, features.block[order], features.start[order], features.count[order], features.size[order])
         codes = np.ascontiguousarray(codes[order])
-        return cls(tuple(names[i] for i in order), codes, moved, BallTree(codes) if len(order) else None, null)
+        return cls(tuple(names[i] for i in order), codes, features.part(order), BallTree(codes) if len(order) else None, null)
 
     def row(self, name: str) -> int:
         """The row of a path; KeyError when it is not there."""

@@ -26,6 +26,7 @@ class Verify:
     fit: RobustAffine = field(default_factory=RobustAffine)
     seed: int = 0
     threads: int = 1
+    device: str = "cpu"  # where else, in torch: stages/verify_torch.py
 
     def __call__(self, features: LocalFeatures, candidates: Candidates, gallery: Gallery) -> Matches:
         matches, inliers, affine = self.many(features, gallery.features, candidates.rows[0])
@@ -37,6 +38,10 @@ class Verify:
         affine = np.full((len(rows), 2, 3), np.nan, np.float32)
         if not len(rows):
             return matches, inliers, affine
+        if self.device != "cpu":
+            from stages.verify_torch import verify_on
+
+            return verify_on(query, photos, rows, self.match, self.fit, self.seed, self.device)
 
         def work(places: Int64) -> None:
             matches[places], inliers[places], affine[places] = self._block(query, photos, rows[places])

@@ -6,12 +6,16 @@ import shutil
 from pathlib import Path
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 from small import NAMES, indexed, shrink
 
 from pipeline.models import Settings, write_model
 from stages.records import UInt8
+
+hypothesis.settings.register_profile("house", deadline=None)  # what is slow on a busy machine is not wrong
+hypothesis.settings.load_profile("house")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,9 +5,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from small import null
 
 from pipeline.graph import Graph, Node
-from pipeline.models import open_model
+from pipeline.models import null_to_json, open_model, write_model
 from pipeline.recipes import RECIPES
 from stages.records import Candidates, Gallery, Image, LocalFeatures, Matches, Ranking
 
@@ -119,13 +120,19 @@ def test_time_is_reported_by_stage(graph: Graph, monkeypatch: pytest.MonkeyPatch
     assert seconds == {"double": 1, "text": 11, "join": 1, "power": 1}
 
 
+@pytest.mark.parametrize("calibrated", [False, True])
 @pytest.mark.parametrize("name", sorted(RECIPES))
-def test_the_recipes_tables_fit_together(name: str, tiny_model: Path) -> None:
-    recipe = RECIPES[name](open_model(tiny_model))
+def test_the_recipes_tables_fit_together(name: str, calibrated: bool, tiny_model: Path, tmp_path: Path) -> None:
+    model = open_model(tiny_model)
+    if calibrated:
+        write_model(tmp_path / "m", model.arrays, model.settings, {"accept": {"null": null_to_json(null())}}, "make")
+        model = open_model(tmp_path / "m")
+    recipe = RECIPES[name](model)
     assert recipe.name == name
     assert recipe.encode.inputs == ("image",)
     kinds = {node.output: node.types() for graph in (recipe.encode, recipe.answer) for node in graph.rows}
     assert kinds["features"] == ([Image], LocalFeatures)
     assert kinds["matches"] == ([LocalFeatures, Candidates, Gallery], Matches)
-    assert kinds["ranking"] == ([Candidates, Matches], Ranking)
+    needs = [LocalFeatures, Candidates, Matches, Gallery] if calibrated and name == "two_stage" else [Candidates, Matches]
+    assert kinds["ranking"] == (needs, Ranking)  # a fixed count needs to know of no feature counts
     assert {"pca", "embedding", "logits"} <= kinds.keys()

@@ -33,10 +33,11 @@ RIGHT: dict[type, dict[str, Any]] = {
         "codes": np.zeros((2, 3), f4),
         "features": pack([unrelated(np.random.default_rng(0), 2)] * 2),
         "tree": BallTree([[0.0]]),
+        "null": None,
     },
     Candidates: {"rows": np.array([[4, 2]], i8), "distance": np.array([[0, 1]], f4)},
     Matches: {"matches": np.zeros((1, 2), i4), "inliers": np.zeros((1, 2), i4), "affine": np.zeros((1, 2, 2, 3), f4)},
-    Ranking: {"order": np.array([[1, 0]], i8), "accepted": np.zeros((1, 2), b1)},
+    Ranking: {"order": np.array([[1, 0]], i8), "accepted": np.zeros((1, 2), b1), "false_alarms": np.zeros((1, 2))},
 }
 
 WRONG: list[tuple[type, str, Any, str]] = [
@@ -72,6 +73,8 @@ WRONG: list[tuple[type, str, Any, str]] = [
     (Ranking, "order", np.array([[1, 1]], i8), "want a permutation of the shortlist, got something else"),
     (Ranking, "order", np.array([[1, 2]], i8), "want a permutation of the shortlist, got something else"),
     (Ranking, "accepted", np.zeros((1, 2), np.uint8), "want bool (1, 2), got uint8 (1, 2)"),
+    (Ranking, "false_alarms", np.zeros((1, 2), f4), "want float64 (1, 2), got float32 (1, 2)"),
+    (Ranking, "false_alarms", np.zeros((1, 3)), "want float64 (1, 2), got float64 (1, 3)"),
 ]
 
 

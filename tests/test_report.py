@@ -69,15 +69,17 @@ def evidence(inliers: int, outliers: int) -> Evidence:
     return Evidence(xy, xy[::-1].copy(), np.arange(inliers + outliers) % (inliers + outliers) < inliers)
 
 
-def shown(rank: int, image: str = "a.jpg", photo: Image | None = None, proof: Evidence | None = None, accepted: bool = False) -> Shown:
+def shown(
+    rank: int, image: str = "a.jpg", photo: Image | None = None, proof: Evidence | None = None, accepted: bool = False, alarms: float | None = None
+) -> Shown:
     matches, inliers = (len(proof.inlier), int(proof.inlier.sum())) if proof else (0, 0)
-    return Shown(Result(rank, image, rank + 13, 0.41, matches, inliers, AFFINE if proof else None, accepted), photo, proof)
+    return Shown(Result(rank, image, rank + 13, 0.41, matches, inliers, AFFINE if proof else None, alarms, accepted), photo, proof)
 
 
 def page(*results: Shown, query: Image | None = None, name: str = "q.jpg", candidates: int = 4000) -> Page:
     accepted = sum(each.result.accepted for each in results)
     told = tuple(each.result for each in results)
-    answer = Answer(name, "two_stage", 10, candidates, accepted, accepted < len(results), told, {"embed": 0.021, "verify": 1.5})
+    answer = Answer(name, "two_stage", 10, candidates, accepted, 0.1, "gallery", accepted < len(results), told, {"embed": 0.021, "verify": 1.5})
     return Page(answer, query or noise(200, 100), results)
 
 
@@ -180,16 +182,16 @@ def test_hostile_names(tmp_path: Path, name: str, spelt: str) -> None:
 
 def test_every_place_says_why(tmp_path: Path) -> None:
     results = [
-        shown(1, photo=noise(90, 60), proof=evidence(88, 32), accepted=True),
-        shown(2, "gone.jpg", None, evidence(6, 34)),
-        Shown(Result(3, "b.jpg", 1287, 0.7, 12, 0, None, False), noise(60, 90), None),
-        Shown(Result(4, "c.jpg", 3, 0.7, 0, 0, None, False), noise(20_000, 1), None),
-        Shown(Result(5, "d.jpg", 1288, 0.9, 0, 0, None, False), noise(1, 1), None),
+        shown(1, photo=noise(90, 60), proof=evidence(88, 32), accepted=True, alarms=3.2e-12),
+        shown(2, "gone.jpg", None, evidence(6, 34), alarms=2.13),
+        Shown(Result(3, "b.jpg", 1287, 0.7, 12, 0, None, 1287.0, False), noise(60, 90), None),
+        Shown(Result(4, "c.jpg", 3, 0.7, 0, 0, None, None, False), noise(20_000, 1), None),
+        Shown(Result(5, "d.jpg", 1288, 0.9, 0, 0, None, None, False), noise(1, 1), None),
     ]
     found = read(tmp_path, page(*results, candidates=1287))
     for told in (
         "88 of 120 matches agree on one affine map.",
-        "Only 6 of 40 matches agree on one affine map; below what this model accepts.",
+        "Only 6 of 40 matches agree on one affine map: 2.1 unrelated photos are expected to look as good.",
         "No affine map found among 12 matches.",
         "No local feature of the two photos matches.",
         "Not looked at: beyond the candidates.",
@@ -198,8 +200,13 @@ def test_every_place_says_why(tmp_path: Path) -> None:
         "first look → now14 → 1",
         "first look → now1,287 → 3",
         "photo not found",
+        "false alarms expected3.2e-12",
+        "false alarms expected2.1",
+        "false alarms expected1,287",
     ):
         assert found.text.count(told) == 1, told
+    assert found.text.count("false alarms") == 3  # nobody looked at the others, or nobody calibrated
+    assert "Nothing in this gallery matches" not in found.text
     assert [attrs["class"] for attrs in found.all("li") if "class" in attrs] == ["hit accepted"] + ["hit filled"] * 4
     assert len(found.lines("in")) == 88  # none towards a photo that is gone
     assert dict(found.elements)["html"] == {"lang": "en"}
@@ -210,7 +217,7 @@ def test_every_place_says_why(tmp_path: Path) -> None:
     ((), 0, "The gallery holds no photo to rank."),
     ((shown(1),), 0, "No photo was looked at twice"),
     ((shown(1, proof=evidence(9, 0), accepted=True),), 1, "1 photo was looked at twice and 1 accepted. Every place shown is an accepted photo."),
-    ((shown(1),), 5, "5 photos were looked at twice and none accepted. Place 1 was filled from coarse order"),
+    ((shown(1),), 5, "Nothing in this gallery matches. 5 photos were looked at twice and none accepted. Place 1 was filled from coarse order"),
 ])  # fmt: skip
 def test_summary(tmp_path: Path, results: tuple[Shown, ...], candidates: int, told: str) -> None:
     assert told in read(tmp_path, page(*results, candidates=candidates)).text

@@ -78,7 +78,7 @@ def summary(capsys: pytest.CaptureFixture[str], work: Path) -> dict[str, Any]:
 
 def test_the_family_comes_first_by_evidence_and_the_others_stay_as_given(planted: Path) -> None:
     given, out = table(planted / "run.csv"), table(planted / "whole.csv")
-    assert list(out[0]) == ["query", "image", "rank", "coarse_rank", "matches", "inliers", "accepted"]
+    assert list(out[0]) == ["query", "image", "rank", "coarse_rank", "matches", "inliers", "false_alarms", "accepted"]
     assert len(out) == len(given) == PHOTOS * DEPTH
     for begin in range(0, len(out), DEPTH):
         listed, ranked = given[begin : begin + DEPTH], out[begin : begin + DEPTH]
@@ -89,6 +89,9 @@ def test_the_family_comes_first_by_evidence_and_the_others_stay_as_given(planted
         assert {row["image"] for row in ranked[:FAMILY]} == {row["image"] for row in listed[-FAMILY:]}
         assert [row["image"] for row in ranked[FAMILY:]] == [row["image"] for row in listed[:-FAMILY]]
         assert f"gallery:{ranked[0]['image']}" == ranked[0]["query"]
+        alarms = [float(row["false_alarms"]) for row in ranked]
+        assert alarms[:FAMILY] == sorted(alarms[:FAMILY])
+        assert max(alarms[:FAMILY]) <= 0.1 < min(alarms[FAMILY:])
         assert all(int(row["matches"]) >= int(row["inliers"]) for row in ranked)
 
 

@@ -17,8 +17,8 @@ from small import NAMES, answers, complaint, counted, indexed, shrink
 
 from pipeline import index, run
 
-KEYS = ["query", "recipe", "k", "candidates", "accepted", "fell_back", "results", "seconds"]
-RESULT_KEYS = ["rank", "image", "coarse_rank", "distance", "matches", "inliers", "affine", "accepted"]
+KEYS = ["query", "recipe", "k", "candidates", "accepted", "false_alarm", "null", "fell_back", "results", "seconds"]
+RESULT_KEYS = ["rank", "image", "coarse_rank", "distance", "matches", "inliers", "affine", "false_alarms", "accepted"]
 INDEXED = [f"gallery:{name}" for name in NAMES]
 
 
@@ -40,6 +40,7 @@ def test_the_json_is_as_promised(indexed_photos: Path, gallery: Path, capsys: py
     assert [list(seen), list(taken)] == [KEYS, KEYS]
     assert [seen["query"], taken["query"]] == [str(query), "gallery:b.png"]
     assert (seen["recipe"], seen["k"], seen["candidates"]) == ("two_stage", 4, 6)
+    assert (seen["false_alarm"], seen["null"]) == (None, None)  # this model accepts at a fixed count; tests/test_accept.py has the others
     assert {"embed", "describe", "search", "verify", "rank"} <= seen["seconds"].keys()
     assert set(taken["seconds"]) == {"search", "verify", "rank"}  # what was indexed is not looked at again
     for answer in (seen, taken):
@@ -47,7 +48,8 @@ def test_the_json_is_as_promised(indexed_photos: Path, gallery: Path, capsys: py
         assert [result["rank"] for result in answer["results"]] == [1, 2, 3, 4]
         for result in answer["results"]:
             assert list(result) == RESULT_KEYS
-            assert [type(result[key]) for key in RESULT_KEYS if key != "affine"] == [int, str, int, float, int, int, bool]
+            assert [type(result[key]) for key in RESULT_KEYS if key not in ("affine", "false_alarms")] == [int, str, int, float, int, int, bool]
+            assert result["false_alarms"] is None
             assert result["affine"] is None or np.array(result["affine"]).shape == (2, 3)
             assert (result["affine"] is None) == (result["inliers"] == 0)
             assert result["inliers"] <= result["matches"]

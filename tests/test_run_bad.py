@@ -62,6 +62,11 @@ def test_a_mistake_is_one_line_and_exit_2(
         ([PHOTO, "--recipe", "three_stage"], "argument --recipe: invalid choice"),
         ([PHOTO, "--code", "vlad"], "argument --code: invalid choice"),
         ([PHOTO, "--seed", "x"], "argument --seed: "),
+        *(
+            ([PHOTO, flag, text], f"argument {flag}: want a number above 0, got {text}")
+            for flag in ("--false-alarm", "--budget-ms")
+            for text in ("0", "-1", "nan", "x", "inf", "1e999", "0.0", "")
+        ),
         ([PHOTO, "--what"], "unrecognized arguments: --what"),
     ],
 )

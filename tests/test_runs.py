@@ -91,11 +91,11 @@ def test_every_name_survives_a_csv() -> None:
     lists, mistakes = read(data)
     assert mistakes == []
     assert lists == {given[0].query: list(NAMES), "new\nline": ["caf\udce9.png", "re\rturn.png"]}
-    assert data.endswith(b'caf\xe9.png,1,2,7,7,7\n"new\nline","re\rturn.png","2","1","8","8","8"\n')
+    assert data.endswith(b'caf\xe9.png,1,2,7,7,7,7\n"new\nline","re\rturn.png","2","1","8","8","8","8"\n')
 
 
 def test_a_list_that_nobody_could_answer_keeps_its_order_without_evidence() -> None:
-    assert write_lists("csv", "two_stage", [(listed("q", 2, 1), None)], NAMES).splitlines()[1:] == [b"q,b.png,1,1,,,", b"q,a.png,2,2,,,"]
+    assert write_lists("csv", "two_stage", [(listed("q", 2, 1), None)], NAMES).splitlines()[1:] == [b"q,b.png,1,1,,,,", b"q,a.png,2,2,,,,"]
 
 
 def test_a_trec_run_has_falling_scores_and_reads_back() -> None:

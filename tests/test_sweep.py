@@ -4,52 +4,31 @@ import csv
 import itertools
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
-from planted_features import pack, planted_pair, unrelated
+from planted_engine import Watched, altered, families
 from small import NAMES, complaint
 
 from pipeline.curves import draw
-from pipeline.engine import Engine, open_engine
-from pipeline.graph import Graph, Node
+from pipeline.engine import Engine
 from pipeline.metrics import Quality
 from pipeline.truth import Case, label_cases
 from scripts import sweep
 from scripts.evaluate import evaluate
 from scripts.sweep import Outcome, Size, count_sizes, look, summarise
-from stages.records import Candidates, Gallery, LocalFeatures, Matches, Ranking
+from stages.records import Candidates, Matches, Ranking
 
 MEASURES = ("mAP", "precision@1", "precision@10", "hit@1", "hit@10")
 
 
 @pytest.fixture(scope="module")
 def engine(indexed_photos: Path) -> Engine:
-    """Eight folders of three photos: two show the same, the third does not; the codes say nothing."""
-    opened, photos = open_engine(indexed_photos / "gallery", "two_stage", None, "pca", "cpu", 0), {}
-    for c in range(8):
-        rng = np.random.default_rng(c)
-        photos[f"{c}/a.png"], photos[f"{c}/b.png"], _ = planted_pair(rng, count=60)
-        photos[f"{c}/c.png"] = unrelated(rng, 60)
-    codes = np.random.default_rng(99).normal(size=(24, 32)).astype(np.float32)
-    return replace(opened, gallery=Gallery.from_arrays(tuple(photos), codes, pack(list(photos.values()))))
-
-
-@dataclass(frozen=True)
-class Watched:
-    """Verification that tells which pairs it was asked for."""
-
-    stage: Callable[..., Matches]
-    tell: Callable[[list[int]], object]
-
-    def __call__(self, features: LocalFeatures, candidates: Candidates, gallery: Gallery) -> Matches:
-        self.tell(candidates.rows[0].tolist())
-        return self.stage(features, candidates, gallery)
+    return families(indexed_photos / "gallery")
 
 
 @dataclass(frozen=True)
@@ -59,13 +38,7 @@ class Crowded:
     def __call__(self, candidates: Candidates, matches: Matches) -> Ranking:
         places = candidates.rows.shape[1]
         order = np.roll(np.arange(places)[::-1], places // 3)[None].astype(np.int64)
-        return Ranking(order, matches.inliers >= 4 * places)
-
-
-def altered(engine: Engine, **stages: Callable[[Any], Any]) -> Engine:
-    """The same recipe with some stages of its answer replaced."""
-    rows = [Node(n.output, stages.get(n.output, lambda stage: stage)(n.stage), *n.reads) for n in engine.recipe.answer.rows]
-    return replace(engine, recipe=replace(engine.recipe, answer=Graph(engine.recipe.answer.inputs, rows)))
+        return Ranking(order, matches.inliers >= 4 * places, np.full(order.shape, np.nan))
 
 
 @pytest.mark.parametrize("crowded", [False, True])
@@ -123,9 +96,11 @@ def test_matches_are_cut_and_joined_whole(engine: Engine) -> None:
     query = engine.query("gallery:0/a.png")
     shortlist = engine.coarse(query, 24)
     whole, _ = engine.refine(query, shortlist)
-    parts = [engine.refine(query, sweep.cut(shortlist, begin, end))[0] for begin, end in ((0, 5), (5, 6), (6, 24))]
-    for name, array in vars(sweep.joined(parts)).items():
-        np.testing.assert_array_equal(array, getattr(whole, name))
+    cuts = ((0, 5), (5, 6), (6, 6), (6, 24))
+    parts = [engine.refine(query, shortlist.part(begin, end))[0] for begin, end in cuts]
+    for joined in (Matches.join(parts), Matches.join([whole.part(begin, end) for begin, end in cuts]), Matches.join([Matches.none(), whole])):
+        for name, array in vars(joined).items():
+            np.testing.assert_array_equal(array, getattr(whole, name))
 
 
 def test_sizes_are_capped_and_each_once() -> None:

@@ -1,0 +1,57 @@
+"""What a report says: what the two looks did, why each result stands where it does, and names that may hold anything."""
+
+from html import escape
+
+from pipeline.answer import Answer, Result
+
+
+def summary(answer: Answer) -> str:
+    """What the two looks did, in words."""
+    if not answer.results:
+        return "The gallery holds no photo to rank."
+    if not answer.candidates:
+        return "No photo was looked at twice: this is the order of the first look."
+    twice = "1 photo was" if answer.candidates == 1 else f"{answer.candidates:,} photos were"
+    told = "" if answer.accepted else "Nothing in this gallery matches. "
+    told += f"{twice} looked at twice and {answer.accepted or 'none'} accepted. "
+    if not (filled := [result.rank for result in answer.results if not result.accepted]):
+        return told + "Every place shown is an accepted photo."
+    places = f"Places {filled[0]} to {filled[-1]} were" if len(filled) > 1 else f"Place {filled[0]} was"
+    return told + f"{places} filled from coarse order, the order of the first look."
+
+
+def seconds(answer: Answer) -> str:
+    stages, times = [*answer.seconds], [*answer.seconds.values()]
+    total, *spelt = [f"{time:.2f} s" if time >= 0.9995 else f"{time * 1000:.3g} ms" for time in (sum(times), *times)]
+    return f"{total} in all: {', '.join(f'{name(stage)} {time}' for stage, time in zip(stages, spelt, strict=True))}."
+
+
+def why(result: Result, answer: Answer) -> str:
+    """Why a result stands where it does, in one sentence."""
+    agree = f"{result.inliers:,} of {result.matches:,} matches agree on one affine map"
+    if result.accepted:
+        return f"{agree}." if result.matches else "Ranked by the second look."
+    if result.coarse_rank > answer.candidates:
+        return "Not looked at: beyond the candidates."
+    if not result.matches:
+        return "No local feature of the two photos matches."
+    if result.affine is None:
+        return f"No affine map found among {result.matches:,} match{'es' * (result.matches > 1)}."
+    if result.false_alarms is None:
+        return f"Only {agree}; below what is accepted."
+    expected = few(result.false_alarms)
+    return f"Only {agree}: {expected} unrelated {'photo is' if expected == '1' else 'photos are'} expected to look as good."
+
+
+def few(number: float) -> str:
+    """An expected number of photos, shortly, however small it is."""
+    return f"{number:,.0f}" if number >= 9.95 else f"{number:.2g}"
+
+
+def name(path: str, breaks: bool = False) -> str:
+    """A path as HTML. A file name may hold any byte: what cannot be printed, or would turn the text round, is spelled out."""
+    text = escape("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path))
+    if not breaks:
+        return text
+    folder, slash, last = text.replace("_", "_<wbr>").rpartition("/")
+    return f'<span class="soft">{folder}{slash}</span>{last}'
