@@ -46,7 +46,7 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     )
     add_false_alarm(parser)
     parser.add_argument("--code", choices=("pca", "embedding", "logits"), default="pca", help="what the first look searches (default: pca)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random draws of two_stage's fit; seed004's are always the same (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random draws of the affine fit (default: 0)")
 
 
 def add_false_alarm(parser: argparse.ArgumentParser) -> None:

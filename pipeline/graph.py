@@ -24,8 +24,9 @@ class Node:
 
     @property
     def name(self) -> str:
-        """The stage's name in reports of time."""
-        return getattr(self.stage, "__name__", type(self.stage).__name__).lower()
+        """The stage's name in reports of time; stages that stand for each other may say what they are `known_as`."""
+        known_as: str = getattr(self.stage, "known_as", None) or getattr(self.stage, "__name__", type(self.stage).__name__).lower()
+        return known_as
 
     def types(self) -> tuple[list[Any], Any]:
         """What the stage takes and what it returns, by its annotations."""

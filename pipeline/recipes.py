@@ -44,8 +44,8 @@ def second_look(seed: int = 0, threads: int = 0, device: str = "cpu") -> Verify:
 
 
 def seed004(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
-    """Seed 004 as published: 4 x k candidates, one-way matches under 0.8, RANSAC with 3 points, 20 px and 1,000 trials, any
-    affine map, accepted above 20 inliers. Its first look is the shared one, so that one gallery serves both recipes."""
+    """Seed 004 as published: 4 x k candidates, one-way matches under 0.8, RANSAC with 3 points and 20 px, any affine map,
+    accepted above 20 inliers. Its first look is the shared one, so that one gallery serves both recipes."""
     return Recipe("seed004", encode(model, device), answer(published_second_look(seed, device=device), FixedCount(21)), "4x")
 
 

@@ -25,9 +25,9 @@ class RobustAffine:
     one line, is no photograph of the same thing: it is not considered.
     """
 
-    relative: float = 0.03  # how far an inlier may lie, as a share of the candidate's longest side: about one cell of layer3
+    relative: float = 0.015  # how far an inlier may lie, as a share of the candidate's longest side: half a cell of the finest scale
     threshold: float | None = None  # px, instead
-    trials: int = 1000  # hypotheses
+    trials: int = 2000  # hypotheses
     polish: int = 4  # of the sixteen lanes' best hypotheses, so many are polished
     least: int = 4  # inliers below which there is no map
     largest_scale: float = 10.0  # of lengths, either way

@@ -15,7 +15,7 @@ from stages.records import Float64, Int32, Int64
 
 USUAL = 200.0  # features: where logarithms are counted from
 SPEAKING = 0.95  # of the pairs with a map; among the few above may be matches that nobody knows of
-SLOWER = 0.3  # how fast the chance to stop falls beyond the data, a power of the count
+SLOWER = 0.5  # how fast the chance to stop falls beyond the data, a power of the count
 FEWEST = 200  # pairs with a map, to fit at all
 
 

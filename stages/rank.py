@@ -6,6 +6,7 @@ Worked example, accepting from 20 inliers: a shortlist a b c d with 3, 25, 0, 40
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from stages.records import Bool, Candidates, Float64, Gallery, LocalFeatures, Ma
 class FixedCount:
     """(candidates, matches) -> Ranking: accepted from so many inliers on, as seed 004 does, whatever the photos."""
 
+    known_as: ClassVar[str] = "rank"
     least: int  # inliers
 
     def __call__(self, candidates: Candidates, matches: Matches) -> Ranking:
@@ -34,6 +36,7 @@ class Calibrated:
     where that is at most `rate` accepts `rate` non-matches a query in the mean (Bonferroni; a contrario, Desolneux et al. 2000).
     """
 
+    known_as: ClassVar[str] = "rank"
     rate: float  # non-matching candidates accepted, expected over all that were looked at
     null: Null  # the model's, for a gallery that has none of its own
 

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from small import null
+from planted_null import even
 
 from pipeline.graph import Graph, Node
 from pipeline.models import null_to_json, open_model, write_model
@@ -125,7 +125,7 @@ def test_time_is_reported_by_stage(graph: Graph, monkeypatch: pytest.MonkeyPatch
 def test_the_recipes_tables_fit_together(name: str, calibrated: bool, tiny_model: Path, tmp_path: Path) -> None:
     model = open_model(tiny_model)
     if calibrated:
-        write_model(tmp_path / "m", model.arrays, model.settings, {"accept": {"null": null_to_json(null())}}, "make")
+        write_model(tmp_path / "m", model.arrays, model.settings, {"accept": {"null": null_to_json(even())}}, "make")
         model = open_model(tmp_path / "m")
     recipe = RECIPES[name](model)
     assert recipe.name == name

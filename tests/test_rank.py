@@ -82,6 +82,8 @@ def test_the_worked_example_with_chances() -> None:
     np.testing.assert_allclose(ranking.false_alarms, [[4 * np.exp(-6), 4 * np.exp(-9), 4, 4 * np.exp(-5)]])
     assert ranking.accepted.tolist() == [[True, True, False, False]]  # d has more inliers than a, and less evidence
     assert ["abcd"[place] for place in ranking.order[0]] == list("bacd")
+    everybody = calibrated([6, 12, 0, 9], rate=100, features=[0, 30, 10, 40])
+    assert ["abcd"[place] for place in everybody.order[0]] == list("badc")  # by evidence, not by inliers; c has no map
     assert [calibrated([6, 12, 0, 9], rate, [0, 30, 10, 40]).accepted.sum() for rate in (1e-4, 5e-4, 0.0099, 0.01, 0.1, 100)] == [0, 1, 1, 2, 3, 3]
 
 
