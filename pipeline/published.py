@@ -6,6 +6,7 @@ A folder of names.txt (one a line), pca32.npy (N, 32), local_start.npy (N + 1,),
 
 import csv
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -22,7 +23,9 @@ def read_published(folder: Path) -> Gallery:
         path = folder / name
         try:
             values: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            if not isinstance(values, np.ndarray):
+                raise ValueError("an archive of several")
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
             raise UsageError(f"{path}: want an array of numbers, got {error}; --features is the folder that holds it") from None
         fits = len(values.shape) == len(shape) and all(want in (None, got) for want, got in zip(shape, values.shape, strict=True))
         if not fits or values.dtype.kind != kind:
@@ -47,8 +50,13 @@ def read_published(folder: Path) -> Gallery:
     some = np.flatnonzero(count)
     size[some] += np.ceil(np.maximum.reduceat(points, start[some])).astype(np.int32) if len(some) else 0
     score = np.zeros(len(points), np.float32)
+    if len(unit) and np.abs(unit).max() > 1.01:
+        raise UsageError(f"{folder / 'local_descriptor.npy'}: want unit vectors, got numbers up to {np.abs(unit).max():.3g}")
     features = PackedFeatures(((points, descriptor, score),), np.zeros(len(names), np.int32), start[:-1], count, size)
-    return Gallery.from_arrays(names, np.asarray(array("pca32.npy", "f", len(names), 32), np.float32), features)
+    try:
+        return Gallery.from_arrays(names, np.asarray(array("pca32.npy", "f", len(names), 32), np.float32), features)
+    except ValueError as error:  # names that are there twice, codes that are no numbers
+        raise UsageError(f"{folder}: {error}") from None
 
 
 def read_table(folder: Path) -> dict[str, list[float]]:
@@ -56,6 +64,12 @@ def read_table(folder: Path) -> dict[str, list[float]]:
     path = folder / "table2_published.csv"
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.reader(file) if row and row[0]]
-    return {Path(name).stem: [float(value) for value in values] for name, *values in rows}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file) if row and row[0]]
+        table = {Path(name).stem: [float(value) for value in values] for name, *values in rows}
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(f"{path}: want a photo and eight numbers a row, got {error}") from None
+    if any(len(values) != 8 for values in table.values()):
+        raise UsageError(f"{path}: want a photo and eight numbers a row, got another count")
+    return table

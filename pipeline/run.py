@@ -58,6 +58,8 @@ def table(answer: "Answer") -> str:
 
 
 def verdict(answer: "Answer") -> str:
+    if not answer.candidates:
+        return "all places in coarse order"
     if not answer.accepted:
         said = "nothing in this gallery matches; all places in coarse order"
     else:

@@ -169,8 +169,11 @@ def kill_often(work: Path, gallery: Path, kills: int, jobs: int, rng: "np.random
     before = set[str]()
     with tqdm(total=kills, desc="kill", unit="kill") as bar:
         while tally.kills < kills or before:  # the last job is completed, too
-            seconds = rng.uniform(0, boot) if rng.random() < 0.2 else boot + rng.uniform(0, 2 * (took - boot) / kills)
+            early = rng.random() < 0.2  # while it starts; else once it has finished another query, however long that took today
+            seconds = rng.uniform(0, boot) if early else rng.uniform(0, 2 * (took - boot) / kills)
             job, tally.runs = start(work, gallery, out, jobs), tally.runs + 1
+            while tally.kills < kills and not early and job.poll() is None and len(finished(out)) <= len(before):
+                time.sleep(0.02)
             try:
                 if tally.kills == kills:
                     job.wait(600 + 2 * took)

@@ -52,7 +52,7 @@ def table_row(gallery: "Gallery", name: str, seed: int, threads: int) -> Row:
 
     counts = [round(multiple * K) for multiple in MULTIPLES]
     pairs = {gallery.names[row]: int(n) for row, n in zip(shortlist.rows[0, :most], matches.inliers[0, :most], strict=True)}
-    return Row(name, [mean(others[:count]) for count in counts], [mean(np.arange(count)) for count in counts], pairs)
+    return Row(name, [mean(others[:count]) for count in counts], [mean(np.arange(min(count, len(shortlist.rows[0])))) for count in counts], pairs)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -84,7 +84,8 @@ def main(argv: list[str] | None = None) -> int:
         if {row.query for row in rows} == set(table):
             published = np.array([table[row.query] for row in rows])
             told["published"] = published.mean(0).round(2).tolist()
-            told["correlation_with_published"] = [round(float(np.corrcoef(a, b)[0, 1]), 4) for a, b in zip(with_self.T, published.T, strict=True)]
+            if len(rows) > 1:
+                told["correlation_with_published"] = [round(float(np.corrcoef(a, b)[0, 1]), 4) for a, b in zip(with_self.T, published.T, strict=True)]
         if args.json:
             print(json.dumps({**told, "pairs": {row.query: row.pairs for row in rows}}))
         else:

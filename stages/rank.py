@@ -44,6 +44,8 @@ class Calibrated:
         _same_shape(candidates, matches)
         null = gallery.null or self.null
         chance = null.log_chance(len(features), gallery.features.count[candidates.rows[0]], matches.inliers[0])
+        # Tried and lost: sharing the rate out by 1 / coarse rank. By folders it costs no first place (embedded model, 1,287 photos, 200
+        # candidates: hit@1 -.001 where this has -.009 [-.022, .004]), but in the museum one wall shot of fifteen (.933 for .967).
         log_alarms = chance + np.log(max(1, len(chance)))
         accepted = (log_alarms <= np.log(self.rate)) & (matches.inliers[0] >= null.least)
         return _ranked(-log_alarms[None], accepted[None], np.exp(log_alarms)[None])

@@ -162,11 +162,13 @@ def test_indexing_measures_and_a_second_run_does_not(
     assert answer(capsys, tmp_path / "g")["null"] == "gallery"
 
 
-@pytest.mark.parametrize("rate", [0.3, 1.0])
+@pytest.mark.parametrize("rate", [0.3, 1.0, 3.0])
 def test_new_photos_get_as_many_false_alarms_as_is_stated(rate: float) -> None:
-    """Everything for real but the photos: nothing here shows what anything else does, so that all that is accepted is false."""
+    """Everything for real but the photos: nothing here shows what anything else does, so that all that is accepted is false.
+    The fit is a lenient one, by which chance reaches many inliers: where it hardly reaches five, no count is near the rate."""
     photos = [taken(str(i), i) for i in range(260)]
     verify, known = second_look(threads=1), photos[:130]
+    verify = replace(verify, fit=replace(verify.fit, relative=0.08))
     codes, features = np.stack([each.code for each in known]), PackedFeatures.of([each.features for each in known])
     null = calibrate.measure_null([each.entry.sha256 for each in known], codes, features, verify)
     assert null is not None
@@ -177,8 +179,7 @@ def test_new_photos_get_as_many_false_alarms_as_is_stated(rate: float) -> None:
         ranking = Calibrated(rate, even())(query.features, looked, verify(query.features, looked, gallery), gallery)
         accepted += int(ranking.accepted.sum())
     wanted = rate * 130
-    # features strewn at random have a lighter tail than those of photographs, for which it is made: never more, but fewer
-    assert 0.1 * wanted < accepted < wanted + 3 * np.sqrt(wanted), accepted
+    assert abs(accepted - wanted) < 3 * np.sqrt(wanted) + 0.15 * wanted, accepted  # and what 6,000 pairs leave to know
 
 
 def damaged(folder: Path, null: Any) -> None:

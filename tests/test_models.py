@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from planted_null import even
 
 from pipeline import models
-from pipeline.models import ModelError, Settings, open_model, read_identity, write_model
+from pipeline.models import ModelError, Settings, null_to_json, open_model, read_identity, write_model
 
 ARRAYS = {
     "reduce.mean": np.linspace(-1, 1, 6, dtype=np.float32),
@@ -50,6 +51,15 @@ def test_a_model_comes_back_as_it_was_written(model: Path) -> None:
     assert back.part("trunk").keys() == {"fc.weight", "fc.bias"}
     assert back.float32("trunk.fc.weight").dtype == np.float32
     assert sorted(path.name for path in model.iterdir()) == ["card.json", "weights.safetensors"]
+
+
+def test_a_null_comes_back_with_its_model(model: Path, tmp_path: Path) -> None:
+    assert open_model(model).null is None
+    write_model(tmp_path / "m", ARRAYS, SETTINGS, {"accept": {"null": NULL, "photos": "of the tests"}}, MEND)
+    back = open_model(tmp_path / "m")
+    assert back.null is not None
+    assert null_to_json(back.null) == NULL
+    assert back.identity == open_model(model).identity  # what is accepted is no part of what a gallery binds
 
 
 def test_writing_again_gives_the_same_bytes(model: Path, tmp_path: Path) -> None:
@@ -145,6 +155,7 @@ def test_a_card_cut_anywhere_is_refused(model: Path) -> None:
         read_identity(model)
 
 
+NULL = null_to_json(even(0.1, -1 / 3))
 CARD = {"format": 1, "name": "tiny", "sha256": "0" * 64, "mend": MEND, "settings": {}, "accept": {"inliers": 12}}
 
 
@@ -159,6 +170,8 @@ CARD = {"format": 1, "name": "tiny", "sha256": "0" * 64, "mend": MEND, "settings
                 {"format": 2}, {"format": "1"}, {"name": 5}, {"name": None}, {"sha256": None}, {"sha256": 5}, {"mend": []},
                 {"settings": {"embed_size": 64}}, {"settings": []}, {"settings": None}, {"settings": {"keep": "many"}}, {"settings": {"trunk": "os"}},
                 {"settings": {"keep": 0}}, {"accept": None}, {"accept": {}}, {"accept": {"inliers": "few"}}, {"accept": {"inliers": None}},
+                *({"accept": {"null": null}} for null in (None, 5, [], {}, "x", {**NULL, "cap": 3}, {**NULL, "least": "4"}, {**NULL, "more": 1})),
+                *({"accept": {"null": {**NULL, name: value}}} for name in ("found", "stops", "span") for value in ([], [0.0], "x", None)),
             )
         ),
     ],
