@@ -171,7 +171,7 @@ def bench_verify(args: argparse.Namespace) -> dict[str, Any]:
         seconds["ours"].append(spent)
         pairs, inliers = pairs + len(rows), inliers + int(counts.sum())
         mine, ready = unit(query), [unit(gallery.features[other]) for other in rows]
-        seconds["bare"].append(timed(partial(bare_products, mine, ready, args.jobs))[0])
+        seconds["bare"].append(timed(partial(bare_products, mine, np.concatenate(ready), args.jobs))[0])
         for sample, size in ((skimage, -(-args.count // 20)), (opencv, args.count)):
             places = rng.choice(len(rows), min(size, len(rows)), replace=False)
             others = [gallery.features[rows[place]] for place in places]
