@@ -50,7 +50,7 @@ class Nearest:
         if query.shape[1] != descriptor.shape[1]:
             raise ValueError(f"match: want descriptors of one length, got {query.shape[1]} and {descriptor.shape[1]}")
         limit = math.ceil((self.distance * 127) ** 2) - 1
-        offset, pairs = _match(constant(query), constant(descriptor), start, count, self.mutual, limit, True)
+        offset, pairs = _match(constant(query), constant(descriptor), in_words(descriptor), start, count, self.mutual, limit, True)
         if offset[-1] < 0:
             raise ValueError(f"match: want descriptors of 127 x a unit vector, got one longer than {math.isqrt(LONGEST)}")
         return offset, pairs
@@ -61,6 +61,12 @@ def constant(array: np.ndarray) -> np.ndarray:
     view = np.ascontiguousarray(array).view()
     view.flags.writeable = False
     return view
+
+
+def in_words(descriptor: Int8) -> Int32:
+    """(T, D) int8 -> (T, D / 4) int32, the same bytes four at a time; (0, 0) where D is no multiple of four."""
+    whole = descriptor.shape[1] % 4 == 0 and descriptor.flags.c_contiguous
+    return constant(descriptor.view(np.int32) if whole else np.empty((0, 0), np.int32))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -98,7 +104,7 @@ def _lay_query(query, words):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _lay_candidate(descriptor, start, count, words, laid, bias):  # type: ignore[no-untyped-def]
+def _lay_candidate(descriptor, whole, start, count, words, laid, bias):  # type: ignore[no-untyped-def]
     """The candidate's features, sixteen a lane: word w of feature c at laid[c // 16, w, c % 16]. Returns whether all are fit."""
     for c in range((count + 31) // 32 * 32):
         base = c // 16 * words * 16 + c % 16
@@ -113,7 +119,7 @@ def _lay_candidate(descriptor, start, count, words, laid, bias):  # type: ignore
             return False
         bias[c] = (-square << WHO) + (1 << WHO) - 1 - c
         for w in range(words):
-            laid[base + 16 * w] = _word(row, w) ^ numba.int32(BLANK)
+            laid[base + 16 * w] = (whole[start + c, w] if len(whole) else _word(row, w)) ^ numba.int32(BLANK)
     return True
 
 
@@ -160,7 +166,7 @@ def _nearest(query, begin, query_bias, candidate, candidate_bias, count, words, 
 
 
 @numba.njit(nogil=True, cache=True)
-def _match(query, descriptor, start, count, mutual, limit, fast):  # type: ignore[no-untyped-def]
+def _match(query, descriptor, whole, start, count, mutual, limit, fast):  # type: ignore[no-untyped-def]
     """`Nearest.block`; offset[-1] is -1 where a descriptor is too long."""
     words = (query.shape[1] + 3) // 4
     most = (count.max() + 31) // 32 * 32 if len(count) else 0
@@ -177,7 +183,7 @@ def _match(query, descriptor, start, count, mutual, limit, fast):  # type: ignor
     n = 0
     for p in range(len(start)):
         if len(query) and count[p]:
-            if not _lay_candidate(descriptor, start[p], count[p], words, candidate, candidate_bias):
+            if not _lay_candidate(descriptor, whole, start[p], count[p], words, candidate, candidate_bias):
                 offset[-1] = -1
                 return offset, pairs
             _nearest(laid, begin, bias, candidate, candidate_bias, count[p], words, mutual, fast, of_candidate, of_query)
@@ -187,7 +193,8 @@ def _match(query, descriptor, start, count, mutual, limit, fast):  # type: ignor
             for c in range(count[p]):
                 key = of_candidate[c]
                 q = low - (key & low)
-                if _squared(descriptor[start[p] + c]) - (key >> WHO) <= limit and (not mutual or partner[q] == c):
+                squared = -(candidate_bias[c] >> WHO)
+                if squared - (key >> WHO) <= limit and (not mutual or partner[q] == c):
                     pairs[n, 0], pairs[n, 1] = q, c
                     n += 1
         offset[p + 1] = n

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from planted_features import directions, lengths_one, planted_pair, rounded, unrelated
 from scipy.spatial import cKDTree
 
-from stages.match import LONGEST, WHO, Nearest, _match, constant
+from stages.match import LONGEST, WHO, Nearest, _match, constant, in_words
 from stages.records import Int8, Int32, Int64
 
 RULES = [Nearest(), Nearest(mutual=False, distance=0.8)]
@@ -69,7 +69,9 @@ def test_it_is_brute_force(rows: int, dimensions: int) -> None:
             np.testing.assert_array_equal(found, wanted)
             whole = np.zeros(1, np.int64), np.array([columns])
             limit = math.ceil((distance * 127) ** 2) - 1
-            anywhere = _match(constant(query), constant(candidate), *whole, mutual, limit, False)[1]  # without the instruction of its own
+            anywhere = _match(constant(query), constant(candidate), in_words(candidate), *whole, mutual, limit, False)[
+                1
+            ]  # without the instruction of its own
             np.testing.assert_array_equal(anywhere, wanted)
 
 
@@ -119,7 +121,7 @@ def test_a_block_is_its_pairs(mutual: bool, fast: bool) -> None:
     query, descriptor = random_rows(rng, 70, 41, 30), random_rows(rng, 900, 41, 30)
     count = np.array([0, 100, 1, 33, 100, 5, 0, 16, 100, 250])
     start = np.array([0, 0, 100, 101, 50, 895, 900, 7, 0, 650])  # some overlap, one is there twice
-    offset, pairs = _match(constant(query), constant(descriptor), start, count, mutual, 20_000, fast)
+    offset, pairs = _match(constant(query), constant(descriptor), in_words(descriptor), start, count, mutual, 20_000, fast)
     assert (offset.dtype, offset[0], offset[-1]) == (np.int64, 0, len(pairs))
     rule = Nearest(mutual, math.sqrt(20_000.5) / 127)
     for p in range(len(count)):
