@@ -15,7 +15,7 @@ from pipeline.recipes import published_second_look
 from scripts import reproduce_seed004
 from scripts.reproduce_seed004 import MULTIPLES, K
 
-SHARED = Path("/work/shared/data/seed004")
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "seed004"
 PHOTOS = 64
 FAMILY = 6  # photos at the beginning that show one thing; photo 9 and the last have no features
 FILES = ("names.txt", "pca32.npy", "local_start.npy", "local_xy.npy", "local_descriptor.npy")
