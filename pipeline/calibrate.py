@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.gallery import GalleryError, Reading, read_gallery
+from pipeline.gallery import Binding, GalleryError, Reading, read_gallery, read_meta
 from pipeline.gallery_writer import GalleryWriter
 from pipeline.models import null_from_json, null_to_json
 from pipeline.recipes import second_look
@@ -46,35 +46,41 @@ def measure_null(contents: Sequence[str], codes: Float32, features: PackedFeatur
 
 
 def calibrate(writer: GalleryWriter, threads: int) -> Null | None:
-    """Measure the null of a gallery's photos as they are now, unless that is done already."""
-    reading = read_gallery(writer.folder)
-    verify = second_look(threads=threads)
+    """Measure the null of a gallery's photos as they are now, unless the manifest says that it is done already."""
+    verify, meta = second_look(threads=threads), read_meta(writer.connection)
+    binding = Binding(meta["model"], meta["identity"], meta["where"], meta["photos"])
+    contents = [entry.sha256 for entry in writer.known().values()]
     try:
-        known = gallery_null(reading, verify)
+        known = _stored(meta.get("null", ""), contents, binding, verify)
     except GalleryError:  # a damaged one is forgotten, and measured anew where there are photos enough
         known = None
         writer.write_null("")
-    if known is not None or len(reading.names) < FEWEST:
+    if known is not None or len(contents) < FEWEST:
         return known
+    reading = read_gallery(writer.folder)
     null = measure_null(reading.contents, reading.codes, reading.features, verify)
     if null is not None:
-        writer.write_null(json.dumps({"key": null_key(reading, verify), **null_to_json(null)}))
+        writer.write_null(json.dumps({"key": _key(contents, binding, verify), **null_to_json(null)}))
     return null
 
 
 def gallery_null(reading: Reading, verify: Verify) -> Null | None:
     """The null that was measured on just these photos, model and parameters; None where there is none. Raises GalleryError."""
-    if not reading.null:
+    return _stored(reading.null, reading.contents, reading.binding, verify)
+
+
+def _stored(text: str, contents: Sequence[str], binding: Binding, verify: Verify) -> Null | None:
+    if not text:
         return None
     try:
-        stored = json.loads(reading.null)
-        return null_from_json(stored) if stored.pop("key") == null_key(reading, verify) else None
+        stored = json.loads(text)
+        return null_from_json(stored) if stored.pop("key") == _key(contents, binding, verify) else None
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
-        mend = f"python -m pipeline.index {shlex.quote(reading.binding.photos)}"
+        mend = f"python -m pipeline.index {shlex.quote(binding.photos)}"
         raise GalleryError(f"gallery manifest: want a null as it was measured, got {error}; run `{mend}` with this `--gallery`") from None
 
 
-def null_key(reading: Reading, verify: Verify) -> str:
+def _key(contents: Sequence[str], binding: Binding, verify: Verify) -> str:
     how = (FEWEST, QUERIES, CANDIDATES, NEAR, SPEAKING)
-    what = repr((how, sorted(set(reading.contents)), reading.binding.identity, replace(verify, seed=0, threads=1, device="cpu")))
+    what = repr((how, sorted(set(contents)), binding.identity, replace(verify, seed=0, threads=1, device="cpu")))
     return hashlib.sha256(what.encode()).hexdigest()

@@ -49,6 +49,12 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the random draws of the affine fit (default: 0)")
 
 
+def add_truth(parser: argparse.ArgumentParser) -> None:
+    known = parser.add_mutually_exclusive_group(required=True)
+    known.add_argument("--truth", type=Path, metavar="FILE.csv", help="the queries and their relevant photos")
+    known.add_argument("--labels", choices=("folder",), help="leave-one-out over the gallery, the parent folder is the class")
+
+
 def add_false_alarm(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--false-alarm",

@@ -34,7 +34,8 @@ class Recipe:
 def two_stage(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
     """Ours: ResNet18 -> PCA 32 -> ball tree; then DELF, mutual nearest neighbours, a robust affine map, accepted at a stated rate
     of false alarms a query."""
-    verdict = Calibrated(false_alarm, model.null) if model.null else FixedCount(int(model.card["accept"]["inliers"]))
+    null = model.null
+    verdict = Calibrated(false_alarm, null) if null else FixedCount(int(model.card["accept"]["inliers"]))
     return Recipe("two_stage", encode(model, device), answer(second_look(seed, device=device), verdict), "4000")
 
 

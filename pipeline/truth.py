@@ -45,3 +45,11 @@ def label_cases(names: tuple[str, ...]) -> list[Case]:
         folders[str(PurePosixPath(name).parent)].add(name)
     cases = [Case(f"gallery:{name}", frozenset(folders[str(PurePosixPath(name).parent)] - {name}), name) for name in names]
     return [case for case in cases if case.relevant]
+
+
+def read_cases(truth: Path | None, gallery: Path, names: tuple[str, ...]) -> list[Case]:
+    """What `--truth` names, or leave-one-out by folder where it is None. Raises UsageError where that leaves no query."""
+    cases = read_truth(truth, frozenset(names)) if truth else label_cases(names)
+    if not cases:
+        raise UsageError(f"{gallery}: want folders of at least two photos, got none")
+    return cases

@@ -7,11 +7,10 @@ mAP is over the full depth, divided by the number of relevant photos.
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, finish
-from pipeline.truth import Case, label_cases, read_truth
+from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, add_truth, finish
+from pipeline.truth import Case, read_cases
 
 if TYPE_CHECKING:
     from pipeline.engine import Engine
@@ -43,9 +42,7 @@ def evaluate(engine: "Engine", cases: list[Case], k: int, candidates: str | None
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
     add_gallery(parser)
-    known = parser.add_mutually_exclusive_group(required=True)
-    known.add_argument("--truth", type=Path, metavar="FILE.csv", help="the queries and their relevant photos")
-    known.add_argument("--labels", choices=("folder",), help="leave-one-out over the gallery, the parent folder is the class")
+    add_truth(parser)
     add_search(parser)
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
@@ -55,9 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         from pipeline.engine import open_engine
 
         engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm)
-        cases = read_truth(args.truth, frozenset(engine.gallery.names)) if args.truth else label_cases(engine.gallery.names)
-        if not cases:
-            raise UsageError(f"{args.gallery}: want folders of at least two photos, got none")
+        cases = read_cases(args.truth, args.gallery, engine.gallery.names)
         result = evaluate(engine, cases, args.k, args.candidates)
         if args.json:
             print(json.dumps(result))

@@ -25,13 +25,12 @@ BINS = 4
 
 def accepted(features: "PackedFeatures", query: int, rows: "np.ndarray", null: "Null", seed: int) -> list[int]:
     """How many of these photos the query accepts at each rate."""
-    import numpy as np
-
     from pipeline.recipes import second_look
+    from stages.rank import judge
 
     inliers = second_look(seed).many(features[query], features, rows)[1]
-    log_alarms = null.log_chance(int(features.count[query]), features.count[rows], inliers) + np.log(len(rows))
-    return [int(((log_alarms <= np.log(rate)) & (inliers >= null.least)).sum()) for rate in RATES]
+    _, taken = judge(null, int(features.count[query]), features.count[rows], inliers, *RATES)
+    return [int(count) for count in taken.sum(1)]
 
 
 def class_removed(args: argparse.Namespace) -> "tuple[np.ndarray, np.ndarray]":

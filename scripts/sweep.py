@@ -19,8 +19,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, candidates, count_candidates, finish
-from pipeline.truth import Case, label_cases, read_truth
+from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, add_truth, candidates, count_candidates, finish
+from pipeline.truth import Case, read_cases
 
 if TYPE_CHECKING:
     from pipeline.engine import Engine
@@ -162,9 +162,7 @@ def main(argv: list[str] | None = None) -> int:
     about = __doc__.split("\n\n")
     parser = Parser(description=about[0], epilog=f"{about[1]} Recommended is, by the {RULE}.", conflict_handler="resolve")
     add_gallery(parser)
-    known = parser.add_mutually_exclusive_group(required=True)
-    known.add_argument("--truth", type=Path, metavar="FILE.csv", help="the queries and their relevant photos")
-    known.add_argument("--labels", choices=("folder",), help="leave-one-out over the gallery, the parent folder is the class")
+    add_truth(parser)
     add_search(parser)
     parser.add_argument(
         "--candidates", type=candidates, nargs="+", default=SIZES, metavar="N|Mx", help=f"numbers, or so many times k (default: {' '.join(SIZES)})"
@@ -183,9 +181,7 @@ def main(argv: list[str] | None = None) -> int:
 
         prepare(args.out)
         engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm)
-        cases = read_truth(args.truth, frozenset(engine.gallery.names)) if args.truth else label_cases(engine.gallery.names)
-        if not cases:
-            raise UsageError(f"{args.gallery}: want folders of at least two photos, got none")
+        cases = read_cases(args.truth, args.gallery, engine.gallery.names)
         sizes = count_sizes(args.candidates, args.k, len(engine.gallery))
         with tqdm(cases, desc="sweep", unit="query", mininterval=0.5) as progress:
             outcomes = [look(engine, case, sizes) for case in progress]

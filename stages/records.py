@@ -202,10 +202,6 @@ class Matches:
         """Shortlists that follow each other, as one."""
         return cls(*(np.concatenate([getattr(part, name) for part in parts], 1) for name in ("matches", "inliers", "affine")))
 
-    def part(self, start: int, stop: int) -> Matches:
-        """The places from start to stop alone."""
-        return Matches(self.matches[:, start:stop], self.inliers[:, start:stop], self.affine[:, start:stop])
-
     def __post_init__(self) -> None:
         want("Matches", "matches", self.matches, np.int32, None, None)
         want("Matches", "inliers", self.inliers, np.int32, *self.matches.shape)

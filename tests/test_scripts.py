@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from pipeline import calibrate, index, run
 from pipeline.models import open_model
+from pipeline.truth import read_truth
 from scripts import bench, evaluate, fetch_weights, import_weights, train
 
 
@@ -139,7 +140,7 @@ def test_import_evaluate_and_bench(embedding: Path, classes: Path, tmp_path: Pat
 def test_truth_that_is_wrong_names_its_line(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "truth.csv").write_text(text)
     with pytest.raises(evaluate.UsageError, match=said):
-        evaluate.read_truth(tmp_path / "truth.csv", frozenset({"a.png"}))
+        read_truth(tmp_path / "truth.csv", frozenset({"a.png"}))
 
 
 def test_import_refuses_what_is_no_resnet(tmp_path: Path, classes: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,7 +98,11 @@ def test_matches_are_cut_and_joined_whole(engine: Engine) -> None:
     whole, _ = engine.refine(query, shortlist)
     cuts = ((0, 5), (5, 6), (6, 6), (6, 24))
     parts = [engine.refine(query, shortlist.part(begin, end))[0] for begin, end in cuts]
-    for joined in (Matches.join(parts), Matches.join([whole.part(begin, end) for begin, end in cuts]), Matches.join([Matches.none(), whole])):
+    for joined in (
+        Matches.join(parts),
+        Matches.join([Matches(*(array[:, begin:end] for array in vars(whole).values())) for begin, end in cuts]),
+        Matches.join([Matches.none(), whole]),
+    ):
         for name, array in vars(joined).items():
             np.testing.assert_array_equal(array, getattr(whole, name))
 
