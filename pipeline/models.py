@@ -19,6 +19,7 @@ from stages.records import Float32
 ARTIFACTS = Path(__file__).resolve().parent.parent / "artifacts"
 DEFAULT = "two_stage"
 FORMAT = 1
+CHOICES = {"trunk": ("resnet18", "resnet50"), "features": ("delf", "rootsift")}
 CARD = {"format": int, "name": str, "sha256": str, "mend": str, "settings": dict, "accept": dict}
 
 
@@ -28,17 +29,22 @@ class ModelError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What of a photo's journey to its row is a number and not an array; part of the model's identity."""
+    """What of a photo's journey to its row is no array; part of the model's identity."""
 
     trunk: str = "resnet18"
     embed_side: int = 224  # px
     describe_side: int = 320  # px
     keep: int = 500  # local features a photo
+    features: str = "delf"  # what the second look sees
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not (value in ("resnet18", "resnet50") if name == "trunk" else isinstance(value, int) and value > 0):
+            if not (value in CHOICES[name] if name in CHOICES else isinstance(value, int) and value > 0):
                 raise ValueError(f"settings.{name} {value!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        """As a card has them. DELF goes without saying, so that models from before there was a choice keep their identity."""
+        return {name: value for name, value in vars(self).items() if (name, value) != ("features", "delf")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +127,7 @@ def write_model(folder: Path, arrays: Mapping[str, np.ndarray], settings: Settin
         "sha256": hashlib.sha256(data).hexdigest(),
         "bytes": len(data),
         "mend": mend,
-        "settings": vars(settings),
+        "settings": settings.to_json(),
         **card,
     }
     for name, content in (("weights.safetensors", data), ("card.json", (json.dumps(whole, indent=2) + "\n").encode())):

@@ -7,18 +7,24 @@ Indexing runs the first; answering runs both.
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from pipeline.flags import UsageError
 from pipeline.graph import Graph, Node
-from pipeline.models import Model
+from pipeline.models import Model, ModelError
 from stages.affine import RobustAffine
 from stages.delf import Attention, Describe
 from stages.embed import Classify, Embed, normalise
 from stages.match import Nearest
 from stages.rank import Calibrated, FixedCount
 from stages.reduce import Reduce
+from stages.rootsift import RootSift
 from stages.search import search
-from stages.trunk import load_resnet
+from stages.trunk import load_local, load_resnet, pick_device
 from stages.verify import Verify
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -64,15 +70,6 @@ def encode(model: Model, device: str) -> Graph:
     embed = Embed(trunk, model.settings.embed_side)
     classify = Classify(model.float32("trunk.fc.weight"), model.float32("trunk.fc.bias"))
     reduce = Reduce(model.float32("reduce.mean"), model.float32("reduce.components"))
-    describe = Describe(
-        trunk,
-        Attention(*(model.float32(f"attention.{name}") for name in ("hidden", "hidden_bias", "out", "out_bias")))
-        if model.part("attention")
-        else None,
-        Reduce(model.float32("delf.mean"), model.float32("delf.components"), unit=True),
-        side=model.settings.describe_side,
-        keep=model.settings.keep,
-    )
     return Graph(
         inputs=("image",),
         rows=[
@@ -81,9 +78,36 @@ def encode(model: Model, device: str) -> Graph:
             Node("logits", classify, "pooled"),  # (L,)
             Node("embedding", normalise, "pooled"),  # (512,) unit
             Node("pca", reduce, "embedding"),  # (32,)
-            Node("features", describe, "image"),  # LocalFeatures
+            Node("features", eyes(model, trunk, device), "image"),  # LocalFeatures
         ],
     )
+
+
+def eyes(model: Model, trunk: "nn.Module", device: str) -> Describe | RootSift:
+    """What the second look sees: DELF on the model's own trunk for it where there is one, else on the first look's; or RootSIFT."""
+    settings = model.settings
+    if settings.features == "rootsift":
+        return RootSift(settings.describe_side, settings.keep)
+    local, attention = model.part("local"), model.part("attention")
+    return Describe(
+        load_local(settings.trunk, local, device) if local else trunk,
+        Attention(*(model.float32(f"attention.{name}") for name in ("hidden", "hidden_bias", "out", "out_bias"))) if attention else None,
+        Reduce(model.float32("delf.mean"), model.float32("delf.components"), unit=True),
+        side=settings.describe_side,
+        keep=settings.keep,
+        threshold=model.float32("delf.threshold").item() if "delf.threshold" in model.arrays else 0.0,
+    )
+
+
+def delf_of(model: Model, device: str) -> Describe:
+    """A model's DELF alone, for jobs that ask its attention; device as `--device` takes it. Raises ModelError or UsageError."""
+    try:
+        seen = encode(model, pick_device(device)).stage("features")
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if not isinstance(seen, Describe):
+        raise ModelError(f"model {model.name}: want one with DELF, got RootSIFT, which has no attention; run with another `--model`")
+    return seen
 
 
 def answer(verify: Verify, rank: FixedCount | Calibrated) -> Graph:

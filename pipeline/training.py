@@ -1,119 +1,128 @@
-"""What training needs whatever is trained: labelled photos in memory, reproducible batches, a schedule, checkpoints.
+"""The training loop that every kind of training shares: one cycle of the rate, exact resume, a line an epoch, the best epoch kept.
 
-Every random draw is a function of (seed, epoch, photo), so a run that was killed goes on as if it had not been.
+A kind of training is one file that makes a `Task`: pipeline/train_embedding.py is the one to read first.
 """
 
-import hashlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pipeline.checkpoint import CHECKPOINT, Progress, State, load_checkpoint, save_checkpoint, writing
 from pipeline.flags import UsageError
-from pipeline.images import ImageError, find_photos, load_image
+from pipeline.labelled import Photos, batches, crop
+from pipeline.shards import write_whole
+from pipeline.training_curves import draw
 from stages.records import Int64, UInt8
-from stages.trunk import resize, to_tensor
 
-HOLD_OUT = 20  # one photo in twenty, by the hash of its path, is for validation and never trained on
+CHECKPOINT_SECONDS = 120
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is learned. Its model is ready to be trained on when it is made and after each validation."""
+
+    model: nn.Module  # its state is what is kept
+    optimizer: torch.optim.Optimizer  # over the parameters that are trained
+    loss: Callable[[UInt8, Int64, int], Tensor]  # images (B, px, px, 3), labels (B,), step -> (); draws depend on the step alone
+    validate: Callable[[Photos], float]  # the higher, the better
 
 
 @dataclass(frozen=True)
-class Photos:
-    """A labelled set of photos held decoded in memory, so that an epoch costs no decoding."""
+class Plan:
+    """How long, on what crops and how fast."""
 
-    pixels: list[UInt8]  # each (h, w, 3) uint8 RGB, its shorter side at most the requested one
-    labels: Int64  # (N,)
-    keys: npt.NDArray[np.uint64]  # (N,) the photo's identity for random draws
-    classes: tuple[str, ...]
+    px: tuple[int, ...]  # side of the crops, one after the other, each for its share of the epochs
+    epochs: int
+    batch: int  # images a step
+    rate: float  # peak
+    smallest: float  # crop, share of the photo's area
+    seed: int
+    instance: float = 0.0  # weight of telling photos apart, beside classes; above 0 every photo comes as a crop and as a scene
+
+    def steps(self, photos: int) -> int:
+        """Of an epoch."""
+        return photos // (self.batch // 2 if self.instance else self.batch)
 
 
-def read_folders(folders: list[Path], side: int) -> tuple[Photos, Photos]:
-    """The photos to train on and those held out, decoded and shrunk to `side` px on the shorter side.
+def learn(task: Task, plan: Plan, train: Photos, valid: Photos, out: Path, settings: dict[str, Any]) -> Progress:
+    """Train, or go on where a killed run was; afterwards the model has the weights of the epoch that validated best.
 
-    A photo's class is the folder it lies in, or the one above a folder called `images`. Raises UsageError without photos.
+    A run killed after any step ends with the same bytes as one never killed, on the same CPU with as many threads.
+    Raises UsageError where the loss or the weights stop being numbers; the last checkpoint stays.
     """
-    rows = []
-    for folder in folders:
-        for found in find_photos(folder):
-            home = found.path.parent.parent if found.path.parent.name == "images" else found.path.parent
-            if found.reason is None and home.name != "BACKGROUND_Google":  # Caltech-101's class of everything else
-                rows.append((found.path, home.name, stable_hash(f"{folder.name}/{found.name}")))
-    if not rows:
-        raise UsageError(f"--data {' '.join(map(str, folders))}: want folders of classes with photos, got none")
-    classes = tuple(sorted({label for _, label, _ in rows}))
-    held = [row for row in rows if row[2] % HOLD_OUT == 0]
-    kept = [row for row in rows if row[2] % HOLD_OUT]
-    return load_photos(kept, classes, side), load_photos(held, classes, side)
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint, model, optimizer = out / CHECKPOINT, task.model, task.optimizer
+    best, progress = load_checkpoint(checkpoint, model, optimizer) if checkpoint.is_file() else ({}, Progress())
+    steps = plan.steps(len(train.labels))
+    total = steps * plan.epochs
+    print(f"{len(train.labels)} photos, {len(train.classes)} classes; step {progress.step} of {total}", file=sys.stderr, flush=True)
+    show(out, progress)  # a kill may have come between a checkpoint and the log that follows from it
+    torch.backends.cudnn.deterministic = True
+    while progress.step < total:
+        progress = _epoch(task, plan, train, out, settings, best, progress, steps)
+        epoch = progress.step // steps
+        _check_finite(model, progress.step, out, plan.rate)
+        began = time.monotonic()
+        figure = task.validate(valid)
+        line = {**progress.log[-1], "validation": round(figure, 6)}
+        if line["validation"] > progress.validation:  # a tie leaves the earlier epoch
+            best, progress = _copy(model), replace(progress, best=epoch)
+        progress = replace(progress, seconds=progress.seconds + time.monotonic() - began)
+        progress = replace(progress, log=(*progress.log[:-1], {**line, "seconds": round(progress.seconds)}))
+        save_checkpoint(checkpoint, model, optimizer, best, progress, settings)
+        show(out, progress)
+        print(json.dumps(progress.log[-1]), file=sys.stderr, flush=True)
+    model.load_state_dict(best)
+    return progress
 
 
-def load_photos(rows: list[tuple[Path, str, int]], classes: tuple[str, ...], side: int) -> Photos:
-    """Decode (file, class, key) rows in threads; what cannot be decoded is left out."""
-
-    def one(path: Path) -> UInt8 | None:
-        try:
-            pixels = load_image(path).pixels
-        except ImageError:
-            return None
-        scale = side / min(pixels.shape[:2])
-        return resize(pixels, round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)) if scale < 1 else pixels
-
-    with ThreadPoolExecutor(4) as pool:
-        decoded = list(pool.map(one, [path for path, _, _ in rows]))
-    place = {label: i for i, label in enumerate(classes)}
-    kept = [(pixels, place[label], key) for pixels, (_, label, key) in zip(decoded, rows, strict=True) if pixels is not None]
-    return Photos(
-        [pixels for pixels, _, _ in kept],
-        np.array([label for _, label, _ in kept], np.int64),
-        np.array([key for _, _, key in kept], np.uint64),
-        classes,
-    )
-
-
-def stable_hash(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:8], "little")
-
-
-def crop(pixels: UInt8, px: int, rng: np.random.Generator | None, smallest: float) -> UInt8:
-    """A random resized crop, mirrored and relit, (px, px, 3) uint8; without `rng` the centre square."""
-    h, w = pixels.shape[:2]
-    if rng is None:
-        side = min(h, w)
-        top, left = (h - side) // 2, (w - side) // 2
-        return cv2.resize(pixels[top : top + side, left : left + side], (px, px), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    area, ratio = h * w * rng.uniform(smallest, 1), np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
-    ch, cw = min(h, round(float(np.sqrt(area / ratio)))), min(w, round(float(np.sqrt(area * ratio))))
-    top, left = rng.integers(0, h - ch + 1), rng.integers(0, w - cw + 1)
-    out = cv2.resize(pixels[top : top + ch, left : left + cw], (px, px), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    if rng.random() < 0.5:
-        out = out[:, ::-1]
-    light = rng.uniform(0.7, 1.3) * rng.uniform(0.9, 1.1, 3)  # exposure and white balance
-    return np.clip(out * light, 0, 255).astype(np.uint8)
+def _epoch(task: Task, plan: Plan, train: Photos, out: Path, settings: dict[str, Any], best: State, progress: Progress, steps: int) -> Progress:
+    """The steps that are left of the unfinished epoch; its log line, yet without validation, is the last of the progress."""
+    epoch, total = progress.step // steps, steps * plan.epochs
+    px, rate, first = plan.px[epoch * len(plan.px) // plan.epochs], 0.0, progress.step
+    began = saved = time.monotonic()
+    earlier = progress.seconds
+    for images, labels in batches(train, plan.batch, px, plan.seed, epoch, progress.step % steps, plan.smallest, plan.instance > 0):
+        rate = learning_rate(progress.step / total, plan.rate)
+        for group in task.optimizer.param_groups:
+            group["lr"] = rate
+        value = task.loss(images, labels, progress.step)
+        loss = value.item()
+        if not math.isfinite(loss):
+            raise _not_a_number(progress.step + 1, f"loss {loss}", out, plan.rate)
+        task.optimizer.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        task.optimizer.step()
+        now = time.monotonic()
+        progress = replace(progress, step=progress.step + 1, loss=progress.loss + loss, seconds=earlier + now - began)
+        if progress.step % 50 == 0:
+            mean = progress.loss / ((progress.step - 1) % steps + 1)
+            print(f"step {progress.step}/{total} loss {mean:.3f} {progress.seconds:.0f} s", file=sys.stderr, flush=True)
+        if now - saved > CHECKPOINT_SECONDS and progress.step % steps:  # the epoch's end has its own, after its validation
+            _check_finite(task.model, progress.step, out, plan.rate)
+            save_checkpoint(out / CHECKPOINT, task.model, task.optimizer, best, progress, settings)
+            saved = now
+    line = {"epoch": epoch + 1, "step": progress.step, "px": px, "rate": float(f"{rate:.4g}"), "loss": round(progress.loss / steps, 6)}
+    speed = (progress.step - first) * plan.batch / max(time.monotonic() - began, 1e-9)
+    return replace(progress, loss=0.0, log=(*progress.log, {**line, "validation": None, "photos_per_second": round(speed, 1)}))
 
 
-def batches(photos: Photos, size: int, px: int, seed: int, epoch: int, first: int, smallest: float) -> Iterator[tuple[UInt8, Int64]]:
-    """Shuffled, augmented batches of one epoch from batch `first` on, made one ahead in a thread."""
-    order = np.random.default_rng([seed, epoch]).permutation(len(photos.labels))
-
-    def make(start: int) -> tuple[UInt8, Int64]:
-        rows = order[start : start + size]
-        images = [crop(photos.pixels[i], px, np.random.default_rng([seed, epoch, int(photos.keys[i])]), smallest) for i in rows]
-        return np.stack(images), photos.labels[rows]
-
-    starts = list(range(0, len(order) - size + 1, size))[first:]
-    with ThreadPoolExecutor(1) as pool:
-        ahead = [pool.submit(make, start) for start in starts[:2]]
-        for k in range(len(starts)):
-            yield ahead.pop(0).result()
-            if k + 2 < len(starts):
-                ahead.append(pool.submit(make, starts[k + 2]))
+def show(out: Path, progress: Progress) -> None:
+    """`log.jsonl`, a line an epoch, and `curves.png`: both follow from the progress, so no line is lost or doubled by a kill."""
+    with writing(out / "log.jsonl"):
+        write_whole(out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in progress.log).encode())
+    if progress.log:
+        with writing(out / "curves.png"):
+            write_whole(out / "curves.png", draw(progress.log, progress.best))
 
 
 def learning_rate(progress: float, peak: float) -> float:
@@ -122,41 +131,25 @@ def learning_rate(progress: float, peak: float) -> float:
     return peak * progress / warm if progress < warm else peak * 0.5 * (1 + float(np.cos(np.pi * (progress - warm) / (1 - warm))))
 
 
-def hits(logits: Callable[[UInt8], Tensor], photos: Photos, px: int) -> float:
-    """The share of photos whose centre square is given its own class."""
+@torch.inference_mode()
+def top1(logits: Callable[[UInt8], Tensor], photos: Photos, px: int) -> float:
+    """The share of photos whose centre square, px on a side, is given its own class; logits: (B, px, px, 3) -> (B, classes)."""
     right = 0
     for start in range(0, len(photos.labels), 64):
         images = np.stack([crop(pixels, px, None, 1) for pixels in photos.pixels[start : start + 64]])
         right += int((logits(images).argmax(1).cpu().numpy() == photos.labels[start : start + 64]).sum())
-    return right / max(1, len(photos.labels))
+    return right / len(photos.labels)
 
 
-@torch.inference_mode()
-def accuracy(model: nn.Module, photos: Photos, px: int) -> float:
-    """Top-1 of a classifier; it is left in training mode."""
-    device = next(model.parameters()).device
-    model.eval()
-    share = hits(lambda images: model(to_tensor(images, device)), photos, px)
-    model.train()
-    return share
+def _copy(model: nn.Module) -> State:
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 
-def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-    """Weights, momentum and the step in one safetensors file, renamed into place whole."""
-    tensors = {f"model.{k}": v.contiguous() for k, v in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        if "momentum_buffer" in optimizer.state[parameter]:
-            tensors[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"].contiguous()
-    save_file(tensors, path.with_suffix(".tmp"), metadata={"step": str(step)})
-    path.with_suffix(".tmp").rename(path)
+def _check_finite(model: nn.Module, step: int, out: Path, rate: float) -> None:
+    if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+        raise _not_a_number(step, "weights that are none", out, rate)
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    tensors = load_file(path)
-    model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
-    for name, parameter in model.named_parameters():
-        if f"momentum.{name}" in tensors:
-            buffer = tensors[f"momentum.{name}"].to(parameter.device)
-            optimizer.state[parameter]["momentum_buffer"] = buffer.contiguous(memory_format=torch.channels_last) if buffer.ndim == 4 else buffer
-    with safe_open(path, "pt") as file:
-        return int(file.metadata()["step"])
+def _not_a_number(step: int, got: str, out: Path, rate: float) -> UsageError:
+    kept = f"the checkpoint before it stays in {out}" if (out / CHECKPOINT).is_file() else "there was no checkpoint yet"
+    return UsageError(f"step {step}: want finite numbers, got {got}; {kept}; run with a `--rate` lower than {rate:g} and another `--out`")

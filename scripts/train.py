@@ -1,210 +1,241 @@
 """Train the two looks: `embedding` teaches the trunk to tell classes apart, `delf` teaches it where to look.
 
-Both run the same on two CPU cores and on a GPU, log a line an epoch to log.jsonl and continue where they were killed.
-DATA folders hold a folder a class. `delf` starts from an embedding, trains the attention on the frozen trunk (Noh et al. 2017,
-section 3.3), fits both PCAs and the acceptance, and writes a model that `--model` takes.
+Both run the same on a CPU and on a GPU, keep the weights of the epoch that validated best, log a line an epoch to log.jsonl and go
+on where they were killed: run the same command again. DATA folders hold a folder a class; one photo in twenty is held out for
+validation. `delf` trains the attention on a frozen trunk (Noh et al. 2017, section 3): --start's, or one that it trains first.
+Either ends with a model that `--model` takes.
 """
 
 import argparse
 import json
 import os
-import statistics
+import shlex
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline.flags import Parser, UsageError, at_least_one, finish
+from pipeline.flags import Parser, UsageError, at_least_one, finish, positive
 
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
-
-CHECKPOINT_SECONDS = 120
+FREE = {"out", "device", "jobs", "card", "mend", "command", "step_one"}  # what may differ when a run goes on
 
 
-def train_embedding(args: argparse.Namespace) -> int:
-    """Cross-entropy with label smoothing over the union of the folders' classes."""
-    import torch
+def train(args: argparse.Namespace) -> int:
+    """Check, read, learn, measure, write."""
+    from pipeline.checkpoint import check_settings, finished
+    from pipeline.labelled import read_data
+    from pipeline.train_delf import attention
+    from pipeline.train_embedding import embedding, read_start
+    from pipeline.training import Plan, learn
+    from stages.trunk import pick_device
 
-    from pipeline.training import accuracy, read_folders
-    from stages.trunk import build_resnet, pick_device, to_tensor
-
-    device = pick_device(args.device)
-    train, valid = read_folders(args.data, round(args.px * 1.3))
-    torch.manual_seed(args.seed)
-    model = build_resnet("resnet18", len(train.classes))
-    if args.start:
-        model.load_state_dict(read_start(args.start, head=False), strict=False)
-    model = model.to(device).train()
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": 5e-4},
-        {"params": [p for p in model.parameters() if p.ndim <= 1]},
-    ]
-    optimizer = torch.optim.SGD(groups, lr=args.rate, momentum=0.9, nesterov=True)
-
-    def loss(images: Any, labels: "Tensor", step: int) -> "Tensor":
-        with torch.autocast(device, torch.bfloat16, enabled=args.bf16):
-            return torch.nn.functional.cross_entropy(model(to_tensor(images, device)), labels.to(device), label_smoothing=0.1)
-
-    learn(args, model, optimizer, loss, lambda: accuracy(model, valid, args.px), train)
-    write_start(args.out, model)
+    settings = settings_of(args)
+    check_settings(args.out, settings)
+    if finished(args.out):
+        print(f"{args.out}: finished already; remove it to train once more")
+        return 0
+    try:
+        device = pick_device(args.device)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    seen = args.test_px or args.px[-1]
+    first = args.start
+    if args.what == "delf" and first is None:
+        first = args.out / "descriptor"
+        train(argparse.Namespace(**{**vars(args), "what": "embedding", "out": first, "local": None, "quantile": 0.0, "step_one": True}))
+    start = read_start("--start", first) if first else None
+    local = read_start("--local", args.local) if args.local else None
+    data = read_data(args.data, args.valid, args.test, round(max(args.px) * 1.3), round(seen * 1.3))
+    settings["photos"] = data.digest
+    check_settings(args.out, settings)
+    check_counts(args, len(data.train.labels), 0 if args.valid else len(data.valid.labels))
+    plan = Plan(tuple(args.px), args.epochs, args.batch, args.rate, args.smallest, args.seed, args.instance)
+    if args.what == "embedding":
+        task = embedding(plan, data.train.classes, start, args.head_only, seen, args.bf16, device)
+    else:
+        assert start is not None
+        task = attention(plan, data.train.classes, local or start, seen, args.bf16, device)
+    progress = learn(task, plan, data.train, data.valid, args.out, settings)
+    write(args, task, data, progress, settings, start, local)
     return 0
 
 
-def train_delf(args: argparse.Namespace) -> int:
-    """Attention on the frozen trunk, by the same classes: photos at random scales, the score-weighted sum of unit descriptors."""
+def write(args: argparse.Namespace, task: Any, data: Any, progress: Any, settings: dict[str, Any], start: Any, local: Any) -> None:
+    """The weights of the best epoch, measured on --test, as a model or alone; then the result that says the run is finished."""
     import numpy as np
-    import torch
-    from torch import Tensor, nn
+    from safetensors.numpy import save
 
+    from pipeline.checkpoint import RESULT, WEIGHTS, write_result, writing
     from pipeline.fit import fit, look
     from pipeline.models import Settings, write_model
-    from pipeline.training import read_folders
-    from stages.delf import Attention
-    from stages.trunk import load_resnet, pick_device, third_map, to_tensor
+    from pipeline.shards import write_whole
+    from pipeline.train_delf import fold
+    from pipeline.train_embedding import rounded
+    from stages.trunk import local_part
 
-    if args.start is None:
-        raise UsageError("--start: want the folder of a trained embedding, got none; run `python scripts/train.py embedding ...` first")
-    device = pick_device(args.device)
-    train, valid = read_folders(args.data, round(args.px * 1.3))
-    weights = {name: tensor.numpy() for name, tensor in read_start(args.start, head=True).items()}
-    trunk = load_resnet("resnet18", weights, device)
-    torch.manual_seed(args.seed)
-    hidden, norm, out = nn.Conv2d(256, 512, 1), nn.BatchNorm2d(512), nn.Conv2d(512, 1, 1)
-    score = nn.Sequential(hidden, norm, nn.ReLU(), out, nn.Softplus())
-    model = nn.ModuleDict({"score": score, "classify": nn.Linear(256, len(train.classes))}).to(device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=args.rate, momentum=0.9, nesterov=True, weight_decay=1e-4)
-
-    def logits(images: Any, scale: float) -> "Tensor":
-        x = to_tensor(images, device)
-        with torch.inference_mode():
-            side = max(32, round(args.px * scale))
-            cells = third_map(trunk, nn.functional.interpolate(x, size=(side, side), mode="bilinear", antialias=True))
-        cells = cells.clone()  # out of inference mode, so that gradients of the head can flow
-        pooled = (model["score"](cells) * nn.functional.normalize(cells, dim=1)).sum((2, 3))
-        answer: Tensor = model["classify"](nn.functional.normalize(pooled, dim=1) * 16)
-        return answer
-
-    def loss(images: Any, labels: "Tensor", step: int) -> "Tensor":
-        return nn.functional.cross_entropy(
-            logits(images, float(np.random.default_rng([args.seed, step]).uniform(0.35, 1))), labels.to(device), label_smoothing=0.1
-        )
-
-    def validate() -> float:
-        from pipeline.training import hits
-
-        model.eval()
-        with torch.inference_mode():
-            share = hits(lambda images: logits(images, 1.0), valid, args.px)
-        model.train()
-        return share
-
-    learn(args, model, optimizer, loss, validate, train)
-    score.cpu()
-    with torch.no_grad():  # fold the batch norm into the convolution before it
-        gain = norm.weight / torch.sqrt(norm.get_buffer("running_var") + norm.eps)
-        attention = {
-            "hidden": (hidden.weight[:, :, 0, 0] * gain[:, None]).numpy(),
-            "hidden_bias": ((hidden.get_parameter("bias") - norm.get_buffer("running_mean")) * gain + norm.bias).numpy(),
-            "out": out.weight[0, :, 0, 0].numpy(),
-            "out_bias": out.get_parameter("bias").numpy(),
-        }
-    settings = Settings()
-    fitted, accept = fit(look(args.data, weights, settings, Attention(**attention), args.jobs), args.seed, args.jobs)
-    arrays = {f"trunk.{name}": array.astype(np.float16) for name, array in weights.items()}
-    arrays |= {f"attention.{name}": array.astype(np.float32) for name, array in attention.items()} | fitted
-    card = {"accept": accept, "attention": "trained", "classes": list(train.classes), "command": " ".join(["python", *sys.argv]), "seed": args.seed}
-    if args.card is not None:
-        card |= json.loads(args.card.read_text("utf-8"))
-    write_model(args.out, arrays, settings, card, args.mend or card["command"])
-    print(f"{args.out}: {settings.trunk} with attention; use it with `--model {args.out}`")
-    return 0
+    weights = rounded(task.model) if args.what == "embedding" else start
+    test = round(task.validate(data.test), 6) if data.test else None
+    figures: dict[str, Any] = {"best_epoch": progress.best, "validation": progress.validation, "test": test, "seconds": round(progress.seconds)}
+    photos = {"train": len(data.train.labels), "validation": len(data.valid.labels), "test": len(data.test.labels) if data.test else 0}
+    card = {
+        "command": args.command,
+        "seed": args.seed,
+        "data": {
+            "folders": settings["--data"],
+            "valid": settings["--valid"],
+            "test": settings["--test"],
+            "photos": photos,
+            "unreadable": data.unreadable,
+        },
+        "classes": list(data.train.classes),
+        **figures,
+        "log": [f"epoch {line['epoch']}: {line['px']} px, loss {line['loss']}, validation {line['validation']}" for line in progress.log],
+    }
+    if args.weights_only or args.step_one:
+        with writing(args.out / WEIGHTS):
+            write_whole(args.out / WEIGHTS, save({name: array.astype(np.float16) for name, array in sorted(weights.items())}))
+    else:
+        sides = {name: side for name in ("embed_side", "describe_side") if (side := getattr(args, name))}
+        model_settings, eyes = Settings(**sides), fold(task.model) if args.what == "delf" else None
+        try:
+            arrays, accept = fit(look(args.data, weights, model_settings, eyes, args.jobs, local=local), args.seed, args.jobs, quantile=args.quantile)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        arrays |= {f"attention.{name}": array for name, array in vars(eyes).items()} if eyes else {}
+        arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+        arrays |= {f"trunk.{name}": array.astype(np.float16) for name, array in weights.items()}
+        arrays |= {f"local.{name}": array.astype(np.float16) for name, array in local_part(local).items()} if local else {}
+        card |= {"accept": accept, "attention": "trained" if eyes else "length of the feature, not trained"}
+        if args.what == "delf" and args.start is None:
+            step_one = json.loads((args.out / "descriptor" / RESULT).read_text("utf-8"))
+            card["descriptor"] = {name: step_one[name] for name in ("best_epoch", "validation", "test", "seconds", "log")}
+        if args.card is not None:
+            card |= json.loads(args.card.read_text("utf-8"))
+        with writing(args.out / WEIGHTS):
+            write_model(args.out, arrays, model_settings, card, args.mend or args.command)
+    write_result(args.out, {name: value for name, value in card.items() if name != "accept"}, settings)
+    said = f"validation {progress.validation:.4f} at epoch {progress.best} of {args.epochs}" + ("" if test is None else f", test {test:.4f}")
+    use = f"start from it with `--start {args.out}`" if args.weights_only or args.step_one else f"use it with `--model {args.out}`"
+    print(f"{args.out}: {said}; {use}")
 
 
-def learn(args: argparse.Namespace, model: "nn.Module", optimizer: "torch.optim.Optimizer", loss: Any, validate: Any, train: Any) -> None:
-    """The loop both share: one cycle of the learning rate, a checkpoint every two minutes, a line an epoch."""
-    import torch
-
-    from pipeline.training import batches, learning_rate, load_checkpoint, save_checkpoint
-
-    args.out.mkdir(parents=True, exist_ok=True)
-    checkpoint = args.out / "checkpoint.safetensors"
-    step = load_checkpoint(checkpoint, model, optimizer) if checkpoint.exists() else 0
-    epoch_steps = len(train.labels) // args.batch
-    total = epoch_steps * args.epochs
-    print(f"{len(train.labels)} photos, {len(train.classes)} classes; step {step} of {total}", file=sys.stderr, flush=True)
-    saved = began = time.monotonic()
-    with (args.out / "log.jsonl").open("a", buffering=1) as log:
-        while step < total:
-            epoch, losses = step // epoch_steps, []
-            for images, labels in batches(train, args.batch, args.px, args.seed, epoch, step % epoch_steps, args.smallest):
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(step / total, args.rate)
-                value = loss(images, torch.from_numpy(labels), step)
-                optimizer.zero_grad(set_to_none=True)
-                value.backward()
-                optimizer.step()
-                step += 1
-                losses.append(value.item())
-                if step % 50 == 0:
-                    print(
-                        f"step {step}/{total} loss {statistics.fmean(losses[-50:]):.3f} {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True
-                    )
-                if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    save_checkpoint(checkpoint, model, optimizer, step)
-                    saved = time.monotonic()
-            line = {
-                "epoch": epoch + 1,
-                "step": step,
-                "loss": statistics.fmean(losses),
-                "validation": validate(),
-                "seconds": round(time.monotonic() - began),
-            }
-            log.write(json.dumps(line) + "\n")
-            print(line, file=sys.stderr, flush=True)
-            save_checkpoint(checkpoint, model, optimizer, step)
+def check_flags(args: argparse.Namespace) -> None:
+    """Flags that do not go together."""
+    for flag, given, what in (
+        ("--local", args.local, "delf"),
+        ("--quantile", args.quantile, "delf"),
+        ("--head-only", args.head_only, "embedding"),
+        ("--instance", args.instance, "embedding"),
+        ("--weights-only", args.weights_only, "embedding"),
+    ):
+        if given and args.what != what:
+            raise UsageError(f"{flag}: want it with `{what}`, got `{args.what}`; run without it")
+    if args.head_only and args.start is None:
+        raise UsageError("--head-only: want --start, whose trunk stays, got none; run with `--start RUN` or train the whole")
+    try:
+        card = json.loads(args.card.read_text("utf-8")) if args.card else {}
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--card {args.card}: want a JSON file, got: {error}") from None
+    if not isinstance(card, dict):
+        raise UsageError(f"--card {args.card}: want a JSON object, got another value")
 
 
-def read_start(folder: Path, *, head: bool) -> "dict[str, Tensor]":
-    """An embedding's weights as float32: those of a finished run, else of its last checkpoint."""
-    from safetensors.torch import load_file
+def check_counts(args: argparse.Namespace, train: int, held: int) -> None:
+    """What would go wrong hours later; train, held: photos of --data."""
+    from pipeline.fit import DESCRIPTOR
 
-    for name, prefix in (("weights.safetensors", ""), ("checkpoint.safetensors", "model.")):
-        if (folder / name).is_file():
-            state = {key.removeprefix(prefix): tensor for key, tensor in load_file(folder / name).items() if key.startswith(prefix)}
-            wanted = {key: tensor for key, tensor in state.items() if not key.endswith("num_batches_tracked") and (head or not key.startswith("fc."))}
-            return {key: tensor.float() for key, tensor in wanted.items()}
-    raise UsageError(f"--start {folder}: want weights.safetensors or checkpoint.safetensors, got neither")
+    least = 2 * DESCRIPTOR
+    if not 2 <= args.batch <= train:
+        raise UsageError(f"--batch {args.batch}: want 2 or more and at most the {train} photos to train on; run with another `--batch`")
+    if args.instance and args.batch % 2:
+        raise UsageError(f"--batch {args.batch}: want an even number with --instance, two images a photo; run with another `--batch`")
+    if not args.weights_only and train + held < least:
+        raise UsageError(f"--data: want at least {least} photos to fit a model on, got {train + held}; run with `--weights-only` for weights alone")
 
 
-def write_start(folder: Path, model: "nn.Module") -> None:
-    from safetensors.torch import save_file
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What makes the result, by flag: folders by name, weights by content."""
+    from pipeline.checkpoint import WEIGHTS
+    from pipeline.shards import file_sha256
 
-    state = {key: tensor.half().contiguous() for key, tensor in model.state_dict().items() if not key.endswith("num_batches_tracked")}
-    save_file(state, folder / "weights.safetensors")
+    settings: dict[str, Any] = {}
+    for name, value in vars(args).items():
+        flag = name.upper() if name == "what" else "--" + name.replace("_", "-")
+        if name in ("start", "local") and value is not None:
+            file = value / WEIGHTS if value.is_dir() else value
+            settings[flag] = f"{value.resolve().name} {file_sha256(file)[:12]}" if file.is_file() else str(value)
+        elif name not in FREE:
+            paths = [path.resolve().name for path in value] if name == "data" else value
+            settings[flag] = paths.resolve().name if isinstance(paths, Path) else paths
+    return settings
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
     parser.add_argument("what", choices=("embedding", "delf"))
-    parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="DIR", help="folders of classes; their classes are joined")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where log, checkpoint and result go")
-    parser.add_argument("--start", type=Path, metavar="DIR", help="the run to start from")
-    parser.add_argument("--px", type=at_least_one, default=128, metavar="N", help="side of the training crops (default: 128)")
-    parser.add_argument("--epochs", type=at_least_one, default=5, metavar="N")
-    parser.add_argument("--batch", type=at_least_one, default=64, metavar="N")
-    parser.add_argument("--rate", type=float, default=0.1, help="peak learning rate (default: 0.1)")
-    parser.add_argument("--smallest", type=float, default=0.3, help="smallest crop, as a share of the photo's area (default: 0.3)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--bf16", action="store_true", help="bfloat16 arithmetic, where the processor has it")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="threads of the fitting (default: all cores)")
-    parser.add_argument("--card", type=Path, metavar="FILE.json", help="entries to add to the model's card: data, figures")
-    parser.add_argument("--mend", help="the command that the card gives for a damaged file (default: this one)")
+    add = parser.add_argument
+    add("--data", nargs="+", type=Path, required=True, metavar="DIR", help="folders of classes; their classes are joined")
+    add("--out", type=Path, required=True, metavar="DIR", help="where log, checkpoint and result go")
+    add("--valid", type=Path, metavar="DIR", help="classes to choose the epoch by (default: one photo in twenty of --data)")
+    add("--test", type=Path, metavar="DIR", help="classes to measure the result on, once, at the end")
+    add("--start", type=Path, metavar="RUN|FILE", help="a run, a model or a safetensors file to start from (default: random weights)")
+    add("--local", type=Path, metavar="RUN|FILE", help="delf: a second trunk, for the local features alone (default: one for both looks)")
+    add("--head-only", action="store_true", help="embedding: train the class head, leave --start's trunk as it is")
+    add("--px", nargs="+", type=at_least_one, default=[128], metavar="N", help="side of the training crops; several: progressively (default: 128)")
+    add("--test-px", type=at_least_one, metavar="N", help="side that validation and test photos are seen at (default: the last --px)")
+    add("--epochs", type=at_least_one, default=5, metavar="N")
+    add("--batch", type=at_least_one, default=64, metavar="N")
+    add("--rate", type=positive, default=0.1, help="peak learning rate (default: 0.1)")
+    add("--smallest", type=share, default=0.3, help="smallest crop, as a share of the photo's area (default: 0.3)")
+    add(
+        "--instance",
+        type=zero_or_more,
+        default=0.0,
+        metavar="W",
+        help="embedding: weight of telling single photos apart, beside classes (default: 0)",
+    )
+    add("--seed", type=natural, default=0)
+    add("--bf16", action="store_true", help="bfloat16 arithmetic, where the processor has it")
+    add("--embed-side", type=at_least_one, metavar="N", help="px at which the model will embed (default: the models' own)")
+    add("--describe-side", type=at_least_one, metavar="N", help="px at which the model will look for local features (default: the models' own)")
+    add("--quantile", type=quantile, default=0.0, metavar="Q", help="delf: cells that score below this quantile are no features (default: 0)")
+    add("--weights-only", action="store_true", help="embedding: write weights to start from, no model")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="threads of the fitting (default: all cores)")
+    add("--card", type=Path, metavar="FILE.json", help="entries to add to the model's card: data, figures")
+    add("--mend", help="the command that the card gives for a damaged file (default: this one)")
     args = parser.parse_args(argv)
-    return finish("train", lambda: train_embedding(args) if args.what == "embedding" else train_delf(args))
+    args.command = shlex.join(["python", "scripts/train.py", *(sys.argv[1:] if argv is None else argv)])
+    args.step_one = False  # whether it is a delf's first step
+
+    def job() -> int:
+        check_flags(args)
+        return train(args)
+
+    return finish("train", job)
+
+
+def share(text: str) -> float:
+    value = positive(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"want a number above 0 and at most 1, got {text}")
+    return value
+
+
+def quantile(text: str) -> float:
+    value = 0.0 if text == "0" else positive(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"want a number of 0 or more and below 1, got {text}")
+    return value
+
+
+def zero_or_more(text: str) -> float:
+    return 0.0 if text == "0" else positive(text)
+
+
+def natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"want a number of 0 or more, got {text}")
+    return int(text)
 
 
 if __name__ == "__main__":

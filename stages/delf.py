@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.records import Float32, Image, LocalFeatures, want
+from stages.records import Float32, Image, Int64, LocalFeatures, want
 from stages.reduce import Reduce
 from stages.trunk import resize, run, third_map
 
@@ -62,13 +62,19 @@ class Describe:
     side: int = 320  # px, the longest side of the photo at scale 1
     scales: tuple[float, ...] = SCALES
     keep: int = 500  # features a photo at most
+    threshold: float = 0.0  # cells that score less are no features: a photo may have few, or none
 
     def __call__(self, image: Image) -> LocalFeatures:
         xy, raw = self.cells(image)
-        score = feature_norm(raw) if self.attention is None else self.attention(raw)
-        best = np.argsort(-score, kind="stable")[: self.keep]
+        best, score = self.strongest(raw)
         unit = self.reduce(normalised(raw[best]))
         return LocalFeatures(xy[best], np.rint(unit * 127).astype(np.int8), score[best], image.size)
+
+    def strongest(self, raw: Float32) -> tuple[Int64, Float32]:
+        """Raw cells (M, C) -> the rows of those to keep, strongest first, and the scores of all (M,)."""
+        score = feature_norm(raw) if self.attention is None else self.attention(raw)
+        best = np.argsort(-score, kind="stable")[: self.keep]
+        return best[score[best] >= self.threshold], score
 
     def cells(self, image: Image) -> tuple[Float32, Float32]:
         """Every cell of every scale: centres (M, 2) px of the original photo, raw descriptors (M, C)."""

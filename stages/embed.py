@@ -35,8 +35,8 @@ class Embed:
         def forward(trunk: nn.Module, x: Tensor) -> Tensor:
             import torch
 
-            cells = last_map(trunk, x).flatten(2)
-            return torch.stack([cells.mean(2), cells.clamp(1e-6).pow(3).mean(2).pow(1 / 3)], 1)
+            cells = last_map(trunk, x)
+            return torch.stack([cells.mean((2, 3)), generalised_mean(cells)], 1)
 
         pooled: Float32 = run(forward, self.trunk, resize(image.pixels, width, height))[0]
         return pooled.astype(np.float16).astype(np.float32)
@@ -46,6 +46,11 @@ class Embed:
         aspect = min(max(image.size[0] / image.size[1], 1 / 4), 4)
         width, height = (max(32, 32 * round(self.side * a / 32)) for a in (aspect**0.5, aspect**-0.5))
         return width, height
+
+
+def generalised_mean(cells: Tensor) -> Tensor:
+    """Map (B, C, h, w) -> (B, C): between the mean and the maximum, p = 3."""
+    return cells.flatten(2).clamp(1e-6).pow(3).mean(2).pow(1 / 3)
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,12 +43,27 @@ def load_resnet(name: str, weights: Mapping[str, np.ndarray], device: str = "cpu
 
     Raises ValueError naming the first tensor that is missing or has another shape.
     """
-    import torch
-
     for key in ("fc.weight", "fc.bias"):
         if key not in weights:
             raise ValueError(f"{name} weights: want a tensor {key}, got none")
-    model = build_resnet(name, len(weights["fc.weight"]))
+    return _filled(name, build_resnet(name, len(weights["fc.weight"])), weights, device)
+
+
+def load_local(name: str, weights: Mapping[str, np.ndarray], device: str = "cpu") -> nn.Module:
+    """The same up to layer3, all that `third_map` asks for: a trunk of the local features' own. Other tensors are not read."""
+    model = build_resnet(name, 1)
+    del model.layer4, model.fc
+    return _filled(name, model, weights, device)
+
+
+def local_part(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of a ResNet's tensors, those that `load_local` reads."""
+    return {key: tensor for key, tensor in weights.items() if not key.startswith(("layer4.", "fc."))}
+
+
+def _filled(name: str, model: nn.Module, weights: Mapping[str, np.ndarray], device: str) -> nn.Module:
+    import torch
+
     state = model.state_dict()
     for key, tensor in state.items():
         if key.endswith("num_batches_tracked"):

@@ -112,6 +112,17 @@ def test_keep_takes_the_strongest_of_all_cells(describe: Describe) -> None:
     np.testing.assert_allclose(every.score, np.sort(np.linalg.norm(describe.cells(image)[1], axis=1))[::-1], rtol=1e-5)
 
 
+def test_cells_that_score_too_little_are_no_features(describe: Describe) -> None:
+    image = photo(0)
+    whole = describe(image)
+    for kept in (1, 30, len(whole)):
+        few = replace(describe, threshold=float(whole.score[kept - 1]))(image)  # one that scores just so much stays
+        for name in ("xy", "descriptor", "score"):
+            np.testing.assert_array_equal(getattr(few, name), getattr(whole, name)[:kept])
+    none = replace(describe, threshold=float(whole.score[0]) * 2)(image)
+    assert (len(none), none.descriptor.shape, none.size) == (0, (0, 40), image.size)
+
+
 def test_equal_scores_keep_the_pyramids_order(describe: Describe) -> None:
     image = photo(0)
     cells = describe.cells(image)[0]

@@ -77,10 +77,19 @@ def test_the_identity_is_that_of_weights_and_settings_alone(model: Path, tmp_pat
         write(tmp_path / "name", {("delf.mean" if name == "reduce.mean" else name): array for name, array in ARRAYS.items()}),
         *(write(tmp_path / name, settings=replace(SETTINGS, **{name: 90})) for name in ("embed_side", "describe_side", "keep")),
         write(tmp_path / "trunk", settings=replace(SETTINGS, trunk="resnet50")),
+        write(tmp_path / "features", settings=replace(SETTINGS, features="rootsift")),
     ]
     identities = [open_model(other).identity for other in others]
     assert len({identity, *identities}) == len(others) + 1
     assert open_model(write(tmp_path / "renamed", least=13)).identity == identity
+
+
+def test_models_from_before_there_was_a_choice_of_features_keep_their_identity(model: Path) -> None:
+    card = json.loads((model / "card.json").read_text())
+    before = {"trunk": "resnet18", "embed_side": 64, "describe_side": 96, "keep": 80}
+    assert card["settings"] == before
+    assert open_model(model).identity == hashlib.sha256(json.dumps([card["sha256"], before], sort_keys=True).encode()).hexdigest()
+    assert open_model(model).settings.features == "delf"
 
 
 def test_the_card_alone_tells_the_identity(model: Path) -> None:
@@ -169,6 +178,7 @@ CARD = {"format": 1, "name": "tiny", "sha256": "0" * 64, "mend": MEND, "settings
             for other in (
                 {"format": 2}, {"format": "1"}, {"name": 5}, {"name": None}, {"sha256": None}, {"sha256": 5}, {"mend": []},
                 {"settings": {"embed_size": 64}}, {"settings": []}, {"settings": None}, {"settings": {"keep": "many"}}, {"settings": {"trunk": "os"}},
+                {"settings": {"features": "sift"}}, {"settings": {"features": None}},
                 {"settings": {"keep": 0}}, {"accept": None}, {"accept": {}}, {"accept": {"inliers": "few"}}, {"accept": {"inliers": None}},
                 *({"accept": {"null": null}} for null in (None, 5, [], {}, "x", {**NULL, "cap": 3}, {**NULL, "least": "4"}, {**NULL, "more": 1})),
                 *({"accept": {"null": {**NULL, name: value}}} for name in ("found", "stops", "span") for value in ([], [0.0], "x", None)),

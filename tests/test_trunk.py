@@ -11,7 +11,7 @@ from conftest import picture
 from torch import nn
 
 from pipeline.models import open_model
-from stages.trunk import build_resnet, last_map, load_resnet, pick_device, resize, run, third_map, to_tensor
+from stages.trunk import build_resnet, last_map, load_local, load_resnet, local_part, pick_device, resize, run, third_map, to_tensor
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # as torchvision's page on its weights says them
 
@@ -41,6 +41,19 @@ def test_maps_and_weights_are_torchvisions(weights: dict[str, np.ndarray], trunk
         got, wanted = run(forward, trunk, pixels), heard[name].numpy()
         assert got.shape[2:] == (64 / stride, 96 / stride)
         np.testing.assert_allclose(got, wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_a_trunk_of_the_local_features_own_ends_at_layer3(weights: dict[str, np.ndarray], trunk: nn.Module) -> None:
+    part = local_part(weights)
+    assert {key.split(".")[0] for key in part} == {"conv1", "bn1", "layer1", "layer2", "layer3"}
+    pixels = picture(0, 96, 64)
+    for given in (part, weights):
+        local = load_local("resnet18", given)
+        assert not any(name.startswith(("layer4", "fc")) for name, _ in local.named_parameters())
+        np.testing.assert_array_equal(run(third_map, local, pixels), run(third_map, trunk, pixels))
+    del part["layer3.1.bn2.weight"]
+    with pytest.raises(ValueError, match=r"^resnet18 weights: want a tensor layer3\.1\.bn2\.weight, got none$"):
+        load_local("resnet18", part)
 
 
 def test_pixels_become_normalised_channels() -> None:

@@ -1,0 +1,65 @@
+"""The second look's training: where to look, learned on a frozen trunk by telling classes apart (Noh et al. 2017, section 3.3)."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.labelled import Photos
+from pipeline.train_embedding import TRUNK
+from pipeline.training import Plan, Task, top1
+from stages.delf import Attention
+from stages.records import Float32, Int64, UInt8
+from stages.trunk import load_local, third_map, to_tensor
+
+GAMMA = (0.35, 1.0)  # photos are rescaled at random between these, so that the attention knows things at every size
+HIDDEN = 512
+LENGTH = 16.0  # of the pooled vector: unit descriptors alone would leave the classes' logits too flat
+
+
+def attention(plan: Plan, classes: tuple[str, ...], trunk: dict[str, Float32], seen: int, bf16: bool, device: str) -> Task:
+    """Cross-entropy of a linear classifier on the score-weighted sum of the trunk's unit descriptors; trunk: a ResNet's tensors.
+
+    Only the score, 1x1 conv, batch norm, ReLU, 1x1 conv, softplus, and the classifier are trained. seen: px that validation photos have.
+    """
+    eyes = load_local(TRUNK, trunk, device)
+    channels = len(trunk["layer3.1.bn2.weight"])
+    torch.manual_seed(plan.seed)
+    score = nn.Sequential(nn.Conv2d(channels, HIDDEN, 1), nn.BatchNorm2d(HIDDEN), nn.ReLU(), nn.Conv2d(HIDDEN, 1, 1), nn.Softplus())
+    classify = nn.Linear(channels, len(classes))
+    model = nn.ModuleDict({"score": score, "classify": classify}).to(device)
+
+    def logits(images: UInt8, scale: float) -> Tensor:
+        x = to_tensor(images, device)
+        side = max(32, round(images.shape[1] * scale))
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=bf16):
+            cells = third_map(eyes, nn.functional.interpolate(x, size=(side, side), mode="bilinear", antialias=True))
+        cells = cells.clone().float()  # out of inference mode, so that gradients of the head can flow
+        pooled = (score(cells) * nn.functional.normalize(cells, dim=1)).sum((2, 3))
+        answer: Tensor = classify(nn.functional.normalize(pooled, dim=1) * LENGTH)
+        return answer
+
+    def loss(images: UInt8, labels: Int64, step: int) -> Tensor:
+        scale = float(np.random.default_rng([plan.seed, step]).uniform(*GAMMA))
+        return nn.functional.cross_entropy(logits(images, scale), torch.from_numpy(labels).to(device), label_smoothing=0.1)
+
+    def validate(photos: Photos) -> float:
+        model.eval()
+        share = top1(lambda images: logits(images, 1.0), photos, seen)
+        model.train()
+        return share
+
+    return Task(model, torch.optim.SGD(model.parameters(), lr=plan.rate, momentum=0.9, nesterov=True, weight_decay=1e-4), loss, validate)
+
+
+@torch.no_grad()
+def fold(model: nn.Module) -> Attention:
+    """The trained score with its batch norm folded into the convolution before it; model: of an `attention` task."""
+    hidden, norm, out = (model.get_submodule(f"score.{i}").cpu() for i in (0, 1, 3))
+    assert isinstance(norm, nn.BatchNorm2d)
+    gain = norm.weight / torch.sqrt(norm.get_buffer("running_var") + norm.eps)
+    return Attention(
+        hidden=(hidden.get_parameter("weight")[:, :, 0, 0] * gain[:, None]).numpy(),
+        hidden_bias=((hidden.get_parameter("bias") - norm.get_buffer("running_mean")) * gain + norm.bias).numpy(),
+        out=out.get_parameter("weight")[0, :, 0, 0].numpy(),
+        out_bias=out.get_parameter("bias").numpy(),
+    )

@@ -1,0 +1,113 @@
+"""The first look's training: a ResNet18 learns to tell classes apart, whole or its head alone, from nothing or from given weights."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from torch import Tensor, nn
+
+from pipeline.checkpoint import WEIGHTS
+from pipeline.flags import UsageError
+from pipeline.labelled import Photos
+from pipeline.training import Plan, Task, top1
+from stages.embed import generalised_mean
+from stages.records import Float32, Int64, UInt8
+from stages.trunk import build_resnet, last_map, load_resnet, to_tensor
+
+TRUNK = "resnet18"
+TEMPERATURE = 0.05  # of the similarities of unit vectors whose parts are all positive: they differ little
+
+
+def read_start(flag: str, path: Path) -> dict[str, Float32]:
+    """A ResNet's tensors under torchvision's names, float32: of a run, of a model, or of a safetensors file. Raises UsageError."""
+    file = path / WEIGHTS if path.is_dir() else path
+    try:
+        arrays = {name: array for name, array in load_file(file).items() if not name.endswith("num_batches_tracked")}
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UsageError(f"{flag} {file}: want a finished run, a model or a safetensors file, got: {reason}") from None
+    if any(name.startswith("trunk.") for name in arrays):
+        arrays = {name.removeprefix("trunk."): array for name, array in arrays.items() if name.startswith("trunk.")}
+    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+    try:
+        load_resnet(TRUNK, arrays)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{flag} {file}: {error}") from None
+    return arrays
+
+
+def embedding(plan: Plan, classes: tuple[str, ...], start: dict[str, Float32] | None, head_only: bool, seen: int, bf16: bool, device: str) -> Task:
+    """Cross-entropy with label smoothing 0.1 over the classes, by SGD with Nesterov's momentum; seen: px that validation photos have.
+
+    With `head_only` the trunk stays as it is, in evaluation mode. Batch norms that are folded away in the start weights keep
+    their statistics, mean 0 and variance 1, while their scale and shift are trained: real statistics would undo the folding.
+    """
+    torch.manual_seed(plan.seed)
+    if start is None:
+        model = build_resnet(TRUNK, len(classes))
+    else:
+        model = load_resnet(TRUNK, start).requires_grad_(not head_only)
+        if len(start["fc.weight"]) != len(classes):
+            print(f"--start: its head of {len(start['fc.weight'])} classes is replaced by a new one of {len(classes)}", file=sys.stderr)
+            model.fc = nn.Linear(model.get_submodule("fc").in_features, len(classes))  # type: ignore[arg-type]
+        model.get_submodule("fc").requires_grad_(True)
+    frozen = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)] if start and is_folded(start) else []
+    if frozen:
+        print("--start: its batch norms are folded; their statistics stay, mean 0 and variance 1", file=sys.stderr)
+    model = model.to(device)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": 5e-4},
+        {"params": [p for p in trained if p.ndim <= 1]},
+    ]
+
+    def ready() -> None:
+        model.train(not head_only)
+        for module in frozen:
+            module.eval()
+
+    def loss(images: UInt8, labels: Int64, step: int) -> Tensor:
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            cells = last_map(model, to_tensor(images, device))
+            logits = model.get_submodule("fc")(cells.mean((2, 3)))
+        value = nn.functional.cross_entropy(logits.float(), torch.from_numpy(labels).to(device), label_smoothing=0.1)
+        return value + plan.instance * same_photo(generalised_mean(cells.float())) if plan.instance else value
+
+    def validate(photos: Photos) -> float:
+        model.eval()
+        share = top1(lambda images: model(to_tensor(images, device)), photos, seen)
+        ready()
+        return share
+
+    ready()
+    return Task(model, torch.optim.SGD(groups, lr=plan.rate, momentum=0.9, nesterov=True), loss, validate)
+
+
+def same_photo(embedding: Tensor) -> Tensor:
+    """(2 B, C), the second half the same photos as the first -> (): each has to find its other self among all the others.
+
+    NT-Xent (Chen et al. 2020, equation 1) on the very vector that the first look searches, beside the classes as in MultiGrain
+    (Berman et al. 2019), so that it tells two photos of a class apart and knows a photo of a photo.
+    """
+    unit = nn.functional.normalize(embedding, dim=1)
+    alike = (unit @ unit.T / TEMPERATURE).fill_diagonal_(-torch.inf)
+    return nn.functional.cross_entropy(alike, torch.arange(len(unit), device=unit.device).roll(len(unit) // 2))
+
+
+def is_folded(weights: dict[str, Float32]) -> bool:
+    """Whether every batch norm has the statistics of none at all: means of 0, variances of 1."""
+    means = [array for name, array in weights.items() if name.endswith("running_mean")]
+    variances = [array for name, array in weights.items() if name.endswith("running_var")]
+    return not any(mean.any() for mean in means) and all(bool((variance == 1).all()) for variance in variances)
+
+
+def rounded(model: nn.Module) -> dict[str, Float32]:
+    """The model's arrays as they are stored, rounded to float16; the model itself has them so afterwards."""
+    state = {name: tensor.half().float() for name, tensor in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+    model.load_state_dict(state, strict=False)
+    return {name: tensor.cpu().contiguous().numpy() for name, tensor in state.items()}

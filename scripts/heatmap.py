@@ -1,0 +1,48 @@
+"""Draw where a model's second look looks: photos, the heat of their attention, and the features that are kept.
+
+The heat of a place is its score, the mean over all scales of the pyramid; the dots are as bright as they score.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pipeline.flags import Parser, UsageError, add_model, finish
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
+    parser.add_argument("photos", nargs="+", metavar="PHOTO")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.png")
+    add_model(parser)
+    args = parser.parse_args(argv)
+    return finish("heatmap", lambda: heatmap(args))
+
+
+def heatmap(args: argparse.Namespace) -> int:
+    from pipeline.engine import QueryError, read_query
+    from pipeline.heat import draw
+    from pipeline.models import DEFAULT, open_model
+    from pipeline.recipes import delf_of
+    from pipeline.shards import write_whole
+    from pipeline.threads import one_thread_each
+
+    if not args.out.parent.is_dir():
+        raise UsageError(f"--out {args.out}: want a file in a folder that is there, got none at {args.out.parent}")
+    one_thread_each()
+    model = open_model(args.model or DEFAULT)
+    describe = delf_of(model, args.device)
+    try:
+        photos = [(Path(name).name, read_query(name)) for name in args.photos]
+    except QueryError as error:
+        raise UsageError(str(error)) from None
+    try:
+        write_whole(args.out, draw(describe, photos, model.name))
+    except OSError as error:
+        raise UsageError(f"--out {args.out}: want a file that can be written, got {error.strerror}") from None
+    print(args.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
