@@ -1,8 +1,9 @@
 """Ask a gallery: the recipe's two tables put to work for one query after another, by every job that searches."""
 
+import shlex
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from pipeline.calibrate import gallery_null
 from pipeline.flags import UsageError, count_candidates
 from pipeline.gallery import Binding, GalleryError, read_binding, read_gallery
 from pipeline.images import ImageError, load_image
+from pipeline.metrics import both_ties, first_ties, full_order
 from pipeline.models import open_model
 from pipeline.recipes import RECIPES, Recipe, second_look
 from pipeline.threads import one_thread_each
@@ -22,6 +24,7 @@ from stages.verify import Verify
 
 FIRST_STEP = 16  # candidates looked at before the clock is read again
 INDEXED = "gallery:"  # a query that names an indexed photo
+ASKING = "queries:"  # one that names a photo of the gallery that asks
 
 
 class QueryError(Exception):
@@ -39,6 +42,18 @@ class Query:
 
 
 @dataclass(frozen=True, eq=False)
+class Ranked:
+    """All photos of the gallery, in the order of the first look and of both."""
+
+    coarse: Candidates  # (1, N)
+    coarse_ties: Int64  # (N,) as pipeline/metrics.py has them
+    matches: Matches  # (1, K) of the looked-at candidates
+    ranking: Ranking  # (1, K)
+    order: Int64  # (N,) places in `coarse`, best first
+    ties: Int64  # (N,) of `order`
+
+
+@dataclass(frozen=True, eq=False)
 class Engine:
     """A recipe and the gallery it answers from."""
 
@@ -46,17 +61,22 @@ class Engine:
     gallery: Gallery
     binding: Binding
     code: str  # the row of `encode` that the first look searches
+    contents: Mapping[str, str] = field(default_factory=dict)  # sha256 of each indexed photo's bytes
+    asking: "Engine | None" = None  # another gallery, whose photos are queries
 
-    def query(self, name: str) -> Query:
-        """Look at a photo by path, or take an indexed one as it was seen. Raises QueryError."""
+    def query(self, name: str, box: tuple[float, float, float, float] | None = None) -> Query:
+        """Look at a photo by path, or at a box of it (left, top, right, bottom px), or take an indexed one as it was seen. Raises QueryError."""
         seconds: dict[str, float] = {}
+        if self.asking is not None and name.startswith(ASKING):
+            return replace(self.asking.query(INDEXED + name.removeprefix(ASKING)), name=name)
         if name.startswith(INDEXED):
             try:
                 row = self.gallery.row(name.removeprefix(INDEXED))
             except KeyError:
                 raise QueryError(f"{name}: want a path as the gallery has it, got one that is not indexed") from None
             return Query(name, self.gallery.codes[row], self.gallery.features[row], seconds)
-        code, features = self.recipe.encode({"image": read_query(name)}, self.code, "features", seconds=seconds)
+        image = read_query(name) if box is None else cropped(name, read_query(name), box)
+        code, features = self.recipe.encode({"image": image}, self.code, "features", seconds=seconds)
         return Query(name, code, features, seconds)
 
     def coarse(self, query: Query, count: int) -> Candidates:
@@ -90,13 +110,11 @@ class Engine:
         )
         return matches, ranking
 
-    def rank(self, query: Query, k: int, candidates: str | None, depth: int) -> tuple[Candidates, Int64]:
-        """The first look's order of `depth` photos, and the final order as places in it.
-
-        The looked-at candidates stand as ranked; behind them the rest of the gallery follows in coarse order.
-        """
-        coarse, _, ranking = self._look(query, k, candidates, depth)
-        return coarse, _full(ranking, coarse)
+    def rank(self, query: Query, k: int, candidates: str | None) -> Ranked:
+        """Every photo of the gallery, by both looks and by the first alone."""
+        coarse, matches, ranking = self._look(query, k, candidates, len(self.gallery))
+        order, ties = both_ties(coarse, matches, ranking, self.gallery.features.count[coarse.rows[0]])
+        return Ranked(coarse, first_ties(coarse), matches, ranking, order, ties)
 
     def _look(self, query: Query, k: int, candidates: str | None, depth: int, budget_ms: float | None = None) -> tuple[Candidates, Matches, Ranking]:
         looked = min(count_candidates(candidates or self.recipe.candidates, k), len(self.gallery))
@@ -109,7 +127,7 @@ class Engine:
         coarse, matches, ranking = self._look(query, k, candidates, k, budget_ms)
         looked = ranking.order.shape[1]
         results = []
-        for rank, place in enumerate(_full(ranking, coarse)[:k].tolist(), 1):
+        for rank, place in enumerate(full_order(ranking, coarse)[:k].tolist(), 1):
             seen = place < looked
             affine = matches.affine[0, place] if seen else None
             results.append(
@@ -162,11 +180,6 @@ def round_digits(number: float) -> float | None:
     return None if np.isnan(number) else float(f"{number:.6g}")
 
 
-def _full(ranking: Ranking, coarse: Candidates) -> Int64:
-    """(depth,) the ranking's order, then the places it did not look at."""
-    return np.concatenate([ranking.order[0], np.arange(ranking.order.shape[1], coarse.rows.shape[1])])
-
-
 def read_query(name: str) -> Image:
     try:
         return load_image(Path(name))
@@ -176,8 +189,19 @@ def read_query(name: str) -> Image:
         raise QueryError(f"{name}: {error}") from None
 
 
-def open_engine(folder: Path, recipe: str, model: str | None, code: str, device: str, seed: int, false_alarm: float = 0.1) -> Engine:
-    """Open a gallery with the model it was made by. Raises GalleryError, ModelError or UsageError."""
+def cropped(name: str, image: Image, box: tuple[float, float, float, float]) -> Image:
+    """The box of a photo, rounded as Pillow's crop does and cut at its edges. Raises QueryError where nothing is left."""
+    width, height = image.size
+    left, top, right, bottom = (min(max(0, round(edge)), most) for edge, most in zip(box, (width, height) * 2, strict=True))
+    if left >= right or top >= bottom:
+        raise QueryError(f"{name}: want a box inside {width} x {height} px, got {box}")
+    return Image(np.ascontiguousarray(image.pixels[top:bottom, left:right]))
+
+
+def open_engine(
+    folder: Path, recipe: str, model: str | None, code: str, device: str, seed: int, false_alarm: float = 0.1, asking: Path | None = None
+) -> Engine:
+    """Open a gallery with the model it was made by, and another one of that model whose photos ask. Raises GalleryError, ModelError or UsageError."""
     one_thread_each()
     remembered = read_binding(folder)
     opened = open_model(remembered.where if model is None else model)
@@ -190,9 +214,24 @@ def open_engine(folder: Path, recipe: str, model: str | None, code: str, device:
         built = RECIPES[recipe](opened, seed, pick_device(device), false_alarm)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    engine = _engine(folder, built, code)
+    if asking is None:
+        return engine
+    other = read_binding(asking)
+    if other.identity != engine.binding.identity:
+        raise GalleryError(
+            f"gallery {asking}: want model {engine.binding.model} ({engine.binding.identity[:12]}) as {folder} has, "
+            f"got {other.model} ({other.identity[:12]}); "
+            f"run `python -m pipeline.index {shlex.quote(other.photos)} --gallery NEW --model {shlex.quote(engine.binding.where)}`"
+        )
+    return replace(engine, asking=_engine(asking, built, code))
+
+
+def _engine(folder: Path, built: Recipe, code: str) -> Engine:
     reading = read_gallery(folder)
     codes = reading.codes
     if code != "pca":  # stored pooled vectors go through the same rows of the table as a query's
         vectors: Sequence[Float32] = [built.encode({"pooled": pooled.astype(np.float32)}, code) for pooled in reading.pooled]
         codes = np.stack(vectors) if vectors else codes
-    return Engine(built, reading.gallery(codes, gallery_null(reading, second_look())), reading.binding, code)
+    gallery = reading.gallery(codes, gallery_null(reading, second_look()))
+    return Engine(built, gallery, reading.binding, code, dict(zip(reading.names, reading.contents, strict=True)))

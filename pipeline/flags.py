@@ -49,10 +49,16 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the random draws of the affine fit (default: 0)")
 
 
-def add_truth(parser: argparse.ArgumentParser) -> None:
+def add_truth(parser: argparse.ArgumentParser, *, revisited: bool = False) -> None:
     known = parser.add_mutually_exclusive_group(required=True)
     known.add_argument("--truth", type=Path, metavar="FILE.csv", help="the queries and their relevant photos")
-    known.add_argument("--labels", choices=("folder",), help="leave-one-out over the gallery, the parent folder is the class")
+    known.add_argument("--labels", choices=("folder",), help="the parent folder is the class; leave-one-out over the gallery without --queries")
+    parser.add_argument("--queries", type=Path, metavar="GALLERY", help="with --labels: the photos of this gallery ask, of the same model")
+    parser.add_argument("--allow-self", action="store_true", help="also queries that are in the gallery byte for byte")
+    if revisited:
+        known.add_argument("--revisited", type=Path, metavar="GND.json", help="revisited Oxford or Paris: the published ground truth as JSON")
+        parser.add_argument("--protocol", choices=("easy", "medium", "hard"), default="medium", help="of --revisited (default: medium)")
+        parser.add_argument("--query-photos", type=Path, metavar="DIR", help="where --revisited finds its queries (default: beside GND.json)")
 
 
 def add_false_alarm(parser: argparse.ArgumentParser) -> None:

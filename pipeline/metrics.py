@@ -1,15 +1,17 @@
 """The measures of a ranking, each under the field's own name and with its divisor said; and how far their means can be trusted."""
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from stages.records import Bool
+from stages.records import Bool, Candidates, Int64, Matches, Ranking
 
 Floats = npt.NDArray[np.float64]
 RESAMPLES = 2000
+MAP = "mean average precision over the full depth, divided by the number of a query's relevant photos, found or not; ties at their expectation"
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,61 @@ class Quality:
         return {name.replace("_at_", "@"): round(value, 6) for name, value in vars(self).items()}
 
 
+QUALITY = tuple(name.replace("_at_", "@") for name in Quality.__dataclass_fields__)
+
+
 def average_precision(relevant: Bool, total: int) -> float:
     """Ranking (N,) of relevance over the full depth, divided by the number of relevant photos, found or not."""
     found = np.flatnonzero(relevant)
     return float((np.arange(1, len(found) + 1) / (found + 1)).sum() / total) if total else 0.0
+
+
+def tied_average_precision(relevant: Bool, ties: Int64, total: int) -> float:
+    """The mean of `average_precision` over all orders within ties, exactly (McSherry & Najork 2008, section 3.3).
+
+    relevant (N,) by place; ties (N,) ascending, places with one number are tied. Equal to the plain one where nothing is tied.
+    """
+    if not total or not len(relevant):
+        return 0.0
+    _, first, size = np.unique(ties, return_index=True, return_counts=True)
+    found = np.add.reduceat(relevant.astype(np.float64), first)  # relevant photos of each tie
+    n, r, before, start = (np.repeat(of, size) for of in (size, found, np.cumsum(found) - found, first))
+    places = np.arange(len(relevant))
+    # at a place of a tie: the chance of a relevant photo there, times how many are expected so far when there is one
+    expected = r / n * (before + 1 + (places - start) * (r - 1) / np.maximum(n - 1, 1)) / (places + 1)
+    return float(expected[r > 0].sum() / total)
+
+
+def first_ties(coarse: Candidates) -> Int64:
+    """(K,) ties of the first look's order, as `tied_average_precision` takes them: equal distances, as duplicates have."""
+    return _runs(coarse.distance[0])
+
+
+def full_order(ranking: Ranking, coarse: Candidates) -> Int64:
+    """(N,) places in the first look's order: the looked-at candidates as ranked, behind them all others as they were."""
+    return np.concatenate([ranking.order[0], np.arange(ranking.order.shape[1], coarse.rows.shape[1])])
+
+
+def both_ties(coarse: Candidates, matches: Matches, ranking: Ranking, counts: Int64) -> tuple[Int64, Int64]:
+    """`full_order` (N,) and its ties (N,). counts (N,): features by place in the first look's order.
+
+    Accepted candidates are tied where their evidence is equal, all others where their distance is: that the path decides between
+    them is no merit of theirs.
+    """
+    order, looked = full_order(ranking, coarse), ranking.order.shape[1]
+    accepted, alarms, inliers = np.zeros(len(order), np.bool_), np.zeros(len(order)), coarse.distance[0].astype(np.float64)
+    accepted[:looked] = ranking.accepted[0]
+    inliers[:looked][ranking.accepted[0]] = matches.inliers[0][ranking.accepted[0]]
+    alarms[:looked] = np.where(ranking.accepted[0], np.nan_to_num(ranking.false_alarms[0]), 0)
+    lost = np.zeros(len(order), np.int64)  # evidence beyond what false alarms can be written as: what it was computed from tells it apart
+    lost[:looked] = np.where(ranking.accepted[0] & (ranking.false_alarms[0] < 1e-290), counts[:looked], 0)
+    return order, _runs(*(key[order] for key in (accepted, inliers, alarms, lost)))
+
+
+def _runs(*keys: npt.NDArray[np.generic]) -> Int64:
+    """(N,) ascending: neighbours that are equal in every key have one number."""
+    changed = np.any([key[1:] != key[:-1] for key in keys], axis=0)
+    return np.concatenate([np.zeros(min(1, len(keys[0])), np.int64), np.cumsum(changed, dtype=np.int64)])
 
 
 def precision(relevant: Bool, k: int) -> float:
@@ -42,14 +95,10 @@ def hit(relevant: Bool, k: int) -> float:
     return float(relevant[:k].any())
 
 
-def one(relevant: Bool, total: int) -> Quality:
-    """The measures of one query, from its ranking of relevance and how many relevant photos it has."""
-    return Quality(average_precision(relevant, total), precision(relevant, 1), precision(relevant, 10), hit(relevant, 1), hit(relevant, 10))
-
-
-def measure(rankings: Sequence[Bool], totals: Sequence[int]) -> Quality:
-    """Rankings of relevance, one a query, and how many relevant photos each query has."""
-    return Quality(*np.mean([astuple(one(r, n)) for r, n in zip(rankings, totals, strict=True)], axis=0).tolist())
+def one(relevant: Bool, ties: Int64, total: int) -> Quality:
+    """The measures of one query, from its ranking of relevance, its ties and how many relevant photos it has; mAP is tie-aware."""
+    average = tied_average_precision(relevant, ties, total)
+    return Quality(average, precision(relevant, 1), precision(relevant, 10), hit(relevant, 1), hit(relevant, 10))
 
 
 def interval(values: Floats, seed: int = 0) -> tuple[Floats, Floats]:
@@ -61,6 +110,20 @@ def interval(values: Floats, seed: int = 0) -> tuple[Floats, Floats]:
     drawn = np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(RESAMPLES)])  # (R, Q) how often each query
     low, high = np.percentile(values @ drawn.T / n, (2.5, 97.5), axis=-1)
     return low, high
+
+
+def compare(values: Floats, names: Sequence[str], seed: int = 0) -> dict[str, Any]:
+    """(2, M, Q) both looks and the first, M named measures -> {name: mean, "interval": {name: [low, high]}}, the first look's the same
+    under "coarse", and under "gain" that of the paired difference."""
+    values = np.concatenate([values, values[:1] - values[1:]])  # all three see the same draws of queries
+    low, high = interval(values, seed)
+
+    def part(place: int) -> dict[str, Any]:
+        means = {name: round(float(mean), 6) for name, mean in zip(names, values[place].mean(1), strict=True)}
+        ends = zip(names, low[place].tolist(), high[place].tolist(), strict=True)
+        return {**means, "interval": {name: [round(least, 6), round(most, 6)] for name, least, most in ends}}
+
+    return {**part(0), "coarse": part(1), "gain": part(2)}
 
 
 def knee(first: Floats, sizes: Floats) -> int | None:

@@ -1,20 +1,39 @@
-"""What a query should find: cases from a CSV, or from the folders that a gallery's photos lie in."""
+"""What a query should find: cases from a CSV, or from the folders that photos lie in; and that no query finds its own bytes."""
 
+import argparse
 import csv
+import hashlib
+import sys
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from pipeline.flags import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.engine import Engine
+    from stages.records import Bool, Gallery
 
 
 @dataclass(frozen=True)
 class Case:
     """One query and its answers."""
 
-    query: str  # as pipeline.run takes it
+    query: str  # as Engine.query takes it
     relevant: frozenset[str]  # indexed paths
-    left_out: str | None = None  # the query's own row, which is no answer
+    left_out: frozenset[str] = frozenset()  # photos that count neither way: the query's own row, junk
+    box: tuple[float, float, float, float] | None = None  # left, top, right, bottom px: the part of the photo that asks
+
+    def marks(self, gallery: "Gallery") -> "tuple[Bool, Bool]":
+        """By row of the gallery: relevant (N,), and whether it is not left out (N,)."""
+        import numpy as np
+
+        relevant, kept = np.zeros(len(gallery), np.bool_), np.ones(len(gallery), np.bool_)
+        relevant[[gallery.row(name) for name in self.relevant]] = True
+        kept[[gallery.row(name) for name in self.left_out]] = False
+        return relevant, kept
 
 
 def read_truth(path: Path, names: frozenset[str]) -> list[Case]:
@@ -38,18 +57,99 @@ def read_truth(path: Path, names: frozenset[str]) -> list[Case]:
     return [Case(str(path.parent / query), frozenset(answers)) for query, answers in relevant.items()]
 
 
-def label_cases(names: tuple[str, ...]) -> list[Case]:
+def label_cases(names: Sequence[str]) -> list[Case]:
     """Leave-one-out over the whole gallery. Photos that are alone in their folder have no answer and are no query."""
     folders: dict[str, set[str]] = defaultdict(set)
     for name in names:
         folders[str(PurePosixPath(name).parent)].add(name)
-    cases = [Case(f"gallery:{name}", frozenset(folders[str(PurePosixPath(name).parent)] - {name}), name) for name in names]
+    cases = [Case(f"gallery:{name}", frozenset(folders[str(PurePosixPath(name).parent)] - {name}), frozenset({name})) for name in names]
     return [case for case in cases if case.relevant]
 
 
-def read_cases(truth: Path | None, gallery: Path, names: tuple[str, ...]) -> list[Case]:
-    """What `--truth` names, or leave-one-out by folder where it is None. Raises UsageError where that leaves no query."""
-    cases = read_truth(truth, frozenset(names)) if truth else label_cases(names)
+def crossed_cases(names: Sequence[str], queries: Sequence[str]) -> list[Case]:
+    """Every photo of another gallery asks for the photos in a folder of the same name, whatever lies above that folder."""
+    folders: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        folders[PurePosixPath(name).parent.name].add(name)
+    labels = {query: PurePosixPath(query).parent.name for query in queries}
+    return [Case(f"queries:{query}", frozenset(folders[label])) for query, label in labels.items() if label and label in folders]
+
+
+def read_cases(args: argparse.Namespace, engine: "Engine") -> list[Case]:
+    """What `--truth` names, or `--labels` with or without `--queries`. Raises UsageError where that leaves no query."""
+    if args.truth is not None:
+        if args.queries is not None:
+            raise UsageError("--queries: want it with --labels folder, got --truth, which names its own")
+        return read_truth(args.truth, frozenset(engine.gallery.names))
+    if engine.asking is not None:
+        cases = crossed_cases(engine.gallery.names, engine.asking.gallery.names)
+        if not cases:
+            raise UsageError(f"--queries {args.queries}: want photos in folders named as some of {args.gallery} are, got none")
+        return cases
+    cases = label_cases(engine.gallery.names)
     if not cases:
-        raise UsageError(f"{gallery}: want folders of at least two photos, got none")
+        raise UsageError(f"{args.gallery}: want folders of at least two photos, got none")
     return cases
+
+
+def read_contents(engine: "Engine", cases: Sequence[Case], allow_self: bool) -> dict[str, str]:
+    """Query -> sha256 of its bytes. A query whose bytes answer, too, is refused: what it would measure is that equal is equal.
+
+    Where a photo of the gallery itself asks, other photos of the same bytes stay in, and one line on stderr says so. Raises UsageError.
+    """
+    from pipeline.engine import INDEXED
+
+    copies: dict[str, list[str]] = defaultdict(list)
+    for name, content in engine.contents.items():
+        copies[content].append(name)
+    contents, doubled = {}, []
+    for case in cases:
+        contents[case.query] = _content(engine, case.query)
+        same = [name for name in copies[contents[case.query]] if name not in case.left_out]
+        if same and case.query.startswith(INDEXED):
+            doubled.append((case.query.removeprefix(INDEXED), same[0]))
+        elif same and not allow_self:
+            raise UsageError(
+                f"query {case.query}: want a photo that is not in the gallery byte for byte, got the bytes of {same[0]}; drop it, or --allow-self"
+            )
+    if doubled:
+        first, other = doubled[0]
+        print(f"queries with a copy in the gallery, byte for byte, which stays in: {len(doubled)}; the first: {first} and {other}", file=sys.stderr)
+    return contents
+
+
+def _content(engine: "Engine", query: str) -> str:
+    from pipeline.engine import ASKING, INDEXED
+    from pipeline.images import ImageError, read_photo
+
+    if engine.asking is not None and query.startswith(ASKING):
+        return engine.asking.contents[query.removeprefix(ASKING)]
+    if query.startswith(INDEXED):
+        return engine.contents.get(query.removeprefix(INDEXED), "")
+    try:
+        return hashlib.sha256(read_photo(Path(query))).hexdigest()
+    except ImageError as error:
+        raise UsageError(f"{query}: {error}") from None
+
+
+def photo_file(engine: "Engine", query: str) -> Path:
+    """Where a query's photo lies, or lay when it was indexed."""
+    from pipeline.engine import ASKING, INDEXED
+
+    if engine.asking is not None and query.startswith(ASKING):
+        return Path(engine.asking.binding.photos, query.removeprefix(ASKING))
+    return Path(engine.binding.photos, query.removeprefix(INDEXED)) if query.startswith(INDEXED) else Path(query)
+
+
+def data_row(args: argparse.Namespace, engine: "Engine", contents: Mapping[str, str]) -> dict[str, Any]:
+    """What was measured on, for a results file: names and sha256 of what answers, of what asks and of who says what is right."""
+    from pipeline.results import digest
+    from pipeline.shards import file_sha256
+
+    row: dict[str, Any] = {"photos": len(engine.gallery), "sha256": digest(engine.contents.items())}
+    said = args.truth or getattr(args, "revisited", None)
+    if said is None and engine.asking is None:
+        return {**row, "labels": "folder, leave-one-out"}
+    asked = [(PurePosixPath(query).name, content) for query, content in contents.items()]
+    row["queries"] = {"name": (said.parent if said else args.queries).name, "photos": len(asked), "sha256": digest(asked)}
+    return {**row, "labels": "folder"} if said is None else {**row, "truth": {"name": said.name, "sha256": file_sha256(said)}}

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.flags import Parser, UsageError, add_gallery, add_model, at_least_one, finish
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from pipeline.graph import Graph
     from stages.records import Image
 
@@ -39,19 +41,21 @@ def inputs(encode: "Graph", image: "Image") -> list[Callable[[], object]]:
     stages = {node.name: node.stage for node in encode.rows}
     embed, describe = stages["embed"], stages["describe"]
     assert isinstance(embed, Embed)
-    assert isinstance(describe, Describe)
+    if not isinstance(describe, Describe):
+        raise UsageError("--model: want DELF features, whose forward passes are the baseline, got RootSIFT's; run with another `--model`")
     device = next(embed.trunk.parameters()).device
 
-    def forward(network: Callable[..., object], size: tuple[int, int]) -> Callable[[], object]:
+    def forward(network: Callable[..., object], trunk: "nn.Module", size: tuple[int, int]) -> Callable[[], object]:
         x = to_tensor(resize(image.pixels, *size), device)
 
         def step() -> object:
             with torch.inference_mode():
-                return network(embed.trunk, x)
+                return network(trunk, x)
 
         return step
 
-    return [forward(last_map, embed.input_size(image)), *(forward(third_map, size) for size in describe.input_sizes(image))]
+    first = forward(last_map, embed.trunk, embed.input_size(image))
+    return [first, *(forward(third_map, describe.trunk, size) for size in describe.input_sizes(image))]
 
 
 def bench_index(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,68 +1,198 @@
 """Measure a gallery against known answers: mAP, precision and hit rate of both looks together and of the first alone.
 
 --truth is a CSV `query,relevant`, one relevant photo a row: queries relative to the CSV, relevant photos to the gallery's
-folder. --labels folder instead takes every indexed photo as a query, leaves it out, and its parent folder is its class.
-mAP is over the full depth, divided by the number of relevant photos.
+folder. --labels folder: every indexed photo is a query, is left out, and its parent folder is its class; with --queries every photo
+of another gallery is one. mAP is over the full depth, divided by the number of relevant photos; tied places count at their
+expectation. precision@K is the share of the first K places, hit@K whether there is any. Intervals are the 95 % percentile
+bootstrap over queries, the gain (both looks less the first) is paired. A query whose bytes are in the gallery is refused.
+--revisited takes its own measures: average precision by trapezoids, and precision@K up to the last positive.
 """
 
+import csv
+import io
 import json
+import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, add_truth, finish
-from pipeline.truth import Case, read_cases
+from pipeline.results import command, figures, want_place, write_file, write_row
+from pipeline.truth import Case, data_row, read_cases, read_contents
 
 if TYPE_CHECKING:
-    from pipeline.engine import Engine
+    from pipeline.engine import Engine, Ranked
+    from pipeline.sheet import Failure
+    from stages.records import Bool, Int64
+
+    Measure = Callable[[Bool, Int64, int], Sequence[float]]
 
 
-def evaluate(engine: "Engine", cases: list[Case], k: int, candidates: str | None) -> dict[str, object]:
-    """Every query ranked to full depth, by both looks and by the first alone."""
-    import numpy as np
-    from tqdm import tqdm
+@dataclass(frozen=True)
+class Outcome:
+    """What one query came to."""
 
+    case: Case
+    both: tuple[float, ...]  # the measures, AP first
+    coarse: tuple[float, ...]  # those of the first look alone
+    found: tuple[int, int]  # the rank of the first relevant photo, from 1: both looks, first look
+    accepted: int  # candidates
+    failure: "Failure | None"  # for the contact sheet
+
+
+def measure_quality(relevant: "Bool", ties: "Int64", total: int) -> Sequence[float]:
+    """Of one query, in the order of metrics.QUALITY."""
+    from pipeline.metrics import one
+
+    return astuple(one(relevant, ties, total))
+
+
+def measure_revisited(relevant: "Bool", ties: "Int64", total: int) -> Sequence[float]:
+    """Of one query, in the order of revisited.MEASURES; their definition knows no ties."""
+    from pipeline.revisited import measures
+
+    return measures(relevant, total)
+
+
+def look(engine: "Engine", case: Case, k: int, candidates: str | None, measure: "Measure" = measure_quality) -> Outcome:
+    """One query ranked to full depth, by both looks and by the first alone."""
     from pipeline.engine import QueryError
-    from pipeline.metrics import measure
 
-    both, first, totals = [], [], []
-    for case in tqdm(cases, desc="evaluate", unit="query", mininterval=0.5):
-        try:
-            query = engine.query(case.query)
-        except QueryError as error:
-            raise UsageError(str(error)) from None
-        coarse, order = engine.rank(query, k, candidates, depth=len(engine.gallery))
-        kept = np.array([engine.gallery.names[row] != case.left_out for row in coarse.rows[0]])
-        relevant = np.array([engine.gallery.names[row] in case.relevant for row in coarse.rows[0]])
-        both.append(relevant[order][kept[order]])
-        first.append(relevant[kept])
-        totals.append(len(case.relevant))
-    return {"queries": len(cases), **measure(both, totals).to_json(), "coarse": measure(first, totals).to_json()}
+    try:
+        ranked = engine.rank(engine.query(case.query, case.box), k, candidates)
+    except QueryError as error:
+        raise UsageError(str(error)) from None
+    relevant, kept = (marks[ranked.coarse.rows[0]] for marks in case.marks(engine.gallery))  # by place in the first look's order
+    order, total = ranked.order[kept[ranked.order]], len(case.relevant)
+    both = tuple(measure(relevant[order], ranked.ties[kept[ranked.order]], total))
+    coarse = tuple(measure(relevant[kept], ranked.coarse_ties[kept], total))
+    found = int(relevant[order].argmax()) + 1, int(relevant[kept].argmax()) + 1
+    accepted = int((ranked.ranking.accepted[0] & kept[: ranked.ranking.accepted.shape[1]]).sum())
+    return Outcome(case, both, coarse, found, accepted, None if found[0] == 1 else failure(engine, case, ranked, order, relevant, both[0]))
+
+
+def failure(engine: "Engine", case: Case, ranked: "Ranked", order: "Int64", relevant: "Bool", precision: float) -> "Failure":
+    """A row of the contact sheet: the query, the first results and the best relevant photo. order (n,): places, without what is left out."""
+    from pipeline.sheet import SHOWN, Failure, Tile
+    from pipeline.truth import photo_file
+
+    def tile(rank: int) -> Tile:
+        place = int(order[rank])
+        name = engine.gallery.names[ranked.coarse.rows[0, place]]
+        seen = "not verified"
+        if place < ranked.matches.inliers.shape[1]:
+            seen = f"{ranked.matches.inliers[0, place]} inliers" + (", accepted" if ranked.ranking.accepted[0, place] else "")
+        return Tile(Path(engine.binding.photos, name), f"{rank + 1:,}. {short(name)}\n{seen}", bool(relevant[place]))
+
+    ranks = [*range(min(SHOWN, len(order))), int(relevant[order].argmax())]
+    asked = Tile(photo_file(engine, case.query), f"query {short(case.query)}\nAP {precision:.3f}", None, case.box)
+    return Failure(precision, (asked, *map(tile, ranks)))
+
+
+def short(name: str) -> str:
+    """The last part of a path, safe to draw, its end cut where it is long."""
+    last = os.fsencode(name.rsplit("/", 1)[-1]).decode("utf-8", "backslashreplace").replace("$", r"\$")
+    return last if len(last) <= 24 else f"{last[:11]}…{last[-12:]}"
+
+
+def summarise(outcomes: Sequence[Outcome], names: Sequence[str], seed: int) -> dict[str, Any]:
+    """Means and 95 % intervals over queries, as `evaluate.py --json` prints them."""
+    import numpy as np
+
+    from pipeline.metrics import compare
+
+    values = np.array([[one.both, one.coarse] for one in outcomes], np.float64).transpose(1, 2, 0)
+    return {"queries": len(outcomes), **compare(values, names, seed)}
+
+
+def evaluate(engine: "Engine", cases: Sequence[Case], k: int, candidates: str | None, seed: int = 0) -> dict[str, Any]:
+    """Every query by our own measures, summed up."""
+    from pipeline.metrics import QUALITY
+
+    return summarise([look(engine, case, k, candidates) for case in cases], QUALITY, seed)
+
+
+def table(result: dict[str, Any], names: Sequence[str], title: str) -> str:
+    """The measures as a person reads them."""
+
+    def cell(part: dict[str, Any], name: str) -> str:
+        low, high = part["interval"][name]
+        return f"{part[name]:8.4f} [{low:7.4f}, {high:7.4f}]"
+
+    lines = [title, f"{'':14s}{'both looks':27s}{'first look':27s}{'gain':27s}"]
+    lines += [f"{name:13s}" + " ".join(cell(part, name) for part in (result, result["coarse"], result["gain"])) for name in names]
+    return "\n".join([*lines, f"mAP: {result['mAP_is']}; [95 % intervals over queries]"])
+
+
+def to_csv(outcomes: Sequence[Outcome], hit: int) -> bytes:
+    """One line a query; `hit` is the place of the measure that says whether the first result is right."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("query", "AP", "hit@1", "first_relevant", "coarse_AP", "coarse_hit@1", "coarse_first_relevant", "accepted"))
+    for one in outcomes:
+        looks = [(round(of[0], 6), round(of[hit]), rank) for of, rank in zip((one.both, one.coarse), one.found, strict=True)]
+        writer.writerow((one.case.query, *looks[0], *looks[1], one.accepted))
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
+    about = __doc__.split("\n\n")
+    parser = Parser(description=about[0], epilog=about[1])
     add_gallery(parser)
-    add_truth(parser)
+    add_truth(parser, revisited=True)
     add_search(parser)
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("--per-query", type=Path, metavar="FILE.csv", help="also a line for every query")
+    parser.add_argument("--failures", type=Path, metavar="FILE.png", help="also a contact sheet of the queries whose first result is wrong")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="also a row of this results file")
+    parser.add_argument("--label", metavar="TEXT", help="of the row; one of the same label is replaced (default: the recipe and the model)")
     args = parser.parse_args(argv)
 
     def job() -> int:
+        from tqdm import tqdm
+
+        from pipeline import metrics
         from pipeline.engine import open_engine
 
-        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm)
-        cases = read_cases(args.truth, args.gallery, engine.gallery.names)
-        result = evaluate(engine, cases, args.k, args.candidates)
-        if args.json:
-            print(json.dumps(result))
+        for flag, path in (("--per-query", args.per_query), ("--failures", args.failures), ("--out", args.out)):
+            want_place(flag, path)
+        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries)
+        names: Sequence[str] = metrics.QUALITY
+        measure, meaning, hit = measure_quality, metrics.MAP, names.index("hit@1")
+        if args.revisited:
+            from pipeline import revisited
+
+            names, measure, meaning, hit = revisited.MEASURES, measure_revisited, revisited.MAP, revisited.MEASURES.index("mP@1")
+            photos = args.query_photos or args.revisited.parent
+            cases = revisited.read_revisited(args.revisited, args.protocol, photos, engine.gallery.names)
         else:
-            coarse = result["coarse"]
-            assert isinstance(coarse, dict)
-            print(f"{result['queries']} queries, {len(engine.gallery)} photos, recipe {args.recipe}, model {engine.binding.model}")
-            print(f"{'':14s}{'both looks':>12s}{'first look':>12s}")
-            for name, value in coarse.items():
-                print(f"{name:14s}{result[name]:12.4f}{value:12.4f}")
+            cases = read_cases(args, engine)
+        contents = read_contents(engine, cases, args.allow_self)
+        outcomes = [look(engine, case, args.k, args.candidates, measure) for case in tqdm(cases, desc="evaluate", unit="query", mininterval=0.5)]
+        result = {**summarise(outcomes, names, args.seed), "mAP_is": meaning}
+        title = f"recipe {args.recipe}, model {engine.binding.model}"
+        print(json.dumps(result) if args.json else table(result, names, f"{len(cases)} queries, {len(engine.gallery)} photos, {title}"), flush=True)
+        if args.per_query:
+            write_file(args.per_query, to_csv(outcomes, hit))
+        if args.failures:
+            from pipeline.sheet import draw
+
+            write_file(args.failures, draw([one.failure for one in outcomes if one.failure], title))
+        if args.out:
+            row = {
+                "recipe": args.recipe,
+                "label": args.label or f"{args.recipe}, {engine.binding.model}",
+                "command": command("scripts/evaluate.py", sys.argv[1:] if argv is None else argv),
+                "seed": args.seed,
+                "model": {"name": engine.binding.model, "identity": engine.binding.identity},
+                "data": data_row(args, engine, contents),
+                "queries": len(cases),
+                **figures(result, names),
+            }
+            write_row(args.out, row)
         return 0
 
     return finish("evaluate", job)

@@ -11,8 +11,6 @@ import csv
 import io
 import itertools
 import json
-import os
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -20,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, add_truth, candidates, count_candidates, finish
-from pipeline.truth import Case, read_cases
+from pipeline.results import command, want_folder, want_place, write_file, write_row
+from pipeline.truth import Case, data_row, read_cases, read_contents
 
 if TYPE_CHECKING:
     from pipeline.engine import Engine
@@ -61,10 +60,8 @@ def count_sizes(labels: Sequence[str], k: int, photos: int) -> list[Size]:
 
 def look(engine: "Engine", case: Case, sizes: Sequence[Size]) -> list[Outcome]:
     """One query: the first look alone, then every size."""
-    import numpy as np
-
     from pipeline.engine import QueryError
-    from pipeline.metrics import one
+    from pipeline.metrics import both_ties, first_ties, one
     from stages.records import Matches
 
     try:
@@ -72,23 +69,21 @@ def look(engine: "Engine", case: Case, sizes: Sequence[Size]) -> list[Outcome]:
     except QueryError as error:
         raise UsageError(str(error)) from None
     coarse, total = engine.coarse(query, len(engine.gallery)), len(case.relevant)
-    relevant, kept = np.zeros(len(engine.gallery), np.bool_), np.ones(len(engine.gallery), np.bool_)
-    relevant[[engine.gallery.row(name) for name in case.relevant]] = True
-    if case.left_out is not None:
-        kept[engine.gallery.row(case.left_out)] = False
-    relevant, kept = relevant[coarse.rows[0]], kept[coarse.rows[0]]  # by place in the first look's order
+    relevant, kept = (marks[coarse.rows[0]] for marks in case.marks(engine.gallery))  # by place in the first look's order
+    counts = engine.gallery.features.count[coarse.rows[0]]
     looked = sum(query.seconds.values())
-    outcomes = [Outcome(one(relevant[kept], total), False, 0, looked - query.seconds.get("describe", 0.0))]
+    outcomes = [Outcome(one(relevant[kept], first_ties(coarse)[kept], total), False, 0, looked - query.seconds.get("describe", 0.0))]
     given = {"features": query.features, "gallery": engine.gallery}
     parts: list[Matches] = []
     verified: dict[str, float] = {}
     for begin, end in itertools.pairwise([0, *(size.candidates for size in sizes)]):
         parts.append(engine.recipe.answer({**given, "candidates": coarse.part(begin, end)}, "matches", seconds=verified))
         ranked: dict[str, float] = {}
-        given_now = {**given, "candidates": coarse.part(0, end), "matches": Matches.join(parts)}
+        joined = Matches.join(parts)
+        given_now = {**given, "candidates": coarse.part(0, end), "matches": joined}
         ranking = engine.recipe.answer(given_now, "ranking", seconds=ranked)  # what is accepted may depend on how many were looked at
-        order = np.concatenate([ranking.order[0], np.arange(end, len(engine.gallery))])
-        quality = one(relevant[order][kept[order]], total)
+        order, ties = both_ties(coarse, joined, ranking, counts)
+        quality = one(relevant[order][kept[order]], ties[kept[order]], total)
         accepted = int((ranking.accepted[0] & kept[:end]).sum())
         seconds = looked + sum(verified.values()) + sum(ranked.values())
         outcomes.append(Outcome(quality, bool(relevant[:end].any()), accepted, seconds))
@@ -148,16 +143,6 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def prepare(folder: Path) -> None:
-    """What would stop the results from being written stops the sweep before its long work."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {folder}: want a folder, got {error.strerror}") from None
-    if not os.access(folder, os.W_OK):
-        raise UsageError(f"--out {folder}: want a folder that can be written to, got one that cannot")
-
-
 def main(argv: list[str] | None = None) -> int:
     about = __doc__.split("\n\n")
     parser = Parser(description=about[0], epilog=f"{about[1]} Recommended is, by the {RULE}.", conflict_handler="resolve")
@@ -170,6 +155,8 @@ def main(argv: list[str] | None = None) -> int:
     add_model(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for sweep.csv, sweep.json and sweep.png")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("--results", type=Path, metavar="FILE.json", help="also a row of this results file for every size")
+    parser.add_argument("--label", metavar="TEXT", help="of those rows, before the size; the same one is replaced (default: recipe and model)")
     args = parser.parse_args(argv)
 
     def job() -> int:
@@ -177,17 +164,18 @@ def main(argv: list[str] | None = None) -> int:
 
         from pipeline.curves import draw
         from pipeline.engine import open_engine
-        from pipeline.shards import write_whole
 
-        prepare(args.out)
-        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm)
-        cases = read_cases(args.truth, args.gallery, engine.gallery.names)
+        want_folder("--out", args.out)
+        want_place("--results", args.results)
+        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries)
+        cases = read_cases(args, engine)
+        contents = read_contents(engine, cases, args.allow_self)
         sizes = count_sizes(args.candidates, args.k, len(engine.gallery))
         with tqdm(cases, desc="sweep", unit="query", mininterval=0.5) as progress:
             outcomes = [look(engine, case, sizes) for case in progress]
         rows, recommended = summarise(outcomes, sizes, args.seed)
         result = {
-            "command": shlex.join(["python", "scripts/sweep.py", *(sys.argv[1:] if argv is None else argv)]),
+            "command": command("scripts/sweep.py", sys.argv[1:] if argv is None else argv),
             "recipe": args.recipe,
             "code": args.code,
             "model": engine.binding.model,
@@ -201,10 +189,13 @@ def main(argv: list[str] | None = None) -> int:
         }
         print(json.dumps(result) if args.json else table(result), flush=True)
         for name, data in (("sweep.csv", to_csv(rows)), ("sweep.json", json.dumps(result, indent=1).encode()), ("sweep.png", draw(result))):
-            try:
-                write_whole(args.out / name, data)
-            except OSError as error:
-                raise UsageError(f"{args.out / name}: want a file that can be written, got {error.strerror}") from None
+            write_file(args.out / name, data)
+        if args.results:
+            start = args.label or f"{args.recipe}, {engine.binding.model}"
+            shared = {name: result[name] for name in ("recipe", "command", "seed")}
+            shared |= {"model": {"name": result["model"], "identity": result["identity"]}, "data": data_row(args, engine, contents)}
+            for row in rows:
+                write_row(args.results, {**shared, **row, "label": f"{start}, {row['label']}"})
         print(f"wrote {args.out}/sweep.csv, sweep.json and sweep.png", file=sys.stderr)
         return 0
 

@@ -1,4 +1,11 @@
-"""The measures against worked examples and scikit-learn's."""
+"""The measures against worked examples, scikit-learn's, ranx's and every order that ties allow."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -7,7 +14,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import average_precision_score
 
-from pipeline.metrics import average_precision, hit, interval, knee, measure, precision
+from pipeline.metrics import QUALITY, average_precision, both_ties, compare, first_ties, hit, interval, knee, one, precision, tied_average_precision
+from stages.records import Candidates, Matches, Ranking
 
 
 def relevance(*places: int, depth: int = 10) -> np.ndarray:
@@ -40,9 +48,94 @@ def test_a_better_order_is_never_worse(places: list[bool]) -> None:
     assert average_precision(ranking, int(ranking.sum())) <= average_precision(best, int(best.sum())) == pytest.approx(1)
 
 
-def test_means_and_names() -> None:
-    quality = measure([relevance(1), relevance(4)], [1, 1]).to_json()
-    assert quality == {"mAP": 0.625, "precision@1": 0.5, "precision@10": 0.1, "hit@1": 0.5, "hit@10": 1.0}
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=7), st.integers(0, 3))
+def test_tied_average_precision_is_the_mean_over_all_orders(places: list[tuple[bool, bool]], beyond: int) -> None:
+    """places: relevant, and whether a new tie begins; `beyond` relevant photos are not ranked at all."""
+    relevant = np.array([right for right, _ in places])
+    ties = np.cumsum([new for _, new in places])
+    total = int(relevant.sum()) + beyond
+    groups = [np.flatnonzero(ties == tie) for tie in np.unique(ties)]
+    orders = itertools.product(*(itertools.permutations(group) for group in groups))
+    wanted = np.mean([average_precision(relevant[np.concatenate(order)], total) for order in orders])
+    assert tied_average_precision(relevant, ties, total) == pytest.approx(wanted, abs=1e-12)
+
+
+@given(st.lists(st.booleans(), max_size=60))
+def test_without_ties_it_is_the_plain_one_to_the_last_bit(places: list[bool]) -> None:
+    relevant = np.array(places, np.bool_)
+    assert tied_average_precision(relevant, np.arange(len(relevant)), int(relevant.sum())) == average_precision(relevant, int(relevant.sum()))
+
+
+RANXS = """if True:
+    import json, sys
+    from ranx import Qrels, Run, evaluate
+    truth, run, names = json.load(sys.stdin)
+    found = evaluate(Qrels(truth), Run(run), names, return_mean=False)
+    print(json.dumps([found[name].tolist() for name in names]))
+"""
+
+
+def test_measures_are_ranxs() -> None:
+    """In a process of its own, where what it compiles runs as the Python it is written in: seconds instead of a minute."""
+    rng = np.random.default_rng(0)
+    rankings = [rng.random(depth) < rng.random() for depth in rng.integers(1, 80, 60)]
+    lost = rng.integers(0, 3, len(rankings))  # relevant photos that were never ranked
+    lost[[not ranking.any() for ranking in rankings]] += 1
+    truth, run = {}, {}
+    for q, ranking in enumerate(rankings):
+        truth[f"{q:02d}"] = dict.fromkeys([*(f"{place}" for place in np.flatnonzero(ranking)), *(f"lost {i}" for i in range(lost[q]))], 1)
+        run[f"{q:02d}"] = {f"{place}": 1.0 - place / 100 for place in range(len(ranking))}
+    names = ("map", "precision@1", "precision@10", "hit_rate@1", "hit_rate@10")
+    done = subprocess.run(
+        [sys.executable, "-c", RANXS], input=json.dumps((truth, run, names)), capture_output=True, text=True, check=True,
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+    )  # fmt: skip
+    ours = [astuple(one(r, np.arange(len(r)), int(r.sum() + n))) for r, n in zip(rankings, lost, strict=True)]
+    np.testing.assert_allclose(np.array(ours).T, json.loads(done.stdout), rtol=0, atol=1e-9)
+
+
+def ranked(distance: list[float], inliers: list[int], accepted: list[bool], alarms: list[float]) -> tuple[Candidates, Matches, Ranking]:
+    """Evidence by place, accepted ones ordered by inliers."""
+    n = len(inliers)
+    order = np.argsort(np.where(accepted, -np.array(inliers), 1000), kind="stable")[None].astype(np.int64)
+    coarse = Candidates(np.arange(len(distance))[None].astype(np.int64), np.array([distance], np.float32))
+    matches = Matches(np.array([inliers], np.int32), np.array([inliers], np.int32), np.zeros((1, n, 2, 3), np.float32))
+    return coarse, matches, Ranking(order, np.array([accepted]), np.array([alarms]))
+
+
+def test_ties_are_equal_distances_and_equal_evidence() -> None:
+    unknown = [np.nan] * 4
+    coarse, matches, ranking = ranked([1, 1, 2, 2, 2, 3], [7, 30, 5, 30], [False, True, False, True], unknown)
+    np.testing.assert_array_equal(first_ties(coarse), [0, 0, 1, 1, 1, 2])
+    order, ties = both_ties(coarse, matches, ranking, np.arange(6))
+    np.testing.assert_array_equal(order, [1, 3, 0, 2, 4, 5])
+    np.testing.assert_array_equal(ties, [0, 0, 1, 2, 2, 3])  # what was looked at in vain and what was not looked at: the distance decides
+
+
+def test_ties_of_calibrated_evidence() -> None:
+    """Equal inliers are no tie where feature counts say otherwise, also where both false alarms are too small to be written."""
+    for alarms, counts, wanted in (
+        ([0.01, 0.02, 0.02], [9, 9, 9], [0, 1, 1]),
+        ([0.0, 0.0, 0.0], [50, 60, 60], [0, 1, 1]),
+        ([1e-9, 1e-9, 1e-9], [50, 60, 70], [0, 0, 0]),
+    ):
+        coarse, matches, ranking = ranked([1, 2, 3], [30, 30, 30], [True] * 3, alarms)
+        np.testing.assert_array_equal(both_ties(coarse, matches, ranking, np.array(counts))[1], wanted)
+
+
+def test_ties_of_nothing() -> None:
+    coarse = Candidates(np.empty((1, 0), np.int64), np.empty((1, 0), np.float32))
+    nothing = Ranking(np.empty((1, 0), np.int64), np.empty((1, 0), np.bool_), np.empty((1, 0)))
+    assert [len(of) for of in (first_ties(coarse), *both_ties(coarse, Matches.none(), nothing, np.empty(0, np.int64)))] == [0, 0, 0]
+
+
+def test_comparison_of_the_looks() -> None:
+    values = np.array([[[1.0, 0.0, 1.0, 1.0]], [[0.5, 0.0, 0.5, 1.0]]])  # both looks and the first, one measure, four queries
+    compared = compare(values, ("mAP",), seed=0)
+    assert (compared["mAP"], compared["coarse"]["mAP"], compared["gain"]["mAP"]) == (0.75, 0.5, 0.25)
+    low, high = interval(values[0] - values[1])
+    assert compared["gain"]["interval"]["mAP"] == [low[0], high[0]]
+    assert QUALITY == ("mAP", "precision@1", "precision@10", "hit@1", "hit@10")
 
 
 def test_intervals_are_scipys() -> None:

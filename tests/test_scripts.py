@@ -1,4 +1,4 @@
-"""The offline jobs on tiny data: train both looks, import weights, evaluate, bench, convert official weights."""
+"""The offline jobs on tiny data: import weights, evaluate, bench, convert official weights."""
 
 import csv
 import hashlib
@@ -8,69 +8,29 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from conftest import picture, write_picture
+from planted_classes import write_classes
 from safetensors.numpy import load_file, save_file
 
-from pipeline import calibrate, index, run
+from pipeline import calibrate, index
 from pipeline.models import open_model
-from pipeline.truth import read_truth
-from scripts import bench, evaluate, fetch_weights, import_weights, train
+from scripts import bench, evaluate, fetch_weights, import_weights
+from stages.trunk import build_resnet
 
 
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes that differ in colour, fifty photos each."""
-    folder = tmp_path_factory.mktemp("classes")
-    for i in range(100):
-        pixels = picture(i, 40, 40)
-        pixels[..., i % 2] //= 8
-        write_picture(folder / ("red" if i % 2 else "green") / f"{i}.png", pixels)
-    return folder
+    return write_classes(tmp_path_factory.mktemp("data") / "classes")
 
 
 @pytest.fixture(scope="module")
-def embedding(classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "embedding"
-    assert train.main(["embedding", "--data", str(classes), "--out", str(out), "--px", "32", "--epochs", "3", "--batch", "16", "--rate", "0.02"]) == 0
-    return out
-
-
-def test_embedding_learns_and_logs(embedding: Path) -> None:
-    lines = [json.loads(line) for line in (embedding / "log.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == [1, 2, 3]
-    assert lines[-1]["loss"] < lines[0]["loss"]
-    assert "layer4.1.conv2.weight" in load_file(embedding / "weights.safetensors")
-
-
-def test_a_killed_run_goes_on_as_if_it_had_not_been(classes: Path, embedding: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped by an error in the middle of an epoch, run again, the weights are those of the uninterrupted run, bit for bit."""
-    from pipeline import training
-
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", -1)  # after every step
-    save, calls = training.save_checkpoint, []
-
-    def stop_at_seven(*args: object) -> None:
-        save(*args)  # type: ignore[arg-type]
-        calls.append(args)
-        if len(calls) == 7:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(training, "save_checkpoint", stop_at_seven)
-    command = ["embedding", "--data", str(classes), "--out", str(tmp_path), "--px", "32", "--epochs", "3", "--batch", "16", "--rate", "0.02"]
-    assert train.main(command) == 130
-    assert train.main(command) == 0
-    whole, mended = load_file(embedding / "weights.safetensors"), load_file(tmp_path / "weights.safetensors")
-    assert all(np.array_equal(whole[name], mended[name]) for name in whole)
-
-
-@pytest.fixture(scope="module")
-def model(classes: Path, embedding: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "model"
-    command = ["delf", "--data", str(classes), "--start", str(embedding), "--out", str(out), "--px", "32", "--epochs", "1", "--batch", "16"]
-    with pytest.MonkeyPatch.context() as patch:
-        small(patch)
-        assert train.main(command) == 0
-    return out
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained ResNet18, as torchvision would save it."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
+    save_file({name: tensor.numpy() for name, tensor in build_resnet("resnet18", 2).state_dict().items()}, path)
+    return path
 
 
 def small(patch: pytest.MonkeyPatch) -> None:
@@ -83,24 +43,12 @@ def small(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(models, "Settings", lambda **fields: replace(whole(**fields), embed_side=64, describe_side=64, keep=30))
 
 
-def test_delf_writes_a_model_that_answers(model: Path, classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    opened = open_model(model)
-    assert opened.card["attention"] == "trained"
-    assert opened.arrays["attention.hidden"].shape == (512, 256)
-    assert opened.card["accept"] == {"inliers": 20}  # a hundred photos are too few to tell what chance does
-    gallery = str(tmp_path / "g")
-    assert index.main([str(classes / "red"), "--gallery", gallery, "--model", str(model)]) == 0
-    capsys.readouterr()
-    assert run.main([str(classes / "red" / "1.png"), "--gallery", gallery, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["results"][0]["image"] == "1.png"
-
-
-def test_import_evaluate_and_bench(embedding: Path, classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_evaluate_and_bench(weights: Path, classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, gallery = tmp_path / "imported", str(tmp_path / "g")
     with pytest.MonkeyPatch.context() as patch:
         small(patch)
         patch.setattr(calibrate, "FEWEST", 50)
-        assert import_weights.main([str(embedding / "weights.safetensors"), "--photos", str(classes), "--out", str(out)]) == 0
+        assert import_weights.main([str(weights), "--photos", str(classes), "--out", str(out)]) == 0
     null = open_model(out).null
     assert null is not None
     assert null.pairs > 1000
@@ -115,8 +63,8 @@ def test_import_evaluate_and_bench(embedding: Path, classes: Path, tmp_path: Pat
     capsys.readouterr()
     assert evaluate.main(["--gallery", gallery, "--truth", str(tmp_path / "truth.csv"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert set(result) == {"queries", "mAP", "precision@1", "precision@10", "hit@1", "hit@10", "coarse"}
-    assert set(result["coarse"]) == {"mAP", "precision@1", "precision@10", "hit@1", "hit@10"}
+    assert set(result) >= {"queries", "mAP", "precision@1", "precision@10", "hit@1", "hit@10", "coarse"}
+    assert set(result["coarse"]) >= {"mAP", "precision@1", "precision@10", "hit@1", "hit@10"}
     assert result["queries"] == 3
     assert result["hit@10"] == 1.0
     assert evaluate.main(["--gallery", gallery, "--labels", "folder", "--json"]) == 0
@@ -126,21 +74,6 @@ def test_import_evaluate_and_bench(embedding: Path, classes: Path, tmp_path: Pat
     assert bench.main(["query", "--queries", str(tmp_path / "queries"), "--gallery", gallery, "--json"]) == 0
     timed = json.loads(capsys.readouterr().out)
     assert {"embed", "search", "describe", "verify", "rank"} <= set(timed["seconds"])
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("a,b\n1,2\n", "want a header with query,relevant"),
-        ("query,relevant\nq.png,\n", "line 2: want a query and a relevant photo"),
-        ("query,relevant\nq.png,none.png\n", "line 2: want an indexed photo, got none.png"),
-        ("query,relevant\n", "want at least one row"),
-    ],
-)
-def test_truth_that_is_wrong_names_its_line(text: str, said: str, tmp_path: Path) -> None:
-    (tmp_path / "truth.csv").write_text(text)
-    with pytest.raises(evaluate.UsageError, match=said):
-        read_truth(tmp_path / "truth.csv", frozenset({"a.png"}))
 
 
 def test_import_refuses_what_is_no_resnet(tmp_path: Path, classes: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,8 +86,6 @@ def test_import_refuses_what_is_no_resnet(tmp_path: Path, classes: Path, capsys:
 
 
 def test_official_weights_are_checked_and_become_tensors_only(tmp_path: Path) -> None:
-    import torch
-
     torch.save({"a": torch.arange(3)}, tmp_path / "w.pth")
     digest = hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()
     assert fetch_weights.convert(tmp_path / "w.pth", digest[:8], tmp_path / "w.safetensors") == digest

@@ -50,7 +50,8 @@ def test_every_size_is_as_if_run_alone(engine: Engine, crowded: bool) -> None:
     for row in rows:
         alone: Any = evaluate(engine, cases, 10, str(row["candidates"]))
         assert {name: row[name] for name in MEASURES} == {name: alone[name] for name in MEASURES}
-        assert {name: first[name] for name in MEASURES} == alone["coarse"]
+        assert {name: first[name] for name in MEASURES} == {name: alone["coarse"][name] for name in MEASURES}
+        assert alone["gain"]["interval"]["mAP"] == [row["mAP_gain_low"], row["mAP_gain_high"]]
     assert len({row["mAP"] for row in rows}) >= 4  # one candidate is the query itself, which is left out
     if not crowded:
         assert rows[-1]["hit@1"] == pytest.approx(16 / 24, abs=1 / 24)  # two of three photos have a twin
@@ -135,7 +136,8 @@ def truth(indexed_photos: Path, tmp_path: Path) -> list[str]:
     lines = [(str(indexed_photos / "photos" / name), name) for name in NAMES if name.isascii()]
     with (tmp_path / "truth.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("query", "relevant"), *lines])
-    return ["--gallery", str(indexed_photos / "gallery"), "--truth", str(tmp_path / "truth.csv"), "--out", str(tmp_path / "made" / "out")]
+    out = str(tmp_path / "made" / "out")
+    return ["--gallery", str(indexed_photos / "gallery"), "--truth", str(tmp_path / "truth.csv"), "--out", out, "--allow-self"]
 
 
 def test_files_and_json(truth: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,8 +166,23 @@ def test_files_and_json(truth: list[str], tmp_path: Path, capsys: pytest.Capture
     assert "wrote" in err
 
 
+def test_a_sweep_writes_rows_that_stand_alone(truth: list[str], tmp_path: Path) -> None:
+    wanted = [*truth, "-k", "1", "--candidates", "2", "4", "--results", str(tmp_path / "r.json"), "--label", "self"]
+    assert sweep.main(wanted) == 0
+    file = json.loads((tmp_path / "r.json").read_text())
+    assert [row["label"] for row in file["rows"]] == ["self, coarse", "self, 2", "self, 4"]
+    assert {(row["recipe"], row["command"], row["data"]["truth"]["name"]) for row in file["rows"]} == {("two_stage", file["command"], "truth.csv")}
+    assert sweep.main(wanted) == 0
+    assert len(json.loads((tmp_path / "r.json").read_text())["rows"]) == 3
+
+
+def test_a_sweep_refuses_a_query_that_is_in_the_gallery(truth: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep.main(truth[:-1]) == 2
+    assert "got the bytes of a.png" in complaint(capsys)
+
+
 def test_a_sweep_by_folder_prints_a_table(truth: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert sweep.main([*truth[:2], *truth[4:], "--labels", "folder", "--candidates", "1", "3", "6"]) == 0
+    assert sweep.main([*truth[:2], *truth[4:-1], "--labels", "folder", "--candidates", "1", "3", "6"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"^ +3 +3 +\d\.\d{4} \[", out, re.MULTILINE)
     assert "one-standard-error rule" in out
