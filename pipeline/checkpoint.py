@@ -5,7 +5,7 @@ Both name the settings the run began with, and a run with others is refused. Eve
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,6 +89,20 @@ def check_settings(out: Path, settings: Mapping[str, Any]) -> None:
         old = began.get(name)
         if old != new:
             raise UsageError(f"{out}: want {_flag(name, old)}, with which it began, got {_flag(name, new)}; run with another `--out`")
+
+
+def settings_of(flags: Mapping[str, Any], free: Collection[str]) -> dict[str, Any]:
+    """What makes the result, by flag, but for what is free to differ: folders by name, weights by content."""
+    settings: dict[str, Any] = {}
+    for name, value in flags.items():
+        flag = name.upper() if name == "what" else "--" + name.replace("_", "-")
+        if name in ("start", "local") and value is not None:
+            file = value / WEIGHTS if value.is_dir() else value
+            settings[flag] = f"{value.resolve().name} {file_sha256(file)[:12]}" if file.is_file() else str(value)
+        elif name not in free:
+            paths = [path.resolve().name for path in value] if name == "data" else value
+            settings[flag] = paths.resolve().name if isinstance(paths, Path) else paths
+    return settings
 
 
 def finished(out: Path) -> bool:

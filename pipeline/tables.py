@@ -1,24 +1,14 @@
-"""The README's tables, made from artifacts/results/*.json: what stands between two markers is never typed by hand.
+"""The forms of the README's tables: rows of a results file -> lines of markdown. pipeline/readme.py puts them in their place."""
 
-`<!-- table: NAME -->` and `<!-- end: NAME -->` enclose a table. A name of TABLES has a form of its own; any other NAME is
-artifacts/results/NAME.json as `scripts/evaluate.py --out` writes it, and becomes a quality table.
-"""
-
-import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
-
-from pipeline.flags import UsageError
 
 Row = Mapping[str, Any]  # one row of a results file
 
-MODELS = {"two_stage": "embedded", "imported ImageNet ResNet18": "ImageNet, imported"}
 BETWEEN_OTHERS = (20, 400, 800)  # candidates that tell nothing their neighbours do not
-MARKER = re.compile(r"^<!-- (table|end): (\w+) -->\n", re.MULTILINE)
 
 
 def fraction(value: float, form: str = ".3f") -> str:
@@ -49,41 +39,49 @@ def markdown(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
     return [line(head), "|" + "---|" * len(head), *(line(cells) for cells in body)]
 
 
-def by_model(rows: Iterable[Row], queries: str) -> dict[str, list[Row]]:
-    """A sweep's rows on these queries: model -> the first look's row, then one a candidate size."""
-    models: dict[str, list[Row]] = {}
+def commands(rows: Iterable[Row]) -> list[str]:
+    """What makes these rows, each command once, folded away below their table."""
+    each = list(dict.fromkeys(row["command"] for row in rows))
+    if any("\n" in command or "```" in command for command in each):
+        raise ValueError(f"{each!r} for commands of one line")
+    return ["", "<details><summary>commands, in the order of the rows</summary>", "", "```sh", *each, "```", "", "</details>"]
+
+
+def by_label(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """The rows of several runs, which are labelled `RUN, WHAT`: run -> its rows."""
+    runs: dict[str, list[Row]] = {}
     for row in rows:
-        if row["data"] == queries:
-            name = str(row["model"])
-            models.setdefault(MODELS.get(name, name), []).append(row)
-    return models
+        runs.setdefault(row["label"].rpartition(", ")[0], []).append(row)
+    return runs
 
 
-def museum(rows: Sequence[Row]) -> list[str]:
+def sweep(rows: Sequence[Row]) -> list[str]:
     """scripts/sweep.py --truth: quality against candidates."""
     body = []
-    for model, (first, *looked) in by_model(rows, "museum queries").items():
-        body.append([model, "first look alone", fraction(first["hit@1"]), fraction(first["mAP"]), "", ""])
+    for run, (first, *looked) in by_label(rows).items():
+        body.append([run, "first look alone", fraction(first["hit@1"]), fraction(first["mAP"]), "", ""])
         for row in looked:
             if row["candidates"] not in BETWEEN_OTHERS:
                 size, gain, accepted = number(row["candidates"], ",d"), bounded(row, "mAP_gain", "+.3f"), number(row["accepted_mean"], ".1f")
-                body.append([model, size, fraction(row["hit@1"]), fraction(row["mAP"]), gain, accepted])
-    return markdown(["model", "candidates", "hit@1", "mAP", "gain in mAP over the first look, 95 % interval", "accepted a query"], body)
+                body.append([run, size, fraction(row["hit@1"]), fraction(row["mAP"]), gain, accepted])
+    return markdown(["model", "candidates", "hit@1", "mAP", "gain in mAP over the first look, 95 % interval", "accepted a query"], body) + commands(
+        rows
+    )
 
 
 def classes(rows: Sequence[Row]) -> list[str]:
     """scripts/sweep.py --labels folder: what the second look does to classes."""
-    models = by_model(rows, "folders as classes, leave-one-out")
-    first, *looked = next(iter(models.values()), [{}])
+    runs = by_label(rows)
+    first, *looked = next(iter(runs.values()), [{}])
     sizes = [number(row["candidates"], ",d") for row in looked]
-    head = [f"classes by folder, {first['queries']:,} queries left out in turn", "first look: hit@1, mAP"]
+    head = [f"classes by folder, {first['queries']:,} queries", "first look: hit@1, precision@10, mAP"]
     head += [f"{sizes[0]} candidates: gain in hit@1", *sizes[1:], f"gain in mAP, {sizes[-1]}"]
     body = []
-    for model, (first, *looked) in models.items():
+    for run, (first, *looked) in runs.items():
         hits = [bounded(row, "hit@1_gain", "+.3f", "+.3f") for row in looked]
         gain, low, high = (number(looked[-1][f"mAP_gain{end}"], "+.4f") for end in ("", "_low", "_high"))
-        body.append([model, f"{number(first['hit@1'], '.3f')}, {number(first['mAP'], '.3f')}", *hits, f"{gain} [{low}, {high}]"])
-    return markdown(head, body)
+        body.append([run, ", ".join(fraction(first[name]) for name in ("hit@1", "precision@10", "mAP")), *hits, f"{gain} [{low}, {high}]"])
+    return markdown(head, body) + commands(rows)
 
 
 def verify(rows: Sequence[Row]) -> list[str]:
@@ -134,56 +132,43 @@ def false_alarms(rows: Sequence[Row]) -> list[str]:
     return markdown(["queries", "candidates", *(f"stated {rate.removeprefix('at ')}: found / stated" for rate in rates)], body)
 
 
-def quality_table(rows: Sequence[Row]) -> list[str]:
-    """scripts/evaluate.py --out: both looks beside the first alone; below, the commands in the rows' order."""
+def quality(rows: Sequence[Row]) -> list[str]:
+    """scripts/evaluate.py --out: both looks beside the first alone."""
     body = []
     for row in rows:
-        first = [fraction(row["coarse"][name]) for name in ("hit@1", "precision@10", "mAP")]
-        both = [bounded(row, "hit@1"), fraction(row["precision@10"]), bounded(row, "mAP")]
+        first = [fraction(row[f"coarse_{name}"]) for name in ("hit@1", "precision@10", "mAP")]
+        both = [bounded(row, "hit@1"), bounded(row, "precision@10"), bounded(row, "mAP")]
         body.append([row["label"].replace("|", r"\|"), *first, *both])
-        if "\n" in row["label"] + row["command"] or "```" in row["command"]:
-            raise ValueError(f"{row['label']!r}, {row['command']!r} for a label and a command of one line")
-    head = ["", "first look: hit@1", "precision@10", "mAP", "both looks: hit@1, 95 % interval", "precision@10", "mAP, 95 % interval"]
-    return [*markdown(head, body), "", "```sh", *(row["command"] for row in rows), "```"]
+    head = ["", "first look: hit@1", "precision@10", "mAP", "both looks: hit@1, 95 % interval", "precision@10", "mAP"]
+    return markdown(head, body) + commands(rows)
 
 
-TABLES: dict[str, tuple[str, Callable[[Sequence[Row]], list[str]]]] = {
-    "museum": ("museum", museum),
-    "classes": ("museum", classes),
-    "verify": ("verify", verify),
-    "table2": ("seed004_table2", table2),
-    "false_alarms": ("false_alarms", false_alarms),
-}
+def accuracy(rows: Sequence[Row]) -> list[str]:
+    """scripts/train.py --results, a row a seed: how often the class head is right on photos that chose nothing."""
+    body = []
+    for run, seeds in by_label(rows).items():
+        shares = [seed["test"] for seed in seeds]
+        spread = f"{number(100 * min(shares), '.2f')} to {number(100 * max(shares), '.2f')}" if len(shares) > 1 else ""
+        minutes = number(sum(seed["seconds"] for seed in seeds) / len(seeds) / 60, ".0f")
+        body.append([run, number(100 * sum(shares) / len(shares), ".2f"), spread, str(len(shares)), minutes])
+    return markdown(["", "top-1 on the test photos, %", "from, to", "seeds", "minutes a training"], body) + commands(rows)
 
 
-def make_table(name: str, results: Path) -> str:
-    """The lines of one table. Raises UsageError that names the file and what is wrong with it."""
-    file, form = TABLES.get(name, (name, quality_table))
-    path = results / f"{file}.json"
-    try:
-        return "".join(told + "\n" for told in form(json.loads(path.read_text("utf-8"))["rows"]))
-    except KeyError as error:
-        wrong = f"none called {error.args[0]}"
-    except OSError as error:
-        wrong = str(error.strerror)
-    except (ValueError, TypeError, AttributeError, IndexError) as error:
-        wrong = str(error).splitlines()[0]
-    command = f"git checkout {path}" if name in TABLES else f"python scripts/evaluate.py --out {path}"
-    raise UsageError(f"{path}: want the figures of the table {name}, got {wrong}; run `{command}`")
+def selection(rows: Sequence[Row]) -> list[str]:
+    """scripts/attention.py: which features are kept, at how many a photo."""
+    body = []
+    for row in rows:
+        counts = (number(row[name], ".1f") for name in ("true_inliers", "best_false_inliers"))
+        body.append([number(row["keep"], ",d"), row["selection"], bounded(row, "hit@1"), *counts])
+    return markdown(["features a photo", "chosen by", "hit@1, 95 % interval", "inliers of true pairs", "of the best false pair"], body)
 
 
-def fill(readme: str, results: Path) -> tuple[str, list[str]]:
-    """The README with every marked table made anew, and the names of those that were otherwise."""
-    marks = list(MARKER.finditer(readme))
-    stale, parts, at = [], [], 0
-    for i in range(0, len(marks), 2):
-        begin, end = marks[i], marks[min(i + 1, len(marks) - 1)]
-        if (begin[1], *end.groups()) != ("table", "end", begin[2]):
-            got = f"{begin[0].strip()} without its other"
-            raise UsageError(f"README.md: want a table and its end in turn, got {got}; run `git diff README.md`")
-        table = make_table(begin[2], results)
-        if readme[begin.end() : end.start()] != table:
-            stale.append(begin[2])
-        parts += [readme[at : begin.end()], table]
-        at = end.start()
-    return "".join([*parts, readme[at:]]), stale
+def gallery_size(rows: Sequence[Row]) -> list[str]:
+    """scripts/gallery_size.py: what the second look adds in parts of a gallery."""
+    body = []
+    for row in rows:
+        gains = (bounded(row, f"{name}_gain", "+.3f", "+.3f") for name in ("hit@1", "precision@10"))
+        first = (fraction(row[f"coarse_{name}"]) for name in ("hit@1", "precision@10"))
+        body.append([number(row["photos"], ",.0f"), number(row["matches"], ",.0f"), *first, *gains])
+    head = ["photos", "true matches", "first look: hit@1", "precision@10", "gain of both looks in hit@1", "in precision@10"]
+    return markdown(head, body)

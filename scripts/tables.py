@@ -18,8 +18,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def job() -> int:
+        from pipeline.readme import fill
         from pipeline.shards import write_whole
-        from pipeline.tables import fill
 
         text, stale = fill((ROOT / "README.md").read_text("utf-8"), ROOT / "artifacts/results")
         if args.check:

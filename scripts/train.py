@@ -16,23 +16,23 @@ from typing import Any
 
 from pipeline.flags import Parser, UsageError, at_least_one, finish, positive
 
-FREE = {"out", "device", "jobs", "card", "mend", "command", "step_one"}  # what may differ when a run goes on
+FREE = {"out", "device", "jobs", "card", "mend", "results", "label", "command", "step_one"}  # what may differ when a run goes on
 
 
 def train(args: argparse.Namespace) -> int:
     """Check, read, learn, measure, write."""
-    from pipeline.checkpoint import check_settings, finished
+    from pipeline.checkpoint import check_settings, finished, settings_of
     from pipeline.labelled import read_data
     from pipeline.train_delf import attention
     from pipeline.train_embedding import embedding, read_start
     from pipeline.training import Plan, learn
     from stages.trunk import pick_device
 
-    settings = settings_of(args)
+    settings = settings_of(vars(args), FREE)
     check_settings(args.out, settings)
     if finished(args.out):
         print(f"{args.out}: finished already; remove it to train once more")
-        return 0
+        return record(args)
     try:
         device = pick_device(args.device)
     except ValueError as error:
@@ -56,6 +56,19 @@ def train(args: argparse.Namespace) -> int:
         task = attention(plan, data.train.classes, local or start, seen, args.bf16, device)
     progress = learn(task, plan, data.train, data.valid, args.out, settings)
     write(args, task, data, progress, settings, start, local)
+    return record(args)
+
+
+def record(args: argparse.Namespace) -> int:
+    """The finished run as a row of --results."""
+    from pipeline.checkpoint import RESULT
+    from pipeline.results import write_row
+
+    if args.results and not args.step_one:
+        result = json.loads((args.out / RESULT).read_text("utf-8"))
+        told = {name: result[name] for name in ("command", "seed", "data", "best_epoch", "validation", "test", "seconds")}
+        model = {"name": args.out.resolve().name, "weights_sha256": result["sha256"]}
+        write_row(args.results, {"recipe": args.what, "label": f"{args.label or model['name']}, seed {args.seed}", "model": model, **told})
     return 0
 
 
@@ -152,23 +165,6 @@ def check_counts(args: argparse.Namespace, train: int, held: int) -> None:
         raise UsageError(f"--data: want at least {least} photos to fit a model on, got {train + held}; run with `--weights-only` for weights alone")
 
 
-def settings_of(args: argparse.Namespace) -> dict[str, Any]:
-    """What makes the result, by flag: folders by name, weights by content."""
-    from pipeline.checkpoint import WEIGHTS
-    from pipeline.shards import file_sha256
-
-    settings: dict[str, Any] = {}
-    for name, value in vars(args).items():
-        flag = name.upper() if name == "what" else "--" + name.replace("_", "-")
-        if name in ("start", "local") and value is not None:
-            file = value / WEIGHTS if value.is_dir() else value
-            settings[flag] = f"{value.resolve().name} {file_sha256(file)[:12]}" if file.is_file() else str(value)
-        elif name not in FREE:
-            paths = [path.resolve().name for path in value] if name == "data" else value
-            settings[flag] = paths.resolve().name if isinstance(paths, Path) else paths
-    return settings
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
     parser.add_argument("what", choices=("embedding", "delf"))
@@ -203,12 +199,17 @@ def main(argv: list[str] | None = None) -> int:
     add("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="threads of the fitting (default: all cores)")
     add("--card", type=Path, metavar="FILE.json", help="entries to add to the model's card: data, figures")
     add("--mend", help="the command that the card gives for a damaged file (default: this one)")
+    add("--results", type=Path, metavar="FILE.json", help="also a row of this results file, or the row of a run that is finished")
+    add("--label", metavar="TEXT", help="of that row, before the seed (default: the name of --out)")
     args = parser.parse_args(argv)
     args.command = shlex.join(["python", "scripts/train.py", *(sys.argv[1:] if argv is None else argv)])
     args.step_one = False  # whether it is a delf's first step
 
     def job() -> int:
+        from pipeline.results import want_place
+
         check_flags(args)
+        want_place("--results", args.results)
         return train(args)
 
     return finish("train", job)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pipeline.flags import UsageError
-from pipeline.tables import TABLES, fill, fraction, make_table, number
+from pipeline.readme import TABLES, fill, make_table
+from pipeline.tables import accuracy, fraction, gallery_size, number, selection, sweep
 from scripts import tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,9 +61,10 @@ def test_a_figure_changed_in_a_file_is_found(house: Path) -> None:
 
 
 def row(label: str, **figures: Any) -> dict[str, Any]:
-    first = {"hit@1": 0.6, "precision@10": 0.0766, "mAP": 0.6514}
-    both = {"hit@1": 0.96666, "hit@1_low": 0.9, "hit@1_high": 1.0, "precision@10": 0.1, "mAP": 0.97777, "mAP_low": 0.9333, "mAP_high": 1.0}
-    return {"label": label, "command": f"python scripts/evaluate.py --label {label}", "queries": 30, **both, "coarse": first, **figures}
+    """As scripts/evaluate.py --out writes it."""
+    both = {"hit@1": 0.96666, "hit@1_low": 0.9, "hit@1_high": 1.0, "precision@10": 0.1, "precision@10_low": 0.09, "precision@10_high": 0.11}
+    both |= {"mAP": 0.97777, "mAP_low": 0.9333, "mAP_high": 1.0, "coarse_hit@1": 0.6, "coarse_precision@10": 0.0766, "coarse_mAP": 0.6514}
+    return {"label": label, "command": f"python scripts/evaluate.py --label {label}", "queries": 30, **both, **figures}
 
 
 def test_a_new_results_file_needs_a_marker_only(house: Path) -> None:
@@ -74,18 +76,54 @@ def test_a_new_results_file_needs_a_marker_only(house: Path) -> None:
     assert text.splitlines() == [
         "Before.",
         "<!-- table: planted -->",
-        "| | first look: hit@1 | precision@10 | mAP | both looks: hit@1, 95 % interval | precision@10 | mAP, 95 % interval |",
+        "| | first look: hit@1 | precision@10 | mAP | both looks: hit@1, 95 % interval | precision@10 | mAP |",
         "|---|---|---|---|---|---|---|",
-        "| b | .600 | .077 | .651 | .967 [.900, 1.000] | .100 | .978 [.933, 1.000] |",
-        r"| a\|c | .600 | .077 | .651 | .967 [.900, 1.000] | .100 | .000 [.933, 1.000] |",
+        "| b | .600 | .077 | .651 | .967 [.900, 1.000] | .100 [.090, .110] | .978 [.933, 1.000] |",
+        r"| a\|c | .600 | .077 | .651 | .967 [.900, 1.000] | .100 [.090, .110] | .000 [.933, 1.000] |",
+        "",
+        "<details><summary>commands, in the order of the rows</summary>",
         "",
         "```sh",
         "python scripts/evaluate.py --label b",
         "python scripts/evaluate.py --label a|c",
         "```",
+        "",
+        "</details>",
         "<!-- end: planted -->",
         "After.",
     ]
+
+
+def test_the_other_forms() -> None:
+    """One planted row of each."""
+    run = {
+        "command": "c",
+        "candidates": 0,
+        "hit@1": 0.5,
+        "mAP": 0.25,
+        "mAP_gain": 0.1,
+        "mAP_gain_low": 0.0,
+        "mAP_gain_high": 0.2,
+        "accepted_mean": 1.5,
+    }
+    told = sweep([{**run, "label": "mine, coarse"}, {**run, "label": "mine, 10", "candidates": 10}, {**run, "label": "mine, 20", "candidates": 20}])
+    assert told[2:4] == ["| mine | first look alone | .500 | .250 | | |", "| mine | 10 | .500 | .250 | +.100 [.000, .200] | 1.5 |"]
+    assert told[4:] == ["", "<details><summary>commands, in the order of the rows</summary>", "", "```sh", "c", "```", "", "</details>"]
+    seeds = [{"command": f"c{seed}", "label": f"mine, seed {seed}", "test": 0.98 + seed / 100, "seconds": 60 * seed} for seed in (0, 1)]
+    assert accuracy(seeds)[2] == "| mine | 98.50 | 98.00 to 99.00 | 2 | 0 |"
+    kept = {
+        "keep": 1000,
+        "selection": "attention",
+        "hit@1": 1.0,
+        "hit@1_low": 0.9,
+        "hit@1_high": 1.0,
+        "true_inliers": 316.45,
+        "best_false_inliers": 8.0,
+    }
+    assert selection([kept])[2] == "| 1,000 | attention | 1.000 [.900, 1.000] | 316.4 | 8.0 |"
+    gains = {f"{name}_gain{end}": -0.1 for name in ("hit@1", "precision@10") for end in ("", "_low", "_high")}
+    part = {"photos": 1286.0, "matches": 28.9, "coarse_hit@1": 0.8, "coarse_precision@10": 0.7, **gains}
+    assert gallery_size([part])[2] == "| 1,286 | 29 | .800 | .700 | -.100 [-.100, -.100] | -.100 [-.100, -.100] |"
 
 
 @pytest.mark.parametrize(
@@ -94,10 +132,10 @@ def test_a_new_results_file_needs_a_marker_only(house: Path) -> None:
         (None, "No such file"),
         ("{", "Expecting property name"),
         ('{"figures": []}', "none called rows"),
-        (json.dumps({"rows": [row("a") | {"coarse": {}}]}), "none called hit@1"),
+        (json.dumps({"rows": [{"label": "a", "command": "b"}]}), "none called coarse_hit@1"),
         (json.dumps({"rows": [row("a", mAP=None)]}), "None for a number"),
         (json.dumps({"rows": [row("a", mAP=float("nan"))]}), "nan for a number"),
-        (json.dumps({"rows": [row("a", command="x\n```")]}), "for a label and a command of one line"),
+        (json.dumps({"rows": [row("a", command="x\n```")]}), "for commands of one line"),
     ],
 )
 def test_a_file_that_is_wrong_is_named(content: str | None, said: str, house: Path, capsys: pytest.CaptureFixture[str]) -> None:

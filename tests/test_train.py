@@ -72,6 +72,10 @@ def test_it_learns_logs_and_becomes_a_model(embedding: Path, classes: Path, caps
     capsys.readouterr()
     trained("embedding", classes, embedding, "--jobs", 1)
     assert capsys.readouterr().out == f"{embedding}: finished already; remove it to train once more\n"
+    rows = embedding.parent / "rows.json"
+    trained("embedding", classes, embedding, "--results", rows, "--label", "mine")  # the row of a run that is finished
+    (row,) = json.loads(rows.read_text())["rows"]
+    assert (row["label"], row["validation"], row["test"], row["command"]) == ("mine, seed 0", result["validation"], None, result["command"])
     assert (embedding / "weights.safetensors").stat().st_mtime_ns == before
 
 

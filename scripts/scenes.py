@@ -1,0 +1,61 @@
+"""Photographs of photographs, to choose by: queries that show some of your photos on a wall or before another photo, and truth.csv.
+
+No photo has to be taken and nothing that a model will be judged on is touched. DIR gets scenes/*.jpg and truth.csv, for
+`evaluate.py --truth` and `attention.py --truth` with a gallery or a folder of the same photos.
+"""
+
+import csv
+import io
+import sys
+from pathlib import Path
+
+from pipeline.flags import Parser, UsageError, at_least_one, finish
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
+    parser.add_argument("--photos", type=Path, required=True, metavar="DIR", help="the photos, of which some are shown")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--count", type=at_least_one, default=60, metavar="N", help="scenes, of photos evenly spread in path order (default: 60)")
+    parser.add_argument("--px", type=at_least_one, default=640, metavar="N", help="side of a scene (default: 640)")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+
+    def job() -> int:
+        import cv2
+        import numpy as np
+
+        from pipeline.images import ImageError, find_photos, load_image
+        from pipeline.results import want_folder, write_file
+        from pipeline.views import scene
+
+        try:
+            found = [photo for photo in find_photos(args.photos) if photo.reason is None]
+        except ImageError as error:
+            raise UsageError(f"--photos {args.photos}: {error}") from None
+        if len(found) < 2:
+            raise UsageError(f"--photos {args.photos}: want at least two photos, one to show and one to stand behind, got {len(found)}")
+        want_folder("--out", args.out / "scenes")
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(("query", "relevant"))
+        shown = np.unique(np.linspace(0, len(found) - 1, min(args.count, len(found))).astype(int)).tolist()
+        for at in shown:
+            try:
+                photo, behind = (load_image(found[place].path).pixels for place in (at, at - len(found) // 2))
+            except ImageError as error:
+                print(f"{found[at].name}: {error}; left out", file=sys.stderr)
+                continue
+            seen = scene(photo, behind, args.px, np.random.default_rng([args.seed, at]))
+            file = f"scenes/{at:05d}.jpg"
+            write_file(args.out / file, cv2.imencode(".jpg", cv2.cvtColor(seen, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
+            rows.writerow((file, found[at].name))
+        write_file(args.out / "truth.csv", text.getvalue().encode("utf-8", "surrogateescape"))
+        print(f"{args.out}/truth.csv: {text.getvalue().count(chr(10)) - 1} scenes of {len(found)} photos")
+        return 0
+
+    return finish("scenes", job)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
