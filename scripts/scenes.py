@@ -8,8 +8,12 @@ import csv
 import io
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.flags import Parser, UsageError, at_least_one, finish
+
+if TYPE_CHECKING:
+    from stages.records import UInt8
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,13 +43,19 @@ def main(argv: list[str] | None = None) -> int:
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(("query", "relevant"))
-        shown = np.unique(np.linspace(0, len(found) - 1, min(args.count, len(found))).astype(int)).tolist()
-        for at in shown:
+
+        def read(place: int) -> "UInt8 | None":
             try:
-                photo, behind = (load_image(found[place].path).pixels for place in (at, at - len(found) // 2))
+                return load_image(found[place].path).pixels
             except ImageError as error:
-                print(f"{found[at].name}: {error}; left out", file=sys.stderr)
+                print(f"{found[place].name}: {error}; left out", file=sys.stderr)
+                return None
+
+        for at in np.unique(np.linspace(0, len(found) - 1, min(args.count, len(found))).astype(int)).tolist():
+            photo, behind = read(at), read(at - len(found) // 2)
+            if photo is None:
                 continue
+            behind = photo[:, ::-1] if behind is None else behind
             seen = scene(photo, behind, args.px, np.random.default_rng([args.seed, at]))
             file = f"scenes/{at:05d}.jpg"
             write_file(args.out / file, cv2.imencode(".jpg", cv2.cvtColor(seen, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
