@@ -22,7 +22,7 @@ def test_each_scene_shows_the_photo_that_the_truth_names(tmp_path: Path, capsys:
     said = capsys.readouterr()
     assert said.out == f"{out}/truth.csv: 3 scenes of 4 photos\n"
     assert said.err.startswith("broken.jpg: want a JPEG")
-    rows = list(csv.DictReader((out / "truth.csv").open()))
+    rows = list(csv.DictReader((out / "truth.csv").read_text().splitlines()))
     assert {row["relevant"] for row in rows} == set(colours)
     for row in rows:
         seen = cv2.imread(str(out / row["query"])).astype(int)
