@@ -46,7 +46,7 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     )
     add_false_alarm(parser)
     parser.add_argument("--code", choices=("pca", "embedding", "logits"), default="pca", help="what the first look searches (default: pca)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random draws of the affine fit (default: 0)")
+    parser.add_argument("--seed", type=natural, default=0, help="of all random draws (default: 0)")
 
 
 def add_truth(parser: argparse.ArgumentParser, *, revisited: bool = False) -> None:
@@ -79,6 +79,30 @@ def positive(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"want a number above 0, got {text}")
     return value
+
+
+def zero_or_more(text: str) -> float:
+    return 0.0 if text.strip("0") in ("", ".") and text != "." else positive(text)
+
+
+def share(text: str) -> float:
+    value = positive(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"want a number above 0 and at most 1, got {text}")
+    return value
+
+
+def quantile(text: str) -> float:
+    value = zero_or_more(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"want a number of 0 or more and below 1, got {text}")
+    return value
+
+
+def natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"want a number of 0 or more, got {text}")
+    return int(text)
 
 
 def at_least_one(text: str) -> int:

@@ -11,12 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.flags import UsageError
-from pipeline.images import ImageError, find_photos, load_image
+from pipeline.images import ImageError, find_photos, load_image, read_photo
 from pipeline.views import relit, scene
 from stages.records import Int64, UInt8
 from stages.trunk import resize
@@ -34,6 +33,7 @@ class Photos:
     labels: Int64  # (N,)
     keys: npt.NDArray[np.uint64]  # (N,) the photo's identity for random draws
     classes: tuple[str, ...]
+    sha256: str  # over the bytes of each file and its class
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Data:
 
     @property
     def digest(self) -> str:
-        """Which photos these are: a run goes on with those that it began with."""
-        return hashlib.sha256(b"".join(part.tobytes() for p in (self.train, self.valid) for part in (p.keys, p.labels))).hexdigest()[:16]
+        """Which photos these are, by their bytes and classes: a run goes on with those that it began with."""
+        return hashlib.sha256("".join(photos.sha256 for photos in (self.train, self.valid, self.test) if photos).encode()).hexdigest()
 
 
 def read_data(folders: list[Path], valid: Path | None, test: Path | None, side: int, seen: int) -> Data:
@@ -117,24 +117,27 @@ def list_rows(folders: list[Path], flag: str) -> tuple[list[Row], int]:
 def load_photos(rows: list[Row], classes: tuple[str, ...], side: int) -> tuple[Photos, int]:
     """Decode rows in threads, the shorter side shrunk to `side` px; what cannot be decoded is named, left out and counted."""
 
-    def one(path: Path) -> UInt8 | str:
+    def one(path: Path) -> tuple[UInt8, str] | str:
         try:
-            pixels = load_image(path).pixels
+            data = read_photo(path)
+            pixels = load_image(data).pixels
         except ImageError as error:
             return str(error)
-        scale = side / min(pixels.shape[:2])
-        return resize(pixels, round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)) if scale < 1 else pixels
+        scale, digest = side / min(pixels.shape[:2]), hashlib.sha256(data).hexdigest()
+        return (resize(pixels, round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)) if scale < 1 else pixels), digest
 
     with ThreadPoolExecutor(4) as pool:
         decoded = list(pool.map(one, [path for path, _, _ in rows]))
     place, kept = {label: i for i, label in enumerate(classes)}, []
-    for pixels, (path, label, key) in zip(decoded, rows, strict=True):
-        if isinstance(pixels, str):
-            print(f"{path}: {pixels}; left out", file=sys.stderr)
+    whole = hashlib.sha256()
+    for seen, (path, label, key) in zip(decoded, rows, strict=True):
+        if isinstance(seen, str):
+            print(f"{path}: {seen}; left out", file=sys.stderr)
         else:
-            kept.append((pixels, place[label], key))
+            kept.append((seen[0], place[label], key))
+            whole.update(f"{seen[1]} {label}\0".encode("utf-8", "surrogateescape"))
     labels, keys = np.array([label for _, label, _ in kept], np.int64), np.array([key for _, _, key in kept], np.uint64)
-    return Photos([pixels for pixels, _, _ in kept], labels, keys, classes), len(rows) - len(kept)
+    return Photos([pixels for pixels, _, _ in kept], labels, keys, classes, whole.hexdigest()), len(rows) - len(kept)
 
 
 def stable_hash(text: str) -> int:
@@ -148,11 +151,11 @@ def crop(pixels: UInt8, px: int, rng: np.random.Generator | None, smallest: floa
     if rng is None:
         side = min(h, w)
         top, left = (h - side) // 2, (w - side) // 2
-        return cv2.resize(pixels[top : top + side, left : left + side], (px, px), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        return resize(pixels[top : top + side, left : left + side], px, px)
     area, ratio = h * w * rng.uniform(smallest, 1), np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
     ch, cw = min(h, round(float(np.sqrt(area / ratio)))), min(w, round(float(np.sqrt(area * ratio))))
     top, left = rng.integers(0, h - ch + 1), rng.integers(0, w - cw + 1)
-    out = cv2.resize(pixels[top : top + ch, left : left + cw], (px, px), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    out = resize(pixels[top : top + ch, left : left + cw], px, px)
     if rng.random() < 0.5:
         out = out[:, ::-1]
     return relit(out, rng)

@@ -39,8 +39,8 @@ def make_table(name: str, results: Path) -> str:
         wrong = str(error.strerror)
     except (ValueError, TypeError, AttributeError, IndexError) as error:
         wrong = str(error).splitlines()[0]
-    command = f"git checkout {path}" if name in TABLES else f"python scripts/evaluate.py --out {path}"
-    raise UsageError(f"{path}: want the figures of the table {name}, got {wrong}; run `{command}`")
+    how = f"pipeline/tables.py, {form.__name__}, says what makes it" if name in TABLES else f"run `python scripts/evaluate.py --out {path}`"
+    raise UsageError(f"{path}: want the figures of the table {name}, got {wrong}; {how}")
 
 
 def fill(readme: str, results: Path) -> tuple[str, list[str]]:

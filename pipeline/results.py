@@ -89,6 +89,13 @@ def want_place(flag: str, path: Path | None) -> None:
         raise UsageError(f"{flag} {path}: want a file in an existing folder, got none; run `mkdir -p {shlex.quote(str(path.parent))}`")
 
 
+def want_results(flag: str, path: Path | None) -> None:
+    """The same for a results file, which may be there already and then has to be one."""
+    want_place(flag, path)
+    if path is not None:
+        _read(path)
+
+
 def want_folder(flag: str, folder: Path) -> None:
     """The same for a folder of files, which is made. Raises UsageError."""
     try:

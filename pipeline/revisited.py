@@ -70,6 +70,8 @@ def _case(query: Path, answer: dict[str, Any], protocol: str, listed: Sequence[s
     if not np.isfinite([left, top, right, bottom]).all():
         raise ValueError(f"a box {answer['bbx']}")
     positive, junk = (photos(kinds) for kinds in PROTOCOLS[protocol])
+    if both := positive & (junk | outside):
+        raise ValueError(f"{min(both)} both as an answer and as one that does not count")
     return Case(str(query), positive, junk | outside, (left, top, right, bottom))
 
 

@@ -78,6 +78,8 @@ def classes(rows: Sequence[Row]) -> list[str]:
     head += [f"{sizes[0]} candidates: gain in hit@1", *sizes[1:], f"gain in mAP, {sizes[-1]}"]
     body = []
     for run, (first, *looked) in runs.items():
+        if [number(row["candidates"], ",d") for row in looked] != sizes:
+            raise ValueError(f"other sizes of {run}")
         hits = [bounded(row, "hit@1_gain", "+.3f", "+.3f") for row in looked]
         gain, low, high = (number(looked[-1][f"mAP_gain{end}"], "+.4f") for end in ("", "_low", "_high"))
         body.append([run, ", ".join(fraction(first[name]) for name in ("hit@1", "precision@10", "mAP")), *hits, f"{gain} [{low}, {high}]"])
@@ -160,7 +162,9 @@ def selection(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         counts = (number(row[name], ".1f") for name in ("true_inliers", "best_false_inliers"))
         body.append([number(row["keep"], ",d"), row["selection"], bounded(row, "hit@1"), *counts])
-    return markdown(["features a photo", "chosen by", "hit@1, 95 % interval", "inliers of true pairs", "of the best false pair"], body)
+    return markdown(["features a photo", "chosen by", "hit@1, 95 % interval", "inliers of true pairs", "of the best false pair"], body) + commands(
+        rows
+    )
 
 
 def gallery_size(rows: Sequence[Row]) -> list[str]:
@@ -171,4 +175,4 @@ def gallery_size(rows: Sequence[Row]) -> list[str]:
         first = (fraction(row[f"coarse_{name}"]) for name in ("hit@1", "precision@10"))
         body.append([number(row["photos"], ",.0f"), number(row["matches"], ",.0f"), *first, *gains])
     head = ["photos", "true matches", "first look: hit@1", "precision@10", "gain of both looks in hit@1", "in precision@10"]
-    return markdown(head, body)
+    return markdown(head, body) + commands(rows)

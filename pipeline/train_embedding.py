@@ -100,10 +100,12 @@ def same_photo(embedding: Tensor) -> Tensor:
 
 
 def is_folded(weights: dict[str, Float32]) -> bool:
-    """Whether every batch norm has the statistics of none at all: means of 0, variances of 1."""
+    """Whether every batch norm has the statistics of none at all, means of 0 and variances of 1, and yet is no untrained one."""
     means = [array for name, array in weights.items() if name.endswith("running_mean")]
     variances = [array for name, array in weights.items() if name.endswith("running_var")]
-    return not any(mean.any() for mean in means) and all(bool((variance == 1).all()) for variance in variances)
+    shifts = [weights[name.replace("running_mean", "bias")] for name in weights if name.endswith("running_mean")]
+    untouched = not any(mean.any() for mean in means) and all(bool((variance == 1).all()) for variance in variances)
+    return untouched and any(bool(shift.any()) for shift in shifts)
 
 
 def rounded(model: nn.Module) -> dict[str, Float32]:

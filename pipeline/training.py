@@ -112,7 +112,7 @@ def _epoch(task: Task, plan: Plan, train: Photos, out: Path, settings: dict[str,
             save_checkpoint(out / CHECKPOINT, task.model, task.optimizer, best, progress, settings)
             saved = now
     line = {"epoch": epoch + 1, "step": progress.step, "px": px, "rate": float(f"{rate:.4g}"), "loss": round(progress.loss / steps, 6)}
-    speed = (progress.step - first) * plan.batch / max(time.monotonic() - began, 1e-9)
+    speed = (progress.step - first) * len(train.labels) / steps / max(time.monotonic() - began, 1e-9)
     return replace(progress, loss=0.0, log=(*progress.log, {**line, "validation": None, "photos_per_second": round(speed, 1)}))
 
 

@@ -6,7 +6,7 @@ import hashlib
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,8 @@ def read_truth(path: Path, names: frozenset[str]) -> list[Case]:
             for row in reader:
                 if not row["query"] or not row["relevant"]:
                     raise UsageError(f"{path}: line {reader.line_num}: want a query and a relevant photo, got {row['query']!r}, {row['relevant']!r}")
+                if row["query"].startswith(("gallery:", "queries:")):
+                    raise UsageError(f"{path}: line {reader.line_num}: want the path of a photo, got {row['query']}; or run with --labels folder")
                 if row["relevant"] not in names:
                     raise UsageError(f"{path}: line {reader.line_num}: want an indexed photo, got {row['relevant']}; index it, or correct the path")
                 relevant[row["query"]].add(row["relevant"])
@@ -64,6 +66,22 @@ def label_cases(names: Sequence[str]) -> list[Case]:
         folders[str(PurePosixPath(name).parent)].add(name)
     cases = [Case(f"gallery:{name}", frozenset(folders[str(PurePosixPath(name).parent)] - {name}), frozenset({name})) for name in names]
     return [case for case in cases if case.relevant]
+
+
+def without_copies(cases: Sequence[Case], contents: Mapping[str, str]) -> list[Case]:
+    """Leave-one-out cases in which no other photo of the query's bytes counts either way; contents: sha256 by indexed path.
+
+    One line on stderr says how many there are. A case whose answers were all copies is none.
+    """
+    copies: dict[str, set[str]] = defaultdict(set)
+    for name, content in contents.items():
+        copies[content].add(name)
+    same = [copies[contents[name]] for case in cases for name in case.left_out]
+    doubled = [case for case, names in zip(cases, same, strict=True) if len(names) > 1]
+    if doubled:
+        print(f"queries with a copy in the gallery, byte for byte, which is left out, too: {len(doubled)}; first {doubled[0].query}", file=sys.stderr)
+    kept = [replace(case, relevant=case.relevant - names, left_out=case.left_out | names) for case, names in zip(cases, same, strict=True)]
+    return [case for case in kept if case.relevant]
 
 
 def crossed_cases(names: Sequence[str], queries: Sequence[str]) -> list[Case]:
@@ -87,6 +105,8 @@ def read_cases(args: argparse.Namespace, engine: "Engine") -> list[Case]:
             raise UsageError(f"--queries {args.queries}: want photos in folders named as some of {args.gallery} are, got none")
         return cases
     cases = label_cases(engine.gallery.names)
+    if not args.allow_self:
+        cases = without_copies(cases, engine.contents)
     if not cases:
         raise UsageError(f"{args.gallery}: want folders of at least two photos, got none")
     return cases
@@ -95,26 +115,19 @@ def read_cases(args: argparse.Namespace, engine: "Engine") -> list[Case]:
 def read_contents(engine: "Engine", cases: Sequence[Case], allow_self: bool) -> dict[str, str]:
     """Query -> sha256 of its bytes. A query whose bytes answer, too, is refused: what it would measure is that equal is equal.
 
-    Where a photo of the gallery itself asks, other photos of the same bytes stay in, and one line on stderr says so. Raises UsageError.
+    Raises UsageError.
     """
-    from pipeline.engine import INDEXED
-
     copies: dict[str, list[str]] = defaultdict(list)
     for name, content in engine.contents.items():
         copies[content].append(name)
-    contents, doubled = {}, []
+    contents = {}
     for case in cases:
         contents[case.query] = _content(engine, case.query)
         same = [name for name in copies[contents[case.query]] if name not in case.left_out]
-        if same and case.query.startswith(INDEXED):
-            doubled.append((case.query.removeprefix(INDEXED), same[0]))
-        elif same and not allow_self:
+        if same and not allow_self:
             raise UsageError(
                 f"query {case.query}: want a photo that is not in the gallery byte for byte, got the bytes of {same[0]}; drop it, or --allow-self"
             )
-    if doubled:
-        first, other = doubled[0]
-        print(f"queries with a copy in the gallery, byte for byte, which stays in: {len(doubled)}; the first: {first} and {other}", file=sys.stderr)
     return contents
 
 

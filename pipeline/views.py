@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from stages.records import UInt8
+from stages.trunk import resize
 
 SMALLEST = 0.45  # share of the scene's side that the photo takes at least, the range of pictures shot on a wall
 LEAN = 0.08  # of the photo's side: how far a corner may wander
@@ -26,7 +27,7 @@ def scene(pixels: UInt8, backdrop: UInt8, px: int, rng: np.random.Generator) -> 
     if rng.random() < 0.5:
         frame = place * rng.uniform(1.02, 1.15) + centre
         cv2.fillConvexPoly(out, np.rint(frame).astype(np.int32), rng.integers(0, 256, 3).tolist())
-    smaller = cv2.resize(pixels, (max(1, round(w * scale)), max(1, round(h * scale))), interpolation=cv2.INTER_AREA)  # warping alone would alias
+    smaller = resize(pixels, max(1, round(w * scale)), max(1, round(h * scale)))  # warping alone would alias
     tall, wide = smaller.shape[:2]
     source = np.array([[0, 0], [wide, 0], [wide, tall], [0, tall]], np.float32) - 0.5
     map_ = cv2.getPerspectiveTransform(source, target)
@@ -36,7 +37,7 @@ def scene(pixels: UInt8, backdrop: UInt8, px: int, rng: np.random.Generator) -> 
 
 def wall(backdrop: UInt8, px: int, rng: np.random.Generator) -> UInt8:
     """(px, px, 3) uint8: another photo, out of focus, under a wash of one colour that may cover it altogether."""
-    behind = cv2.GaussianBlur(cv2.resize(backdrop, (px, px), interpolation=cv2.INTER_AREA), (0, 0), rng.uniform(0.5, 0.05 * px))
+    behind = cv2.GaussianBlur(resize(backdrop, px, px), (0, 0), rng.uniform(0.5, 0.05 * px))
     wash = rng.uniform(0, 1) if rng.random() < 0.7 else 0.0
     washed: UInt8 = np.clip(behind * (1 - wash) + rng.uniform(0, 255, 3) * wash, 0, 255).astype(np.uint8)
     return np.ascontiguousarray(washed)

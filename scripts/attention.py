@@ -9,14 +9,14 @@ import argparse
 import hashlib
 import json
 import os
-import shlex
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.flags import Parser, UsageError, add_model, at_least_one, finish
+from pipeline.flags import Parser, UsageError, add_model, at_least_one, finish, natural
+from pipeline.results import command, want_results, write_row
 from pipeline.truth import Case, read_truth
 
 if TYPE_CHECKING:
@@ -78,7 +78,6 @@ def measure(photos: dict[str, Cells], queries: list[Cells], cases: list[Case], r
         false.append(inliers[~relevant].max(initial=0))
     low, high = interval(np.array(hits), seed)
     return {
-        "recipe": "two_stage",
         "selection": rule,
         "keep": keep,
         "queries": len(cases),
@@ -91,14 +90,16 @@ def measure(photos: dict[str, Cells], queries: list[Cells], cases: list[Case], r
     }
 
 
-def look(args: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
-    """The model's name and every row."""
+def look(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every row, each with what it was measured on."""
     from tqdm import tqdm
 
     from pipeline.engine import QueryError, read_query
     from pipeline.images import find_photos
     from pipeline.models import DEFAULT, open_model
     from pipeline.recipes import delf_of
+    from pipeline.results import digest
+    from pipeline.shards import file_sha256
     from pipeline.threads import one_thread_each
 
     one_thread_each()
@@ -110,6 +111,9 @@ def look(args: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
     cases = read_truth(args.truth, frozenset(paths))
     asked = {Path(case.query).resolve() for case in cases}
     paths = {name: path for name, path in paths.items() if path.resolve() not in asked}
+    for case in cases:
+        if not case.relevant & paths.keys():
+            raise UsageError(f"{args.truth}: query {case.query}: want a relevant photo that does not ask itself, got none")
     seeds = list(range(args.seed, args.seed + args.seeds))
 
     def one(path: Path | str) -> Cells:
@@ -125,7 +129,20 @@ def look(args: argparse.Namespace) -> tuple[str, list[dict[str, Any]]]:
     photos = dict(zip(sorted(paths, key=os.fsencode), cells, strict=False))
     settings = [(rule, keep) for keep in args.keep for rule in cells[0].scores]
     progress = tqdm(settings, desc="verify", unit="row", mininterval=0.5)
-    return model.name, [measure(photos, cells[len(photos) :], cases, rule, keep, args.seed, args.jobs) for rule, keep in progress]
+    rows = [measure(photos, cells[len(photos) :], cases, rule, keep, args.seed, args.jobs) for rule, keep in progress]
+    shared = {
+        "recipe": "two_stage",
+        "command": args.command,
+        "seed": args.seed,
+        "model": {"name": model.name, "identity": model.identity},
+        "data": {
+            "photos": len(photos),
+            "sha256": digest((name, file_sha256(paths[name])) for name in photos),
+            "truth": {"name": args.truth.name, "sha256": file_sha256(args.truth)},
+            "queries": digest((Path(case.query).name, file_sha256(Path(case.query))) for case in cases),
+        },
+    }
+    return [{**shared, "label": f"{row['keep']} by {row['selection']}", **row} for row in rows]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -147,31 +164,19 @@ def main(argv: list[str] | None = None) -> int:
         "--keep", type=at_least_one, nargs="+", default=[100, 300, 1000], metavar="N", help="features a photo (default: 100 300 1000)"
     )
     parser.add_argument("--seeds", type=at_least_one, default=3, metavar="N", help="random selections (default: 3)")
-    parser.add_argument("--seed", type=int, default=0, help="of the affine fit, and of the first random selection (default: 0)")
+    parser.add_argument("--seed", type=natural, default=0, help="of the affine fit, and of the first random selection (default: 0)")
     parser.add_argument("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="threads (default: all cores)")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="where the results go, too")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     args = parser.parse_args(argv)
+    args.command = command("scripts/attention.py", sys.argv[1:] if argv is None else argv)
 
     def job() -> int:
-        from pipeline.shards import write_whole
-
-        if args.out and not args.out.parent.is_dir():
-            raise UsageError(f"--out {args.out}: want a file in a folder that is there, got none at {args.out.parent}")
-        model, rows = look(args)
-        result = {
-            "command": shlex.join(["python", "scripts/attention.py", *(sys.argv[1:] if argv is None else argv)]),
-            "data": f"{args.photos.name}, {rows[0]['photos']} photos; {rows[0]['queries']} queries of {args.truth.name}",
-            "model": model,
-            "seed": args.seed,
-            "rows": rows,
-        }
-        print(json.dumps(result) if args.json else table(rows), flush=True)
-        if args.out:
-            try:
-                write_whole(args.out, (json.dumps(result, indent=1) + "\n").encode())
-            except OSError as error:
-                raise UsageError(f"--out {args.out}: want a file that can be written, got {error.strerror}") from None
+        want_results("--out", args.out)
+        rows = look(args)
+        print(json.dumps({"rows": rows}) if args.json else table(rows), flush=True)
+        for row in rows if args.out else ():
+            write_row(args.out, row)
         return 0
 
     return finish("attention", job)

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.flags import Parser, UsageError, add_gallery, add_model, at_least_one, finish
+from pipeline.flags import Parser, UsageError, add_gallery, add_model, at_least_one, finish, natural
 
 if TYPE_CHECKING:
     from torch import nn
@@ -208,7 +208,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--features", type=Path, metavar="DIR", help="verify: published features, as scripts/reproduce_seed004.py takes them")
     parser.add_argument("--candidates", type=at_least_one, default=4000, metavar="N", help="verify: of each query (default: 4000)")
-    parser.add_argument("--seed", type=int, default=0, help="verify: of the random draws (default: 0)")
+    parser.add_argument("--seed", type=natural, default=0, help="verify: of the random draws (default: 0)")
     add_gallery(parser)
     add_model(parser)
     parser.add_argument("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="threads (default: all cores)")

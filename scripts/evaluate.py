@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, add_truth, finish
-from pipeline.results import command, figures, want_place, write_file, write_row
+from pipeline.results import command, figures, want_place, want_results, write_file, write_row
 from pipeline.truth import Case, data_row, read_cases, read_contents
 
 if TYPE_CHECKING:
@@ -157,8 +157,9 @@ def main(argv: list[str] | None = None) -> int:
         from pipeline import metrics
         from pipeline.engine import open_engine
 
-        for flag, path in (("--per-query", args.per_query), ("--failures", args.failures), ("--out", args.out)):
+        for flag, path in (("--per-query", args.per_query), ("--failures", args.failures)):
             want_place(flag, path)
+        want_results("--out", args.out)
         engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries)
         names: Sequence[str] = metrics.QUALITY
         measure, meaning, hit = measure_quality, metrics.MAP, names.index("hit@1")

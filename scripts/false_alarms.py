@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.flags import Parser, UsageError, at_least_one, finish
+from pipeline.flags import Parser, UsageError, at_least_one, finish, natural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
     what.add_argument("--gallery", type=Path, metavar="DIR", help="an indexed gallery")
     parser.add_argument("--against", metavar="FOLDER", help="with --gallery: the folder inside it that is the whole gallery")
     parser.add_argument("--count", type=at_least_one, default=500, metavar="N", help="queries at most (default: 500)")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of queries and the random draws (default: 0)")
+    parser.add_argument("--seed", type=natural, default=0, help="of the choice of queries and the random draws (default: 0)")
     args = parser.parse_args(argv)
 
     def job() -> int:

@@ -223,7 +223,7 @@ def main(argv: list[str] | None = None) -> int:
             look(engine, case, parts, looked, args.draws, (args.seed, at)) for at, case in enumerate(tqdm(cases, unit="query", mininterval=0.5))
         ]
         judge = f"the {'model' if engine.gallery.null is None else 'gallery'}'s null" if isinstance(engine.verdict, Calibrated) else "a fixed count"
-        result = {
+        result: dict[str, Any] = {
             "command": command("scripts/gallery_size.py", sys.argv[1:] if argv is None else argv),
             "recipe": args.recipe,
             "model": {"name": engine.binding.model, "identity": engine.binding.identity},
@@ -233,8 +233,8 @@ def main(argv: list[str] | None = None) -> int:
             "draws": args.draws,
             "candidates": looked,
             "null": judge,
-            "rows": summarise(outcomes, parts, args.seed),
         }
+        result["rows"] = [{"recipe": args.recipe, "command": result["command"], **row} for row in summarise(outcomes, parts, args.seed)]
         if not result["rows"]:
             raise UsageError(f"--matches {' '.join(map(str, args.matches))} --at {args.at}: want a query with so many matches and others, got none")
         print(json.dumps(result) if args.json else table(result), flush=True)

@@ -24,11 +24,10 @@ def heatmap(args: argparse.Namespace) -> int:
     from pipeline.heat import draw
     from pipeline.models import DEFAULT, open_model
     from pipeline.recipes import delf_of
-    from pipeline.shards import write_whole
+    from pipeline.results import want_place, write_file
     from pipeline.threads import one_thread_each
 
-    if not args.out.parent.is_dir():
-        raise UsageError(f"--out {args.out}: want a file in a folder that is there, got none at {args.out.parent}")
+    want_place("--out", args.out)
     one_thread_each()
     model = open_model(args.model or DEFAULT)
     describe = delf_of(model, args.device)
@@ -36,10 +35,7 @@ def heatmap(args: argparse.Namespace) -> int:
         photos = [(Path(name).name, read_query(name)) for name in args.photos]
     except QueryError as error:
         raise UsageError(str(error)) from None
-    try:
-        write_whole(args.out, draw(describe, photos, model.name))
-    except OSError as error:
-        raise UsageError(f"--out {args.out}: want a file that can be written, got {error.strerror}") from None
+    write_file(args.out, draw(describe, photos, model.name))
     print(args.out)
     return 0
 

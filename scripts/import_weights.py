@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.flags import Parser, UsageError, at_least_one, finish
+from pipeline.flags import Parser, UsageError, at_least_one, finish, natural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--keep", type=at_least_one, default=500, metavar="N", help="local features a photo, at most (default: 500)")
     parser.add_argument("--source", default="", help="where the weights come from, for the card")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=natural, default=0)
     parser.add_argument("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="threads (default: all cores)")
     args = parser.parse_args(argv)
     given = sys.argv[1:] if argv is None else argv

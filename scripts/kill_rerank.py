@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.flags import Parser, at_least_one, finish
+from pipeline.flags import Parser, at_least_one, finish, natural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -209,7 +209,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--depth", type=at_least_one, default=100, metavar="N", help="candidates of each (default: 100)")
     parser.add_argument("--jobs", type=at_least_one, default=2, metavar="N", help="processes (default: 2)")
     parser.add_argument("--gallery", type=Path, metavar="DIR", help="ask this gallery instead of a planted one")
-    parser.add_argument("--seed", type=int, default=0, help="of the gallery and the moments (default: 0)")
+    parser.add_argument("--seed", type=natural, default=0, help="of the gallery and the moments (default: 0)")
     args = parser.parse_args(argv)
 
     def job() -> int:

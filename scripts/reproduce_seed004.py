@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.flags import Parser, UsageError, finish
+from pipeline.flags import Parser, UsageError, finish, natural
 
 if TYPE_CHECKING:
     from stages.records import Gallery
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
     parser.add_argument("--features", type=Path, required=True, metavar="DIR", help="names.txt, pca32.npy, local_*.npy, table2_published.csv")
     parser.add_argument("--queries", nargs="+", metavar="NAME", help="names as in names.txt (default: Table 2's)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random draws (default: 0)")
+    parser.add_argument("--seed", type=natural, default=0, help="of the random draws (default: 0)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     args = parser.parse_args(argv)
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.flags import Parser, UsageError, add_false_alarm, add_gallery, add_model, at_least_one, finish
+from pipeline.flags import Parser, UsageError, add_false_alarm, add_gallery, add_model, at_least_one, finish, natural
 
 if TYPE_CHECKING:
     from pipeline.journal import Journal
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--format", choices=("csv", "trec"), help="what --candidates is (default: by its name)")
     parser.add_argument("--skip-bad", action="store_true", help="leave out rows that are wrong instead of ending")
     parser.add_argument("--recipe", choices=("two_stage", "seed004"), default="two_stage", help="the system that answers (default: two_stage)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random draws of the affine fit (default: 0)")
+    parser.add_argument("--seed", type=natural, default=0, help="of the random draws of the affine fit (default: 0)")
     add_false_alarm(parser)
     add_model(parser)
     parser.add_argument("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)")

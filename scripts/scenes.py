@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.flags import Parser, UsageError, at_least_one, finish
+from pipeline.flags import Parser, UsageError, at_least_one, finish, natural
 
 if TYPE_CHECKING:
     from stages.records import UInt8
@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--count", type=at_least_one, default=60, metavar="N", help="scenes, of photos evenly spread in path order (default: 60)")
     parser.add_argument("--px", type=at_least_one, default=640, metavar="N", help="side of a scene (default: 640)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=natural, default=0)
     args = parser.parse_args(argv)
 
     def job() -> int:
@@ -60,6 +60,8 @@ def main(argv: list[str] | None = None) -> int:
             file = f"scenes/{at:05d}.jpg"
             write_file(args.out / file, cv2.imencode(".jpg", cv2.cvtColor(seen, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
             rows.writerow((file, found[at].name))
+        if text.getvalue().count("\n") == 1:
+            raise UsageError(f"--photos {args.photos}: want photos that can be read, got none")
         write_file(args.out / "truth.csv", text.getvalue().encode("utf-8", "surrogateescape"))
         print(f"{args.out}/truth.csv: {text.getvalue().count(chr(10)) - 1} scenes of {len(found)} photos")
         return 0

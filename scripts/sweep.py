@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, add_truth, candidates, count_candidates, finish
-from pipeline.results import command, want_folder, want_place, write_file, write_row
+from pipeline.results import command, want_folder, want_results, write_file, write_row
 from pipeline.truth import Case, data_row, read_cases, read_contents
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def main(argv: list[str] | None = None) -> int:
         from pipeline.engine import open_engine
 
         want_folder("--out", args.out)
-        want_place("--results", args.results)
+        want_results("--results", args.results)
         engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries)
         cases = read_cases(args, engine)
         contents = read_contents(engine, cases, args.allow_self)

@@ -14,15 +14,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.flags import Parser, UsageError, at_least_one, finish, positive
+from pipeline.flags import Parser, UsageError, at_least_one, finish, natural, positive, quantile, share, zero_or_more
 
-FREE = {"out", "device", "jobs", "card", "mend", "results", "label", "command", "step_one"}  # what may differ when a run goes on
+FREE = {"out", "device", "jobs", "card", "mend", "results", "label", "command", "step_one", "more"}  # what may differ when a run goes on
+
+TRAINERS = {"format", "name", "sha256", "bytes", "mend", "settings", "accept", "attention", "command", "seed", "data", "classes", "descriptor"}
+TRAINERS |= {"best_epoch", "validation", "test", "seconds", "log"}  # entries of a card that --card may not replace
 
 
 def train(args: argparse.Namespace) -> int:
     """Check, read, learn, measure, write."""
     from pipeline.checkpoint import check_settings, finished, settings_of
     from pipeline.labelled import read_data
+    from pipeline.results import want_folder
     from pipeline.train_delf import attention
     from pipeline.train_embedding import embedding, read_start
     from pipeline.training import Plan, learn
@@ -45,7 +49,7 @@ def train(args: argparse.Namespace) -> int:
     start = read_start("--start", first) if first else None
     local = read_start("--local", args.local) if args.local else None
     data = read_data(args.data, args.valid, args.test, round(max(args.px) * 1.3), round(seen * 1.3))
-    settings["photos"] = data.digest
+    settings["photos of --data, --valid and --test"] = data.digest[:16]
     check_settings(args.out, settings)
     check_counts(args, len(data.train.labels), 0 if args.valid else len(data.valid.labels))
     plan = Plan(tuple(args.px), args.epochs, args.batch, args.rate, args.smallest, args.seed, args.instance)
@@ -54,6 +58,7 @@ def train(args: argparse.Namespace) -> int:
     else:
         assert start is not None
         task = attention(plan, data.train.classes, local or start, seen, args.bf16, device)
+    want_folder("--out", args.out)
     progress = learn(task, plan, data.train, data.valid, args.out, settings)
     write(args, task, data, progress, settings, start, local)
     return record(args)
@@ -93,7 +98,8 @@ def write(args: argparse.Namespace, task: Any, data: Any, progress: Any, setting
         "command": args.command,
         "seed": args.seed,
         "data": {
-            "folders": settings["--data"],
+            "folders": [str(folder) for folder in args.data],
+            "sha256": data.digest,
             "valid": settings["--valid"],
             "test": settings["--test"],
             "photos": photos,
@@ -121,8 +127,7 @@ def write(args: argparse.Namespace, task: Any, data: Any, progress: Any, setting
         if args.what == "delf" and args.start is None:
             step_one = json.loads((args.out / "descriptor" / RESULT).read_text("utf-8"))
             card["descriptor"] = {name: step_one[name] for name in ("best_epoch", "validation", "test", "seconds", "log")}
-        if args.card is not None:
-            card |= json.loads(args.card.read_text("utf-8"))
+        card |= args.more
         with writing(args.out / WEIGHTS):
             write_model(args.out, arrays, model_settings, card, args.mend or args.command)
     write_result(args.out, {name: value for name, value in card.items() if name != "accept"}, settings)
@@ -142,14 +147,18 @@ def check_flags(args: argparse.Namespace) -> None:
     ):
         if given and args.what != what:
             raise UsageError(f"{flag}: want it with `{what}`, got `{args.what}`; run without it")
+    if len(args.px) > args.epochs:
+        raise UsageError(f"--px {' '.join(map(str, args.px))}: want at most one size an epoch, got {len(args.px)} for {args.epochs} epochs")
     if args.head_only and args.start is None:
         raise UsageError("--head-only: want --start, whose trunk stays, got none; run with `--start RUN` or train the whole")
     try:
-        card = json.loads(args.card.read_text("utf-8")) if args.card else {}
+        args.more = json.loads(args.card.read_text("utf-8")) if args.card else {}
     except (OSError, ValueError) as error:
         raise UsageError(f"--card {args.card}: want a JSON file, got: {error}") from None
-    if not isinstance(card, dict):
+    if not isinstance(args.more, dict):
         raise UsageError(f"--card {args.card}: want a JSON object, got another value")
+    if taken := sorted(TRAINERS & args.more.keys()):
+        raise UsageError(f"--card {args.card}: want entries that the trainer does not write itself, got {', '.join(taken)}; rename them")
 
 
 def check_counts(args: argparse.Namespace, train: int, held: int) -> None:
@@ -206,37 +215,13 @@ def main(argv: list[str] | None = None) -> int:
     args.step_one = False  # whether it is a delf's first step
 
     def job() -> int:
-        from pipeline.results import want_place
+        from pipeline.results import want_results
 
         check_flags(args)
-        want_place("--results", args.results)
+        want_results("--results", args.results)
         return train(args)
 
     return finish("train", job)
-
-
-def share(text: str) -> float:
-    value = positive(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"want a number above 0 and at most 1, got {text}")
-    return value
-
-
-def quantile(text: str) -> float:
-    value = 0.0 if text == "0" else positive(text)
-    if value >= 1:
-        raise argparse.ArgumentTypeError(f"want a number of 0 or more and below 1, got {text}")
-    return value
-
-
-def zero_or_more(text: str) -> float:
-    return 0.0 if text == "0" else positive(text)
-
-
-def natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"want a number of 0 or more, got {text}")
-    return int(text)
 
 
 if __name__ == "__main__":

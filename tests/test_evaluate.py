@@ -31,12 +31,15 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
 
 @pytest.mark.parametrize("other", ["a/2.png", "z/2.png"])
 def test_the_names_of_tied_photos_decide_nothing(other: str, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A copy of q/2.png in another folder is no answer: q/1.png finds the two tied, (1 + 1/2) / 2; q/2.png finds the copy first, 1/2."""
+    """A copy of q/2.png in another folder is no answer: q/1.png finds the two tied, (1 + 1/2) / 2; q/2.png finds the copy first, 1/2,
+    or nothing but q/1.png where copies of the query are left out."""
     photos = planted(tmp_path / "g", small_model, [taken("q/1.png", 1), taken("q/2.png", 2), taken(other, 2)])
-    assert evaluate.main(["--gallery", str(photos), "--labels", "folder", "--json"]) == 0
-    out, err = capsys.readouterr()
-    assert json.loads(out)["coarse"]["mAP"] == 0.625
-    assert f"byte for byte, which stays in: 1; the first: q/2.png and {other}\n" in err
+    asked = ["--gallery", str(photos), "--labels", "folder", "--json"]
+    for more, wanted in ((["--allow-self"], 0.625), ([], 0.875)):
+        assert evaluate.main([*asked, *more]) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out)["coarse"]["mAP"] == wanted
+        assert ("byte for byte, which is left out, too: 1; first gallery:q/2.png\n" in err) == (not more)
 
 
 def test_what_is_left_out_leaves_the_ties_of_the_others(indexed_photos: Path) -> None:
@@ -113,7 +116,7 @@ def test_the_sheet_shows_what_came_first_and_what_should_have(
     seen: list[Failure] = []
     monkeypatch.setattr("pipeline.sheet.draw", lambda failures, title: seen.extend(failures) or draw(failures, title))
     photos = planted(tmp_path / "g", small_model, [taken("q/1.png", 1), taken("q/2.png", 2), taken("a/2.png", 2)])
-    printed(capsys, "--gallery", photos, "--labels", "folder", "--failures", tmp_path / "f.png")
+    printed(capsys, "--gallery", photos, "--labels", "folder", "--allow-self", "--failures", tmp_path / "f.png")
     (failure,) = [one for one in seen if one.tiles[0].photo == Path("/photos/q/2.png")]
     assert failure.precision == 0.5
     assert [(tile.photo.as_posix(), tile.right) for tile in failure.tiles] == [

@@ -32,6 +32,8 @@ def folded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of a thousand classes whose batch norms have no statistics."""
     path = tmp_path_factory.mktemp("weights") / "folded.safetensors"
     state = {name: tensor.numpy() for name, tensor in build_resnet("resnet18", 1000).state_dict().items()}
+    state["layer1.0.bn1.bias"] += 1
+    assert not train_embedding.is_folded({name: array for name, array in state.items() if "layer1.0" not in name})  # untrained, not folded
     save_file({name: array.astype(np.float16) if array.ndim else array for name, array in state.items()}, path)
     return path
 

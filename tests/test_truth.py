@@ -10,7 +10,7 @@ from planted_gallery import planted, taken
 from small import complaint
 
 from pipeline.flags import UsageError
-from pipeline.truth import Case, crossed_cases, data_row, label_cases, read_contents, read_truth
+from pipeline.truth import Case, crossed_cases, data_row, label_cases, read_contents, read_truth, without_copies
 from scripts import evaluate, sweep
 
 
@@ -110,6 +110,17 @@ def test_bytes_that_are_left_out_are_no_answer(classes: Path) -> None:
     with pytest.raises(UsageError, match=r"got the bytes of 1/1\.png"):
         read_contents(engine, [case], False)
     assert read_contents(engine, [replace(case, left_out=frozenset({"1/1.png"}))], False) == {"queries:x.png": f"{11:064x}"}
+
+
+def test_a_case_whose_answers_are_all_copies_is_none() -> None:
+    cases = label_cases(["a/1", "a/2", "a/3", "b/1", "b/2"])
+    contents = {"a/1": "x", "a/2": "x", "a/3": "y", "b/1": "z", "b/2": "z"}
+    kept = {case.query: (case.relevant, case.left_out) for case in without_copies(cases, contents)}
+    assert kept == {
+        "gallery:a/1": ({"a/3"}, {"a/1", "a/2"}),
+        "gallery:a/2": ({"a/3"}, {"a/1", "a/2"}),
+        "gallery:a/3": ({"a/1", "a/2"}, {"a/3"}),
+    }
 
 
 def test_a_query_that_cannot_be_read_stops_before_the_work(classes: Path) -> None:

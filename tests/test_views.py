@@ -29,6 +29,8 @@ def test_a_photo_of_any_shape_lies_in_its_scene(seed: int, tall: int, wide: int)
     seen = scene(plain((255, 0, 0), tall, wide), plain((0, 255, 0), 5, 7), PX, np.random.default_rng(seed))
     assert seen.shape == (PX, PX, 3)
     assert seen.dtype == np.uint8
+    if min(tall, wide) > max(tall, wide) / 8:
+        assert (seen.argmax(-1) == 0).sum() > 0.5 * (SMALLEST * PX) ** 2 * min(tall, wide) / max(tall, wide)
 
 
 def test_the_photo_is_as_large_as_said_and_the_rest_is_not_it() -> None:
