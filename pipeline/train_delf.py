@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.labelled import Photos
-from pipeline.train_embedding import TRUNK
+from pipeline.train_embedding import TRUNK, same_photo
 from pipeline.training import Plan, Task, top1
 from stages.delf import Attention
 from stages.records import Float32, Int64, UInt8
@@ -19,6 +19,7 @@ LENGTH = 16.0  # of the pooled vector: unit descriptors alone would leave the cl
 def attention(plan: Plan, classes: tuple[str, ...], trunk: dict[str, Float32], seen: int, bf16: bool, device: str) -> Task:
     """Cross-entropy of a linear classifier on the score-weighted sum of the trunk's unit descriptors; trunk: a ResNet's tensors.
 
+    With `plan.instance` that sum has to tell a photo's scene from other photos', too: classes alone teach to look at things of a class.
     Only the score, 1x1 conv, batch norm, ReLU, 1x1 conv, softplus, and the classifier are trained. seen: px that validation photos have.
     """
     eyes = load_local(TRUNK, trunk, device)
@@ -28,23 +29,23 @@ def attention(plan: Plan, classes: tuple[str, ...], trunk: dict[str, Float32], s
     classify = nn.Linear(channels, len(classes))
     model = nn.ModuleDict({"score": score, "classify": classify}).to(device)
 
-    def logits(images: UInt8, scale: float) -> Tensor:
+    def pooled(images: UInt8, scale: float) -> Tensor:
         x = to_tensor(images, device)
         side = max(32, round(images.shape[1] * scale))
         with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=bf16):
             cells = third_map(eyes, nn.functional.interpolate(x, size=(side, side), mode="bilinear", antialias=True))
         cells = cells.clone().float()  # out of inference mode, so that gradients of the head can flow
-        pooled = (score(cells) * nn.functional.normalize(cells, dim=1)).sum((2, 3))
-        answer: Tensor = classify(nn.functional.normalize(pooled, dim=1) * LENGTH)
-        return answer
+        return nn.functional.normalize((score(cells) * nn.functional.normalize(cells, dim=1)).sum((2, 3)), dim=1)
 
     def loss(images: UInt8, labels: Int64, step: int) -> Tensor:
         scale = float(np.random.default_rng([plan.seed, step]).uniform(*GAMMA))
-        return nn.functional.cross_entropy(logits(images, scale), torch.from_numpy(labels).to(device), label_smoothing=0.1)
+        unit = pooled(images, scale)
+        value = nn.functional.cross_entropy(classify(unit * LENGTH), torch.from_numpy(labels).to(device), label_smoothing=0.1)
+        return value + plan.instance * same_photo(unit) if plan.instance else value
 
     def validate(photos: Photos) -> float:
         model.eval()
-        share = top1(lambda images: logits(images, 1.0), photos, seen)
+        share = top1(lambda images: classify(pooled(images, 1.0) * LENGTH), photos, seen)
         model.train()
         return share
 

@@ -142,7 +142,6 @@ def check_flags(args: argparse.Namespace) -> None:
         ("--local", args.local, "delf"),
         ("--quantile", args.quantile, "delf"),
         ("--head-only", args.head_only, "embedding"),
-        ("--instance", args.instance, "embedding"),
         ("--weights-only", args.weights_only, "embedding"),
     ):
         if given and args.what != what:
@@ -196,7 +195,7 @@ def main(argv: list[str] | None = None) -> int:
         type=zero_or_more,
         default=0.0,
         metavar="W",
-        help="embedding: weight of telling single photos apart, beside classes (default: 0)",
+        help="weight of telling single photos apart, beside classes (default: 0)",
     )
     add("--seed", type=natural, default=0)
     add("--bf16", action="store_true", help="bfloat16 arithmetic, where the processor has it")

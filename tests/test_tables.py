@@ -15,6 +15,7 @@ from scripts import tables
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 RESULTS = ROOT / "artifacts/results"
+SHOWN = [name for name, (file, _) in TABLES.items() if (RESULTS / f"{file}.json").is_file()]
 
 
 @pytest.fixture
@@ -32,10 +33,11 @@ def test_the_readme_says_what_the_files_say() -> None:
     text, stale = fill(README, RESULTS)
     assert stale == [], "run `python scripts/tables.py`"
     assert text == README
-    assert all(f"<!-- table: {name} -->\n" in README for name in TABLES)
+    assert all(f"<!-- table: {name} -->\n" in README for name in SHOWN)
+    assert len(SHOWN) >= 6
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", SHOWN)
 def test_a_figure_changed_by_hand_is_found_and_mended(name: str, house: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The table's last digit, one more."""
     before, end, after = README.partition(f"<!-- end: {name} -->")
