@@ -124,7 +124,7 @@ def test_the_other_forms() -> None:
     }
     assert selection([kept])[2] == "| 1,000 | attention | 1.000 [.900, 1.000] | 316.4 | 8.0 |"
     gains = {f"{name}_gain{end}": -0.1 for name in ("hit@1", "precision@10") for end in ("", "_low", "_high")}
-    part = {"photos": 1286.0, "matches": 28.9, "coarse_hit@1": 0.8, "coarse_precision@10": 0.7, **gains}
+    part = {"command": "c", "photos": 1286.0, "matches": 28.9, "coarse_hit@1": 0.8, "coarse_precision@10": 0.7, **gains}
     assert gallery_size([part])[2] == "| 1,286 | 29 | .800 | .700 | -.100 [-.100, -.100] | -.100 [-.100, -.100] |"
 
 
