@@ -114,6 +114,7 @@ def test_the_other_forms() -> None:
     seeds = [{"command": f"c{seed}", "label": f"mine, seed {seed}", "test": 0.98 + seed / 100, "seconds": 60 * seed} for seed in (0, 1)]
     assert accuracy(seeds)[2] == "| mine | 98.50 | 98.00 to 99.00 | 2 | 0 |"
     kept = {
+        "command": "c",
         "keep": 1000,
         "selection": "attention",
         "hit@1": 1.0,
