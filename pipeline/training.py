@@ -54,12 +54,11 @@ class Plan:
 
 
 def learn(task: Task, plan: Plan, train: Photos, valid: Photos, out: Path, settings: dict[str, Any]) -> Progress:
-    """Train, or go on where a killed run was; afterwards the model has the weights of the epoch that validated best.
+    """Train, or go on where a killed run was, in the folder `out`; afterwards the model has the weights of the epoch that validated best.
 
     A run killed after any step ends with the same bytes as one never killed, on the same CPU with as many threads.
     Raises UsageError where the loss or the weights stop being numbers; the last checkpoint stays.
     """
-    out.mkdir(parents=True, exist_ok=True)
     checkpoint, model, optimizer = out / CHECKPOINT, task.model, task.optimizer
     best, progress = load_checkpoint(checkpoint, model, optimizer) if checkpoint.is_file() else ({}, Progress())
     steps = plan.steps(len(train.labels))

@@ -4,7 +4,8 @@
 folder. --labels folder: every indexed photo is a query, is left out, and its parent folder is its class; with --queries every photo
 of another gallery is one. mAP is over the full depth, divided by the number of relevant photos; tied places count at their
 expectation. precision@K is the share of the first K places, hit@K whether there is any. Intervals are the 95 % percentile
-bootstrap over queries, the gain (both looks less the first) is paired. A query whose bytes are in the gallery is refused.
+bootstrap over queries, the gain (both looks less the first) is paired. A query whose bytes are in the gallery is refused;
+where a photo of the gallery asks, copies of it are left out.
 --revisited takes its own measures: average precision by trapezoids, and precision@K up to the last positive.
 """
 

@@ -7,12 +7,12 @@ controls for every comparison: --untrained in place of the weights, and --featur
 import argparse
 import hashlib
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.flags import Parser, UsageError, at_least_one, finish, natural
+from pipeline.results import command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="threads (default: all cores)")
     args = parser.parse_args(argv)
     given = sys.argv[1:] if argv is None else argv
-    return finish("import_weights", lambda: import_weights(args, shlex.join(["python", "scripts/import_weights.py", *given])))
+    return finish("import_weights", lambda: import_weights(args, command("scripts/import_weights.py", given)))
 
 
 def import_weights(args: argparse.Namespace, command: str) -> int:

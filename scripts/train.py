@@ -9,24 +9,23 @@ Either ends with a model that `--model` takes.
 import argparse
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 from pipeline.flags import Parser, UsageError, at_least_one, finish, natural, positive, quantile, share, zero_or_more
+from pipeline.results import command, want_folder, want_results, write_row
 
 FREE = {"out", "device", "jobs", "card", "mend", "results", "label", "command", "step_one", "more"}  # what may differ when a run goes on
 
-TRAINERS = {"format", "name", "sha256", "bytes", "mend", "settings", "accept", "attention", "command", "seed", "data", "classes", "descriptor"}
-TRAINERS |= {"best_epoch", "validation", "test", "seconds", "log"}  # entries of a card that --card may not replace
+WRITTEN = {"format", "name", "sha256", "bytes", "mend", "settings", "accept", "attention", "command", "seed", "data", "classes", "descriptor"}
+WRITTEN |= {"best_epoch", "validation", "test", "seconds", "log"}  # entries of a card that --card may not replace
 
 
 def train(args: argparse.Namespace) -> int:
     """Check, read, learn, measure, write."""
     from pipeline.checkpoint import check_settings, finished, settings_of
     from pipeline.labelled import read_data
-    from pipeline.results import want_folder
     from pipeline.train_delf import attention
     from pipeline.train_embedding import embedding, read_start
     from pipeline.training import Plan, learn
@@ -67,7 +66,6 @@ def train(args: argparse.Namespace) -> int:
 def record(args: argparse.Namespace) -> int:
     """The finished run as a row of --results."""
     from pipeline.checkpoint import RESULT
-    from pipeline.results import write_row
 
     if args.results and not args.step_one:
         result = json.loads((args.out / RESULT).read_text("utf-8"))
@@ -156,7 +154,7 @@ def check_flags(args: argparse.Namespace) -> None:
         raise UsageError(f"--card {args.card}: want a JSON file, got: {error}") from None
     if not isinstance(args.more, dict):
         raise UsageError(f"--card {args.card}: want a JSON object, got another value")
-    if taken := sorted(TRAINERS & args.more.keys()):
+    if taken := sorted(WRITTEN & args.more.keys()):
         raise UsageError(f"--card {args.card}: want entries that the trainer does not write itself, got {', '.join(taken)}; rename them")
 
 
@@ -210,12 +208,10 @@ def main(argv: list[str] | None = None) -> int:
     add("--results", type=Path, metavar="FILE.json", help="also a row of this results file, or the row of a run that is finished")
     add("--label", metavar="TEXT", help="of that row, before the seed (default: the name of --out)")
     args = parser.parse_args(argv)
-    args.command = shlex.join(["python", "scripts/train.py", *(sys.argv[1:] if argv is None else argv)])
+    args.command = command("scripts/train.py", sys.argv[1:] if argv is None else argv)
     args.step_one = False  # whether it is a delf's first step
 
     def job() -> int:
-        from pipeline.results import want_results
-
         check_flags(args)
         want_results("--results", args.results)
         return train(args)
