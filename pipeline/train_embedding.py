@@ -19,6 +19,7 @@ from stages.records import Float32, Int64, UInt8
 from stages.trunk import build_resnet, last_map, load_resnet, to_tensor
 
 TRUNK = "resnet18"
+PARTS = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))  # from the photo on; the class head stays
 TEMPERATURE = 0.05  # of the similarities of unit vectors whose parts are all positive: they differ little
 
 
@@ -40,35 +41,34 @@ def read_start(flag: str, path: Path) -> dict[str, Float32]:
     return arrays
 
 
-def embedding(plan: Plan, classes: tuple[str, ...], start: dict[str, Float32] | None, head_only: bool, seen: int, bf16: bool, device: str) -> Task:
-    """Cross-entropy with label smoothing 0.1 over the classes, by SGD with Nesterov's momentum; seen: px that validation photos have.
+def embedding(plan: Plan, classes: tuple[str, ...], start: dict[str, Float32] | None, frozen: int, seen: int, bf16: bool, device: str) -> Task:
+    """Cross-entropy with label smoothing 0.1 over the classes; seen: px that validation photos have.
 
-    With `head_only` the trunk stays as it is, in evaluation mode. Batch norms that are folded away in the start weights keep
-    their statistics, mean 0 and variance 1, while their scale and shift are trained: real statistics would undo the folding.
+    The first `frozen` of the trunk's five PARTS stay as they are, in evaluation mode; all five leave the class head alone to learn.
+    Batch norms that are folded away in the start weights keep their statistics, mean 0 and variance 1, while their scale and shift
+    are trained: real statistics would undo the folding.
     """
     torch.manual_seed(plan.seed)
     if start is None:
         model = build_resnet(TRUNK, len(classes))
     else:
-        model = load_resnet(TRUNK, start).requires_grad_(not head_only)
+        model = load_resnet(TRUNK, start).requires_grad_(True)
         if len(start["fc.weight"]) != len(classes):
             print(f"--start: its head of {len(start['fc.weight'])} classes is replaced by a new one of {len(classes)}", file=sys.stderr)
             model.fc = nn.Linear(model.get_submodule("fc").in_features, len(classes))  # type: ignore[arg-type]
-        model.get_submodule("fc").requires_grad_(True)
-    frozen = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)] if start and is_folded(start) else []
-    if frozen:
+    folded = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)] if start and is_folded(start) else []
+    if folded:
         print("--start: its batch norms are folded; their statistics stay, mean 0 and variance 1", file=sys.stderr)
+    still = [model.get_submodule(name) for part in PARTS[:frozen] for name in part]
+    for module in still:
+        module.requires_grad_(False)
     model = model.to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": 5e-4},
-        {"params": [p for p in trained if p.ndim <= 1]},
-    ]
 
     def ready() -> None:
-        model.train(not head_only)
-        for module in frozen:
+        model.train()
+        for module in (*folded, *still):
             module.eval()
 
     def loss(images: UInt8, labels: Int64, step: int) -> Tensor:
@@ -85,7 +85,17 @@ def embedding(plan: Plan, classes: tuple[str, ...], start: dict[str, Float32] | 
         return share
 
     ready()
-    return Task(model, torch.optim.SGD(groups, lr=plan.rate, momentum=0.9, nesterov=True), loss, validate)
+    return Task(model, optimizer(trained, plan), loss, validate)
+
+
+def optimizer(trained: list[nn.Parameter], plan: Plan) -> torch.optim.Optimizer:
+    """SGD with Nesterov's momentum, or AdamW; scales and shifts do not decay."""
+    decay = 1e-2 if plan.adam else 5e-4
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=plan.rate) if plan.adam else torch.optim.SGD(groups, lr=plan.rate, momentum=0.9, nesterov=True)
 
 
 def same_photo(embedding: Tensor) -> Tensor:

@@ -47,6 +47,7 @@ class Plan:
     smallest: float  # crop, share of the photo's area
     seed: int
     instance: float = 0.0  # weight of telling photos apart, beside classes; above 0 every photo comes as a crop and as a scene
+    adam: bool = False  # AdamW in place of SGD, for the embedding: folded batch norms leave layers of very different scale
 
     def steps(self, photos: int) -> int:
         """Of an epoch."""

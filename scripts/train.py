@@ -27,7 +27,7 @@ def train(args: argparse.Namespace) -> int:
     from pipeline.checkpoint import check_settings, finished, settings_of
     from pipeline.labelled import read_data
     from pipeline.train_delf import attention
-    from pipeline.train_embedding import embedding, read_start
+    from pipeline.train_embedding import PARTS, embedding, read_start
     from pipeline.training import Plan, learn
     from stages.trunk import pick_device
 
@@ -51,9 +51,9 @@ def train(args: argparse.Namespace) -> int:
     settings["photos of --data, --valid and --test"] = data.digest[:16]
     check_settings(args.out, settings)
     check_counts(args, len(data.train.labels), 0 if args.valid else len(data.valid.labels))
-    plan = Plan(tuple(args.px), args.epochs, args.batch, args.rate, args.smallest, args.seed, args.instance)
+    plan = Plan(tuple(args.px), args.epochs, args.batch, args.rate, args.smallest, args.seed, args.instance, args.adam)
     if args.what == "embedding":
-        task = embedding(plan, data.train.classes, start, args.head_only, seen, args.bf16, device)
+        task = embedding(plan, data.train.classes, start, len(PARTS) if args.head_only else args.freeze, seen, args.bf16, device)
     else:
         assert start is not None
         task = attention(plan, data.train.classes, local or start, seen, args.bf16, device)
@@ -140,14 +140,17 @@ def check_flags(args: argparse.Namespace) -> None:
         ("--local", args.local, "delf"),
         ("--quantile", args.quantile, "delf"),
         ("--head-only", args.head_only, "embedding"),
+        ("--freeze", args.freeze, "embedding"),
+        ("--adam", args.adam, "embedding"),
         ("--weights-only", args.weights_only, "embedding"),
     ):
         if given and args.what != what:
             raise UsageError(f"{flag}: want it with `{what}`, got `{args.what}`; run without it")
     if len(args.px) > args.epochs:
         raise UsageError(f"--px {' '.join(map(str, args.px))}: want at most one size an epoch, got {len(args.px)} for {args.epochs} epochs")
-    if args.head_only and args.start is None:
-        raise UsageError("--head-only: want --start, whose trunk stays, got none; run with `--start RUN` or train the whole")
+    for flag, given in (("--head-only", args.head_only), ("--freeze", args.freeze)):
+        if given and args.start is None:
+            raise UsageError(f"{flag}: want --start, whose trunk stays, got none; run with `--start RUN` or train the whole")
     try:
         args.more = json.loads(args.card.read_text("utf-8")) if args.card else {}
     except (OSError, ValueError) as error:
@@ -182,6 +185,14 @@ def main(argv: list[str] | None = None) -> int:
     add("--start", type=Path, metavar="RUN|FILE", help="a run, a model or a safetensors file to start from (default: random weights)")
     add("--local", type=Path, metavar="RUN|FILE", help="delf: a second trunk, for the local features alone (default: one for both looks)")
     add("--head-only", action="store_true", help="embedding: train the class head, leave --start's trunk as it is")
+    add(
+        "--freeze",
+        type=int,
+        choices=range(5),
+        default=0,
+        help="embedding: so many parts of --start's trunk stay: conv1, layer1 and so on (default: 0)",
+    )
+    add("--adam", action="store_true", help="embedding: AdamW in place of SGD with momentum; wants a lower --rate, such as 1e-4")
     add("--px", nargs="+", type=at_least_one, default=[128], metavar="N", help="side of the training crops; several: progressively (default: 128)")
     add("--test-px", type=at_least_one, metavar="N", help="side that validation and test photos are seen at (default: the last --px)")
     add("--epochs", type=at_least_one, default=5, metavar="N")

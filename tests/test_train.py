@@ -211,6 +211,24 @@ def test_head_only_leaves_the_trunk_as_it_is(embedding: Path, classes: Path, tmp
     assert {name for name in after if not np.array_equal(before[f"trunk.{name}"], after[name])} == {"fc.weight", "fc.bias"}
 
 
+@pytest.mark.parametrize("adam", [(), ("--adam", "--rate", 1e-4)])
+def test_frozen_parts_stay_and_the_others_learn(adam: tuple[object, ...], embedding: Path, classes: Path, tmp_path: Path) -> None:
+    """Their statistics, too."""
+    out = trained("embedding", classes, tmp_path / "out", "--start", embedding, "--weights-only", "--epochs", 1, "--freeze", 3, *adam)
+    before, after = load_file(embedding / "weights.safetensors"), load_file(out / "weights.safetensors")
+    changed = {name.split(".")[0] for name in after if not np.array_equal(before[f"trunk.{name}"], after[name])}
+    assert changed == {"layer3", "layer4", "fc"}
+
+
+def test_adam_is_another_optimizer(embedding: Path, classes: Path, tmp_path: Path) -> None:
+    flags = ("--start", embedding, "--weights-only", "--epochs", 1, "--rate", 1e-4)
+    one, other = (
+        load_file(trained("embedding", classes, tmp_path / name, *flags, *more) / "weights.safetensors")
+        for name, more in (("sgd", ()), ("adam", ("--adam",)))
+    )
+    assert not np.array_equal(one["conv1.weight"], other["conv1.weight"])
+
+
 def test_the_test_photos_are_seen_once_at_the_end(classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     valid, test = write_classes(tmp_path / "valid", 12, first=100), write_classes(tmp_path / "test", 8, first=200)
     seen = plant(monkeypatch, [0.9, 0.5, 0.5, 0.25])

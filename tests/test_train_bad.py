@@ -87,6 +87,7 @@ def test_unreadable_photos_are_named_left_out_and_counted(
         (40, ("--batch", 64), "--batch 64: want 2 or more and at most the"),
         (40, (), "want at least 80 photos to fit a model on, got 40; run with `--weights-only`"),
         (40, ("--head-only",), "--head-only: want --start"),
+        (40, ("--freeze", 2), "--freeze: want --start"),
         (40, ("--quantile", 0.5), "--quantile: want it with `delf`, got `embedding`"),
         (40, ("--valid", "{data}/red"), "want photos that were not seen before"),
         (40, ("--test", "{strange}"), "want the classes of --data, got another: violet"),
