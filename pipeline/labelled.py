@@ -51,11 +51,12 @@ class Data:
         return hashlib.sha256("".join(photos.sha256 for photos in (self.train, self.valid, self.test) if photos).encode()).hexdigest()
 
 
-def read_data(folders: list[Path], valid: Path | None, test: Path | None, side: int, seen: int) -> Data:
+def read_data(folders: list[Path], valid: Path | None, test: Path | None, side: int, seen: int, least: int = 2) -> Data:
     """Decode every set, the shorter side shrunk to `side` px for training and `seen` px for validation and test.
 
     A photo's class is the folder it lies in, or the one above a folder called `images`. Without `valid` one photo in twenty is
-    held out. What cannot be read is named on stderr and left out. Raises UsageError for folders that cannot be learned from.
+    held out. What cannot be read is named on stderr and left out. Raises UsageError for folders that cannot be learned from, which
+    have under `least` classes among others.
     """
     name = f"--data {' '.join(map(str, folders))}"
     rows, unreadable = list_rows(folders, "--data")
@@ -64,7 +65,7 @@ def read_data(folders: list[Path], valid: Path | None, test: Path | None, side: 
         raise UsageError(f"{name}: want folders of classes with photos, got none")
     if len(rows) == 1:
         raise UsageError(f"{name}: want at least two classes of two photos, got one photo")
-    if len(classes) == 1:
+    if len(classes) < least:
         raise UsageError(f"{name}: want a folder a class and at least two, got one class: {classes[0]}")
     kept = rows if valid else [row for row in rows if row[2] % HOLD_OUT]
     held = list_rows([valid], "--valid") if valid else ([row for row in rows if row[2] % HOLD_OUT == 0], 0)

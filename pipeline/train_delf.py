@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.labelled import Photos
-from pipeline.train_embedding import TRUNK, same_photo
+from pipeline.train_embedding import TRUNK
 from pipeline.training import Plan, Task, top1
 from stages.delf import Attention
 from stages.records import Float32, Int64, UInt8
@@ -19,13 +19,12 @@ LENGTH = 16.0  # of the pooled vector: unit descriptors alone would leave the cl
 def attention(plan: Plan, classes: tuple[str, ...], trunk: dict[str, Float32], seen: int, bf16: bool, device: str) -> Task:
     """Cross-entropy of a linear classifier on the score-weighted sum of the trunk's unit descriptors; trunk: a ResNet's tensors.
 
-    With `plan.instance` that sum has to tell a photo's scene from other photos', too: classes alone teach to look at things of a class.
     Only the score, 1x1 conv, batch norm, ReLU, 1x1 conv, softplus, and the classifier are trained. seen: px that validation photos have.
     """
     eyes = load_local(TRUNK, trunk, device)
     channels = len(trunk["layer3.1.bn2.weight"])
     torch.manual_seed(plan.seed)
-    score = nn.Sequential(nn.Conv2d(channels, HIDDEN, 1), nn.BatchNorm2d(HIDDEN), nn.ReLU(), nn.Conv2d(HIDDEN, 1, 1), nn.Softplus())
+    score = score_head(channels)
     classify = nn.Linear(channels, len(classes))
     model = nn.ModuleDict({"score": score, "classify": classify}).to(device)
 
@@ -40,8 +39,7 @@ def attention(plan: Plan, classes: tuple[str, ...], trunk: dict[str, Float32], s
     def loss(images: UInt8, labels: Int64, step: int) -> Tensor:
         scale = float(np.random.default_rng([plan.seed, step]).uniform(*GAMMA))
         unit = pooled(images, scale)
-        value = nn.functional.cross_entropy(classify(unit * LENGTH), torch.from_numpy(labels).to(device), label_smoothing=0.1)
-        return value + plan.instance * same_photo(unit) if plan.instance else value
+        return nn.functional.cross_entropy(classify(unit * LENGTH), torch.from_numpy(labels).to(device), label_smoothing=0.1)
 
     def validate(photos: Photos) -> float:
         model.eval()
@@ -50,6 +48,11 @@ def attention(plan: Plan, classes: tuple[str, ...], trunk: dict[str, Float32], s
         return share
 
     return Task(model, torch.optim.SGD(model.parameters(), lr=plan.rate, momentum=0.9, nesterov=True, weight_decay=1e-4), loss, validate)
+
+
+def score_head(channels: int) -> nn.Sequential:
+    """(B, C, h, w) -> (B, 1, h, w) above 0: the two 1x1 convolutions of section 3.3."""
+    return nn.Sequential(nn.Conv2d(channels, HIDDEN, 1), nn.BatchNorm2d(HIDDEN), nn.ReLU(), nn.Conv2d(HIDDEN, 1, 1), nn.Softplus())
 
 
 @torch.no_grad()

@@ -2,8 +2,8 @@
 
 Both run the same on a CPU and on a GPU, keep the weights of the epoch that validated best, log a line an epoch to log.jsonl and go
 on where they were killed: run the same command again. DATA folders hold a folder a class; one photo in twenty is held out for
-validation. `delf` trains the attention on a frozen trunk (Noh et al. 2017, section 3): --start's, or one that it trains first.
-Either ends with a model that `--model` takes.
+validation. `delf` trains the attention on a frozen trunk, --start's or one that it trains first: on classes (Noh et al. 2017, section 3) or, with
+--matches, on which cells are found again when a photo comes back. Either ends with a model that `--model` takes.
 """
 
 import argparse
@@ -28,6 +28,7 @@ def train(args: argparse.Namespace) -> int:
     from pipeline.labelled import read_data
     from pipeline.train_delf import attention
     from pipeline.train_embedding import PARTS, embedding, read_start
+    from pipeline.train_matches import matches
     from pipeline.training import Plan, learn
     from stages.trunk import pick_device
 
@@ -44,23 +45,31 @@ def train(args: argparse.Namespace) -> int:
     first = args.start
     if args.what == "delf" and first is None:
         first = args.out / "descriptor"
-        train(argparse.Namespace(**{**vars(args), "what": "embedding", "out": first, "local": None, "quantile": 0.0, "step_one": True}))
+        alone = {"what": "embedding", "out": first, "local": None, "quantile": 0.0, "matches": False, "step_one": True}
+        train(argparse.Namespace(**{**vars(args), **alone}))
     start = read_start("--start", first) if first else None
     local = read_start("--local", args.local) if args.local else None
-    data = read_data(args.data, args.valid, args.test, round(max(args.px) * 1.3), round(seen * 1.3))
+    data = read_data(args.data, args.valid, args.test, round(max(args.px) * 1.3), round(seen * 1.3), 1 if args.matches else 2)
     settings["photos of --data, --valid and --test"] = data.digest[:16]
     check_settings(args.out, settings)
     check_counts(args, len(data.train.labels), 0 if args.valid else len(data.valid.labels))
-    plan = Plan(tuple(args.px), args.epochs, args.batch, args.rate, args.smallest, args.seed, args.instance, args.adam)
+    instance = args.instance if args.what == "embedding" else 0.0
+    plan = Plan(tuple(args.px), args.epochs, args.batch, args.rate or usual_rate(args), args.smallest, args.seed, instance, args.adam or args.matches)
     if args.what == "embedding":
         task = embedding(plan, data.train.classes, start, len(PARTS) if args.head_only else args.freeze, seen, args.bf16, device)
     else:
-        assert start is not None
-        task = attention(plan, data.train.classes, local or start, seen, args.bf16, device)
+        eyes = local or start
+        assert eyes is not None
+        task = matches(plan, eyes, args.bf16, device) if args.matches else attention(plan, data.train.classes, eyes, seen, args.bf16, device)
     want_folder("--out", args.out)
     progress = learn(task, plan, data.train, data.valid, args.out, settings)
     write(args, task, data, progress, settings, start, local)
     return record(args)
+
+
+def usual_rate(args: argparse.Namespace) -> float:
+    """The peak of the rate, unless told."""
+    return 1e-3 if args.matches else 1e-4 if args.adam else 0.1
 
 
 def record(args: argparse.Namespace) -> int:
@@ -139,6 +148,7 @@ def check_flags(args: argparse.Namespace) -> None:
     for flag, given, what in (
         ("--local", args.local, "delf"),
         ("--quantile", args.quantile, "delf"),
+        ("--matches", args.matches, "delf"),
         ("--head-only", args.head_only, "embedding"),
         ("--freeze", args.freeze, "embedding"),
         ("--adam", args.adam, "embedding"),
@@ -192,19 +202,24 @@ def main(argv: list[str] | None = None) -> int:
         default=0,
         help="embedding: so many parts of --start's trunk stay: conv1, layer1 and so on (default: 0)",
     )
-    add("--adam", action="store_true", help="embedding: AdamW in place of SGD with momentum; wants a lower --rate, such as 1e-4")
+    add("--adam", action="store_true", help="embedding: AdamW in place of SGD with momentum")
     add("--px", nargs="+", type=at_least_one, default=[128], metavar="N", help="side of the training crops; several: progressively (default: 128)")
     add("--test-px", type=at_least_one, metavar="N", help="side that validation and test photos are seen at (default: the last --px)")
     add("--epochs", type=at_least_one, default=5, metavar="N")
     add("--batch", type=at_least_one, default=64, metavar="N")
-    add("--rate", type=positive, default=0.1, help="peak learning rate (default: 0.1)")
+    add("--rate", type=positive, help="peak learning rate (default: 0.1; 1e-4 with --adam, 1e-3 with --matches)")
     add("--smallest", type=share, default=0.3, help="smallest crop, as a share of the photo's area (default: 0.3)")
     add(
         "--instance",
         type=zero_or_more,
         default=0.0,
         metavar="W",
-        help="weight of telling single photos apart, beside classes (default: 0)",
+        help="embedding: weight of telling single photos apart, beside classes (default: 0)",
+    )
+    add(
+        "--matches",
+        action="store_true",
+        help="delf: learn which cells are found again, in place of classes; --px is 1.3 x the side of the photos seen",
     )
     add("--seed", type=natural, default=0)
     add("--bf16", action="store_true", help="bfloat16 arithmetic, where the processor has it")

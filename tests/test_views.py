@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted_classes import run, trained, write_classes
@@ -13,7 +15,7 @@ from planted_classes import run, trained, write_classes
 from pipeline.labelled import batches, crop, read_data
 from pipeline.train_embedding import TEMPERATURE, same_photo
 from pipeline.training import Plan
-from pipeline.views import SMALLEST, relit, scene
+from pipeline.views import SMALLEST, again, relit, scene
 from stages.records import UInt8
 
 PX = 96
@@ -54,6 +56,33 @@ def test_a_scene_depends_on_its_draws_alone() -> None:
     assert np.array_equal(photo, np.random.default_rng(1).integers(0, 256, (50, 70, 3), np.uint8))
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_what_comes_back_says_where_each_pixel_went(seed: int) -> None:
+    """OpenCV's warp by the map alone looks like the view itself, wherever the photo is; three px off it looks less so."""
+    photo, behind = (cv2.GaussianBlur(picture(s, 200, 150), (0, 0), 2) for s in (seed, 50))
+    view, went = again(photo, behind, PX, np.random.default_rng(seed))
+    there = cv2.erode(cv2.warpPerspective(np.full(photo.shape[:2], 255, np.uint8), went, (PX, PX)), np.ones((5, 5), np.uint8)) == 255
+    assert view.shape == (PX, PX, 3)
+    assert there.mean() > 0.1
+
+    def likeness(shift: float) -> float:
+        moved = np.array([[1, 0, shift], [0, 1, shift], [0, 0, 1]]) @ went
+        warped = cv2.warpPerspective(photo, moved, (PX, PX), flags=cv2.INTER_AREA)
+        return min(float(np.corrcoef(view[there, c], warped[there, c])[0, 1]) for c in range(3))
+
+    assert likeness(0) > 0.9
+    assert likeness(0) > max(likeness(3), likeness(-3)) + 0.01
+
+
+def test_a_photo_comes_back_as_scene_and_as_crop() -> None:
+    wents = [again(picture(0), picture(1), PX, np.random.default_rng(seed))[1] for seed in range(100)]
+    cut = [not went[2, :2].any() and not went[0, 1] for went in wents]  # no perspective, no turn
+    assert 30 < sum(cut) < 70
+    shares = [(PX / went[0, 0]) * (PX / went[1, 1]) / (160 * 120) for went, is_cut in zip(wents, cut, strict=True) if is_cut]
+    assert 0.28 < min(shares) < 0.45
+    assert 0.9 < max(shares) < 1.01
+
+
 def test_light_is_one_gain_a_channel() -> None:
     lit = relit(plain((100, 100, 100), 4, 4), np.random.default_rng(0))
     assert (lit == lit[0, 0]).all()
@@ -86,11 +115,9 @@ def test_pairs_come_as_crops_then_scenes(tmp_path: Path) -> None:
 
 
 def test_training_on_pairs_learns(tmp_path: Path) -> None:
-    """Both networks: `delf` trains its own trunk first."""
-    out = trained("delf", write_classes(tmp_path / "classes"), tmp_path / "out", "--instance", "0.5", "--bf16")
-    for log in (out / "descriptor/log.jsonl", out / "log.jsonl"):
-        lines = [json.loads(line) for line in log.read_text().splitlines()]
-        assert lines[-1]["loss"] < lines[0]["loss"]
+    out = trained("embedding", write_classes(tmp_path / "classes"), tmp_path / "out", "--instance", "0.5", "--bf16")
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["loss"] < lines[0]["loss"]
 
 
 def test_a_pair_is_two_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,106 @@
+"""The second look's training, our way: where to look, learned on a frozen trunk from photos that come back.
+
+Each photo meets itself as it may come back (pipeline/views.py), and every cell is told whether, among the cells that are chosen now,
+it and its other self are each other's nearest: what verification counts. The paper's way, pipeline/train_delf.py, learns instead what
+tells classes apart, which says nothing of whether a cell is found again.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.labelled import Photos, crop
+from pipeline.train_delf import score_head
+from pipeline.train_embedding import TRUNK, optimizer
+from pipeline.training import Plan, Task
+from pipeline.views import again
+from stages.delf import SCALES, STRIDE
+from stages.records import Float32, Int64, UInt8
+from stages.trunk import load_local, resize, third_map, to_tensor
+
+FINER = 1.3  # the crops are so much larger than the photos that the trunk sees: what is cut out of them is still sharp
+REACH = 0.02  # of the photo's side: how far from its place another self may lie, more than half a cell of the finest scale
+CHOSEN = (100, 200, 400)  # features a photo, one at random each time
+JUDGED = 100  # features a photo in validation, the fewest of those
+VALIDATE, BATCH = 64, 8  # photos
+
+
+def matches(plan: Plan, trunk: dict[str, Float32], bf16: bool, device: str) -> Task:
+    """Binary cross-entropy of every cell's score: is it matched? trunk: a ResNet's tensors.
+
+    Validation is the share of the 100 strongest cells that are matched, over the first 64 photos of the held-out.
+    """
+    eyes = load_local(TRUNK, trunk, device)
+    torch.manual_seed(plan.seed)
+    score = score_head(len(trunk["layer3.1.bn2.weight"]))
+    model = nn.ModuleDict({"score": score}).to(device)
+    logit = score[:-1]
+
+    def cells(images: UInt8) -> tuple[Tensor, Float32]:
+        """(B, px, px, 3) -> all cells of the pyramid (B, C, M), their centres (M, 2) px."""
+        side, seen, places = images.shape[1], [], []
+        x = to_tensor(images, device)
+        for scale in SCALES:
+            size = max(STRIDE, round(side * scale))
+            with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=bf16):
+                cells = third_map(eyes, nn.functional.interpolate(x, size=(size, size), mode="bilinear", antialias=True))
+            y, x_ = np.mgrid[: cells.shape[2], : cells.shape[3]] * STRIDE
+            places.append((np.stack([x_.ravel(), y.ravel()], 1) + 0.5) * (side / size) - 0.5)
+            seen.append(cells.flatten(2).float())
+        return torch.cat(seen, 2).clone(), np.concatenate(places).astype(np.float32)
+
+    def compare(images: UInt8, rngs: list[np.random.Generator], keep: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, which cells are matched and which are chosen, (2 B, M): of the photos, then of what came back."""
+        side = round(images.shape[1] / FINER)
+        back = [again(image, images[i - 1], side, rng) for i, (image, rng) in enumerate(zip(images, rngs, strict=True))]
+        raw, xy = cells(np.stack([*(resize(image, side, side) for image in images), *(view for view, _ in back)]))
+        scored = logit(raw[..., None])[:, 0, :, 0]
+        chosen = scored.detach().topk(min(keep, len(xy))).indices.cpu()
+        unit, n = nn.functional.normalize(raw, dim=1).cpu(), len(images)
+        found = torch.zeros(scored.shape)
+        for i, (_, went) in enumerate(back):
+            there = moved((xy + 0.5) * (images.shape[1] / side) - 0.5, went)
+            one, other = (unit[i], chosen[i], there), (unit[n + i], chosen[n + i], xy)
+            for row, mine, others in ((i, one, other), (n + i, other, one)):
+                found[row] = matched(*mine, *others, REACH * side)
+        return scored, found.to(device), chosen
+
+    def loss(images: UInt8, labels: Int64, step: int) -> Tensor:
+        keep = CHOSEN[np.random.default_rng([plan.seed, step]).integers(len(CHOSEN))]
+        rngs = [np.random.default_rng([plan.seed, step, i]) for i in range(len(images))]
+        scored, found, _ = compare(images, rngs, keep)
+        return nn.functional.binary_cross_entropy_with_logits(scored, found)
+
+    def validate(photos: Photos) -> float:
+        model.eval()
+        shares = []
+        with torch.no_grad():
+            for first in range(0, min(VALIDATE, len(photos.labels)), BATCH):
+                rows = range(first, min(first + BATCH, len(photos.labels)))
+                squares = np.stack([crop(photos.pixels[i], plan.px[-1], None, 1) for i in rows])
+                _, found, chosen = compare(squares, [np.random.default_rng(int(photos.keys[i])) for i in rows], JUDGED)
+                shares += found.cpu().gather(1, chosen).mean(1).tolist()
+        model.train()
+        return float(np.mean(shares))
+
+    return Task(model, optimizer(list(model.parameters()), plan), loss, validate)
+
+
+def moved(xy: Float32, went: Float32) -> Float32:
+    """Points (M, 2) under a perspective map (3, 3)."""
+    ahead = xy @ went[:, :2].T + went[:, 2]
+    there: Float32 = ahead[:, :2] / ahead[:, 2:]
+    return there
+
+
+def matched(unit: Tensor, chosen: Tensor, there: Float32, others: Tensor, others_chosen: Tensor, xy: Float32, reach: float) -> Tensor:
+    """(M,) float32, 1 for each cell that would be a correct match: its nearest of the other photo's chosen cells lies within reach of
+    its place there, and is as near to no cell that is chosen here.
+
+    unit, others (C, M); chosen, others_chosen (K,); there (M, 2): where the cells went; xy (M, 2): where the others are.
+    """
+    alike = unit.T @ others[:, others_chosen]  # (M, K)
+    value, nearest = alike.max(1)
+    mutual = value >= alike[chosen].max(0).values[nearest]
+    apart = np.linalg.norm(there - xy[others_chosen.numpy()[nearest.numpy()]], axis=1)
+    return (mutual & torch.from_numpy(apart < reach)).float()
