@@ -4,7 +4,6 @@ Most runs are forks of this process, which has torch loaded: a kill costs a frac
 model to merging shards. Every `--cold`th is a process of its own, killed anywhere from its first import. Commits are made small and many.
 """
 
-import argparse
 import json
 import os
 import re
@@ -21,6 +20,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+from pipeline.flags import Parser, at_least_one, natural
 
 ROOT = Path(__file__).resolve().parents[1]
 BAR = re.compile(r"(\d+)/\d+ \[")
@@ -226,11 +227,11 @@ def kill_often(work: Path, kills: int, photos: int, every: int, rng: np.random.G
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
-    parser.add_argument("--kills", type=int, default=200, metavar="N", help="SIGKILLs (default: 200)")
-    parser.add_argument("--photos", type=int, default=40, metavar="N", help="photos to index (default: 40)")
-    parser.add_argument("--cold", type=int, default=20, metavar="N", help="every so many runs a whole process, 0 none (default: 20)")
-    parser.add_argument("--seed", type=int, default=0, help="of the photos, the model and the moments (default: 0)")
+    parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
+    parser.add_argument("--kills", type=at_least_one, default=200, metavar="N", help="SIGKILLs (default: 200)")
+    parser.add_argument("--photos", type=at_least_one, default=40, metavar="N", help="photos to index (default: 40)")
+    parser.add_argument("--cold", type=natural, default=20, metavar="N", help="every so many runs a whole process, 0 none (default: 20)")
+    parser.add_argument("--seed", type=natural, default=0, help="of the photos, the model and the moments (default: 0)")
     args = parser.parse_args(argv)
     import torch
 
