@@ -55,8 +55,8 @@ def read_data(folders: list[Path], valid: Path | None, test: Path | None, side: 
     """Decode every set, the shorter side shrunk to `side` px for training and `seen` px for validation and test.
 
     A photo's class is the folder it lies in, or the one above a folder called `images`. Without `valid` one photo in twenty is
-    held out. What cannot be read is named on stderr and left out. Raises UsageError for folders that cannot be learned from, which
-    have under `least` classes among others.
+    held out. What cannot be read is named on stderr and left out. Raises UsageError for folders that cannot be learned from,
+    such as those of fewer than `least` classes.
     """
     name = f"--data {' '.join(map(str, folders))}"
     rows, unreadable = list_rows(folders, "--data")

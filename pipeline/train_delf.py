@@ -31,9 +31,7 @@ def attention(plan: Plan, classes: tuple[str, ...], trunk: dict[str, Float32], s
     def pooled(images: UInt8, scale: float) -> Tensor:
         x = to_tensor(images, device)
         side = max(32, round(images.shape[1] * scale))
-        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=bf16):
-            cells = third_map(eyes, nn.functional.interpolate(x, size=(side, side), mode="bilinear", antialias=True))
-        cells = cells.clone().float()  # out of inference mode, so that gradients of the head can flow
+        cells = cells_at(eyes, x, side, bf16)
         return nn.functional.normalize((score(cells) * nn.functional.normalize(cells, dim=1)).sum((2, 3)), dim=1)
 
     def loss(images: UInt8, labels: Int64, step: int) -> Tensor:
@@ -50,6 +48,13 @@ def attention(plan: Plan, classes: tuple[str, ...], trunk: dict[str, Float32], s
     return Task(model, torch.optim.SGD(model.parameters(), lr=plan.rate, momentum=0.9, nesterov=True, weight_decay=1e-4), loss, validate)
 
 
+def cells_at(eyes: nn.Module, x: Tensor, side: int, bf16: bool) -> Tensor:
+    """Photos (B, 3, h, w) seen at `side` px by a frozen trunk -> layer3's map (B, C, side / 16, side / 16), float32."""
+    with torch.inference_mode(), torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+        cells = third_map(eyes, nn.functional.interpolate(x, size=(side, side), mode="bilinear", antialias=True))
+    return cells.clone().float()  # out of inference mode, so that gradients of a head can flow
+
+
 def score_head(channels: int) -> nn.Sequential:
     """(B, C, h, w) -> (B, 1, h, w) above 0: the two 1x1 convolutions of section 3.3."""
     return nn.Sequential(nn.Conv2d(channels, HIDDEN, 1), nn.BatchNorm2d(HIDDEN), nn.ReLU(), nn.Conv2d(HIDDEN, 1, 1), nn.Softplus())
@@ -57,7 +62,7 @@ def score_head(channels: int) -> nn.Sequential:
 
 @torch.no_grad()
 def fold(model: nn.Module) -> Attention:
-    """The trained score with its batch norm folded into the convolution before it; model: of an `attention` task."""
+    """The trained score with its batch norm folded into the convolution before it; model: of an `attention` or a `matches` task."""
     hidden, norm, out = (model.get_submodule(f"score.{i}").cpu() for i in (0, 1, 3))
     assert isinstance(norm, nn.BatchNorm2d)
     gain = norm.weight / torch.sqrt(norm.get_buffer("running_var") + norm.eps)

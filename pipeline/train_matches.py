@@ -13,13 +13,13 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
 from pipeline.labelled import Photos, crop
-from pipeline.train_delf import score_head
+from pipeline.train_delf import cells_at, score_head
 from pipeline.train_embedding import TRUNK, optimizer
 from pipeline.training import Plan, Task
 from pipeline.views import again
 from stages.delf import SCALES, STRIDE
 from stages.records import Float32, Int64, UInt8
-from stages.trunk import load_local, resize, third_map, to_tensor
+from stages.trunk import load_local, resize, to_tensor
 
 FINER = 1.3  # the crops are so much larger than the photos that the trunk sees: what is cut out of them is still sharp
 REACH = 0.02  # of the photo's side: how far from its place another self may lie, more than half a cell of the finest scale
@@ -44,12 +44,11 @@ def matches(plan: Plan, trunk: dict[str, Float32], bf16: bool, device: str) -> T
         x = to_tensor(images, device)
         for scale in SCALES:
             size = max(STRIDE, round(side * scale))
-            with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=bf16):
-                cells = third_map(eyes, nn.functional.interpolate(x, size=(size, size), mode="bilinear", antialias=True))
-            y, x_ = np.mgrid[: cells.shape[2], : cells.shape[3]] * STRIDE
-            places.append((np.stack([x_.ravel(), y.ravel()], 1) + 0.5) * (side / size) - 0.5)
-            seen.append(cells.flatten(2).float())
-        return torch.cat(seen, 2).clone(), np.concatenate(places).astype(np.float32)
+            cells = cells_at(eyes, x, size, bf16)
+            rows, columns = np.mgrid[: cells.shape[2], : cells.shape[3]] * STRIDE
+            places.append((np.stack([columns.ravel(), rows.ravel()], 1) + 0.5) * (side / size) - 0.5)
+            seen.append(cells.flatten(2))
+        return torch.cat(seen, 2), np.concatenate(places).astype(np.float32)
 
     def compare(images: UInt8, rngs: list[np.random.Generator], keep: int) -> tuple[Tensor, Tensor]:
         """Logits and which cells are matched, (2 B, M): of the photos, then of what came back."""

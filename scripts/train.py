@@ -53,8 +53,9 @@ def train(args: argparse.Namespace) -> int:
     settings["photos of --data, --valid and --test"] = data.digest[:16]
     check_settings(args.out, settings)
     check_counts(args, len(data.train.labels), 0 if args.valid else len(data.valid.labels))
-    instance = args.instance if args.what == "embedding" else 0.0
-    plan = Plan(tuple(args.px), args.epochs, args.batch, args.rate or usual_rate(args), args.smallest, args.seed, instance, args.adam or args.matches)
+    plan = Plan(
+        tuple(args.px), args.epochs, args.batch, args.rate or usual_rate(args), args.smallest, args.seed, args.instance, args.adam or args.matches
+    )
     if args.what == "embedding":
         task = embedding(plan, data.train.classes, start, len(PARTS) if args.head_only else args.freeze, seen, args.bf16, device)
     else:
@@ -152,6 +153,7 @@ def check_flags(args: argparse.Namespace) -> None:
         ("--head-only", args.head_only, "embedding"),
         ("--freeze", args.freeze, "embedding"),
         ("--adam", args.adam, "embedding"),
+        ("--instance", args.instance, "embedding"),
         ("--weights-only", args.weights_only, "embedding"),
     ):
         if given and args.what != what:

@@ -95,3 +95,11 @@ def picture(seed: int, width: int = 160, height: int = 120) -> UInt8:
 def write_picture(path: Path, pixels: UInt8) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(cv2.imencode(path.suffix, pixels[..., ::-1])[1].tobytes())  # imwrite crashes at a name that is not UTF-8
+
+
+@pytest.fixture(scope="session")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hundred photos of two classes for every test that trains; they stay as they are."""
+    from planted_classes import write_classes  # which draws with this file's `picture`
+
+    return write_classes(tmp_path_factory.mktemp("data") / "classes")

@@ -10,18 +10,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import picture, write_picture
-from planted_classes import write_classes
 from safetensors.numpy import load_file, save_file
 
 from pipeline import calibrate, index
 from pipeline.models import open_model
 from scripts import bench, evaluate, fetch_weights, import_weights
 from stages.trunk import build_resnet
-
-
-@pytest.fixture(scope="module")
-def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_classes(tmp_path_factory.mktemp("data") / "classes")
 
 
 @pytest.fixture(scope="module")

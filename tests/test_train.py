@@ -17,11 +17,6 @@ TIMES = ("photos_per_second", "seconds")
 
 
 @pytest.fixture(scope="module")
-def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_classes(tmp_path_factory.mktemp("data") / "classes")
-
-
-@pytest.fixture(scope="module")
 def embedding(classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained("embedding", classes, tmp_path_factory.mktemp("runs") / "embedding")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from planted_classes import run, trained, write_classes
+from planted_classes import run, trained
 
 from pipeline import index, training
 from pipeline import run as query
@@ -14,11 +14,6 @@ from pipeline.models import open_model
 from pipeline.train_delf import attention, fold
 from pipeline.train_embedding import read_start
 from pipeline.training import Plan
-
-
-@pytest.fixture(scope="module")
-def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_classes(tmp_path_factory.mktemp("data") / "classes")
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,7 @@ SMALL = ("--px", 84, "--batch", 8, "--rate", 2e-3, "--matches")
 
 
 @pytest.fixture(scope="module")
-def trunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    classes = write_classes(tmp_path_factory.mktemp("data") / "classes")
+def trunk(classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained("embedding", classes, tmp_path_factory.mktemp("runs") / "trunk", "--weights-only", "--epochs", 1)
 
 

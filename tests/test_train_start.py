@@ -4,16 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted_classes import trained, write_classes
+from planted_classes import trained
 from safetensors.numpy import load_file, save_file
 
 from pipeline import train_embedding
 from stages.trunk import build_resnet
-
-
-@pytest.fixture(scope="module")
-def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_classes(tmp_path_factory.mktemp("data") / "classes")
 
 
 @pytest.fixture(scope="module")

@@ -124,3 +124,5 @@ def test_a_pair_is_two_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     classes = write_classes(tmp_path / "classes")
     assert run("embedding", classes, tmp_path / "out", "--instance", "0.5", "--batch", "15") == 2
     assert "--batch 15: want an even number with --instance" in capsys.readouterr().err
+    assert run("delf", classes, tmp_path / "out", "--instance", "0.5") == 2
+    assert "--instance: want it with `embedding`" in capsys.readouterr().err
