@@ -11,7 +11,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from pipeline.flags import Parser, UsageError, at_least_one, finish, natural, positive, quantile, share, zero_or_more
 from pipeline.results import command, want_folder, want_results, write_row
@@ -26,9 +25,10 @@ def train(args: argparse.Namespace) -> int:
     """Check, read, learn, measure, write."""
     from pipeline.checkpoint import check_settings, finished, settings_of
     from pipeline.labelled import read_data
-    from pipeline.train_delf import attention
-    from pipeline.train_embedding import PARTS, embedding, read_start
+    from pipeline.train_delf import attention, fold
+    from pipeline.train_embedding import PARTS, embedding, read_start, rounded
     from pipeline.train_matches import matches
+    from pipeline.trained import card_of, write_trained
     from pipeline.training import Plan, learn
     from stages.trunk import pick_device
 
@@ -59,12 +59,19 @@ def train(args: argparse.Namespace) -> int:
     if args.what == "embedding":
         task = embedding(plan, data.train.classes, start, len(PARTS) if args.head_only else args.freeze, seen, args.bf16, device)
     else:
-        eyes = local or start
-        assert eyes is not None
-        task = matches(plan, eyes, args.bf16, device) if args.matches else attention(plan, data.train.classes, eyes, seen, args.bf16, device)
+        trunk = local or start
+        assert trunk is not None
+        task = matches(plan, trunk, args.bf16, device) if args.matches else attention(plan, data.train.classes, trunk, seen, args.bf16, device)
     want_folder("--out", args.out)
     progress = learn(task, plan, data.train, data.valid, args.out, settings)
-    write(args, task, data, progress, settings, start, local)
+    weights = rounded(task.model) if args.what == "embedding" else start
+    assert weights is not None
+    test = round(task.validate(data.test), 6) if data.test else None  # of the weights as they are stored
+    eyes = fold(task.model) if args.what == "delf" else None
+    write_trained(args, weights, local, eyes, card_of(args, data, progress, settings, test), settings)
+    tested = "" if test is None else f", test {test:.4f}"
+    use = f"start from it with `--start {args.out}`" if args.weights_only or args.step_one else f"use it with `--model {args.out}`"
+    print(f"{args.out}: validation {progress.validation:.4f} at epoch {progress.best} of {args.epochs}{tested}; {use}")
     return record(args)
 
 
@@ -85,65 +92,6 @@ def record(args: argparse.Namespace) -> int:
     return 0
 
 
-def write(args: argparse.Namespace, task: Any, data: Any, progress: Any, settings: dict[str, Any], start: Any, local: Any) -> None:
-    """The weights of the best epoch, measured on --test, as a model or alone; then the result that says the run is finished."""
-    import numpy as np
-    from safetensors.numpy import save
-
-    from pipeline.checkpoint import RESULT, WEIGHTS, write_result, writing
-    from pipeline.fit import fit, look
-    from pipeline.models import Settings, write_model
-    from pipeline.shards import write_whole
-    from pipeline.train_delf import fold
-    from pipeline.train_embedding import rounded
-    from stages.trunk import local_part
-
-    weights = rounded(task.model) if args.what == "embedding" else start
-    test = round(task.validate(data.test), 6) if data.test else None
-    figures: dict[str, Any] = {"best_epoch": progress.best, "validation": progress.validation, "test": test, "seconds": round(progress.seconds)}
-    photos = {"train": len(data.train.labels), "validation": len(data.valid.labels), "test": len(data.test.labels) if data.test else 0}
-    card = {
-        "command": args.command,
-        "seed": args.seed,
-        "data": {
-            "folders": [str(folder) for folder in args.data],
-            "sha256": data.digest,
-            "valid": settings["--valid"],
-            "test": settings["--test"],
-            "photos": photos,
-            "unreadable": data.unreadable,
-        },
-        "classes": list(data.train.classes),
-        **figures,
-        "log": [f"epoch {line['epoch']}: {line['px']} px, loss {line['loss']}, validation {line['validation']}" for line in progress.log],
-    }
-    if args.weights_only or args.step_one:
-        with writing(args.out / WEIGHTS):
-            write_whole(args.out / WEIGHTS, save({name: array.astype(np.float16) for name, array in sorted(weights.items())}))
-    else:
-        sides = {name: side for name in ("embed_side", "describe_side") if (side := getattr(args, name))}
-        model_settings, eyes = Settings(**sides), fold(task.model) if args.what == "delf" else None
-        try:
-            arrays, accept = fit(look(args.data, weights, model_settings, eyes, args.jobs, local=local), args.seed, args.jobs, quantile=args.quantile)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-        arrays |= {f"attention.{name}": array for name, array in vars(eyes).items()} if eyes else {}
-        arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
-        arrays |= {f"trunk.{name}": array.astype(np.float16) for name, array in weights.items()}
-        arrays |= {f"local.{name}": array.astype(np.float16) for name, array in local_part(local).items()} if local else {}
-        card |= {"accept": accept, "attention": "trained" if eyes else "length of the feature, not trained"}
-        if args.what == "delf" and args.start is None:
-            step_one = json.loads((args.out / "descriptor" / RESULT).read_text("utf-8"))
-            card["descriptor"] = {name: step_one[name] for name in ("best_epoch", "validation", "test", "seconds", "log")}
-        card |= args.more
-        with writing(args.out / WEIGHTS):
-            write_model(args.out, arrays, model_settings, card, args.mend or args.command)
-    write_result(args.out, {name: value for name, value in card.items() if name != "accept"}, settings)
-    said = f"validation {progress.validation:.4f} at epoch {progress.best} of {args.epochs}" + ("" if test is None else f", test {test:.4f}")
-    use = f"start from it with `--start {args.out}`" if args.weights_only or args.step_one else f"use it with `--model {args.out}`"
-    print(f"{args.out}: {said}; {use}")
-
-
 def check_flags(args: argparse.Namespace) -> None:
     """Flags that do not go together."""
     for flag, given, what in (
@@ -160,6 +108,8 @@ def check_flags(args: argparse.Namespace) -> None:
             raise UsageError(f"{flag}: want it with `{what}`, got `{args.what}`; run without it")
     if len(args.px) > args.epochs:
         raise UsageError(f"--px {' '.join(map(str, args.px))}: want at most one size an epoch, got {len(args.px)} for {args.epochs} epochs")
+    if args.matches and args.start and args.test_px:
+        raise UsageError(f"--test-px {args.test_px}: want none with --matches, which sees all photos at one side; run without it")
     for flag, given in (("--head-only", args.head_only), ("--freeze", args.freeze)):
         if given and args.start is None:
             raise UsageError(f"{flag}: want --start, whose trunk stays, got none; run with `--start RUN` or train the whole")

@@ -102,5 +102,7 @@ def test_the_folded_score_ranks_cells_as_the_trained_one(trunk: Path) -> None:
 def test_matches_are_for_delf(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("embedding", write_classes(tmp_path / "classes"), tmp_path / "out", "--matches") == 2
     assert "--matches: want it with `delf`, got `embedding`" in capsys.readouterr().err
+    assert run("delf", tmp_path, tmp_path / "out", "--matches", "--start", tmp_path, "--test-px", 96) == 2
+    assert "--test-px 96: want none with --matches, which sees all photos at one side; run without it" in capsys.readouterr().err
     assert run("delf", write_photos(tmp_path / "photos", 4), tmp_path / "out") == 2
     assert "want a folder a class and at least two, got one class: photos" in capsys.readouterr().err
