@@ -12,9 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from pipeline.flags import HASHING
 from pipeline.gallery import Binding, GalleryError, Reading, read_gallery, read_meta
 from pipeline.gallery_writer import GalleryWriter
-from pipeline.models import null_from_json, null_to_json
+from pipeline.models import DEFAULT, null_from_json, null_to_json
 from pipeline.recipes import second_look
 from stages.null import SPEAKING, Null
 from stages.records import Float32, PackedFeatures
@@ -48,6 +49,8 @@ def measure_null(contents: Sequence[str], codes: Float32, features: PackedFeatur
 def calibrate(writer: GalleryWriter, threads: int) -> Null | None:
     """Measure the null of a gallery's photos as they are now, unless the manifest says that it is done already."""
     verify, meta = second_look(threads=threads), read_meta(writer.connection)
+    if meta.get("recipe", DEFAULT) in HASHING:  # compares no points
+        return None
     binding = Binding(meta["model"], meta["identity"], meta["where"], meta["photos"])
     contents = [entry.sha256 for entry in writer.known().values()]
     try:

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.answer import Answer, Evidence, Result
 from pipeline.calibrate import gallery_null
 from pipeline.flags import UsageError, count_candidates
-from pipeline.gallery import Binding, GalleryError, read_binding, read_gallery
+from pipeline.gallery import Binding, GalleryError, check_recipe, read_binding, read_gallery
 from pipeline.images import ImageError, load_image
 from pipeline.metrics import both_ties, first_ties, full_order
 from pipeline.models import open_model
@@ -86,14 +86,16 @@ class Engine:
 
     def refine(self, query: Query, candidates: Candidates) -> tuple[Matches, Ranking]:
         """The second look at given candidates, whoever proposed them."""
-        matches, ranking = self.recipe.answer(
-            {"features": query.features, "candidates": candidates, "gallery": self.gallery}, "matches", "ranking", seconds=query.seconds
-        )
+        matches, ranking = self.recipe.answer({**self.given(query), "candidates": candidates}, "matches", "ranking", seconds=query.seconds)
         return matches, ranking
+
+    def given(self, query: Query) -> dict[str, object]:
+        """What of a query the second look's stages may read."""
+        return {"code": query.code, "features": query.features, "gallery": self.gallery}
 
     def refine_within(self, query: Query, candidates: Candidates, milliseconds: float) -> tuple[Matches, Ranking]:
         """The second look at as many candidates as the time allows, best first: what comes back covers those alone."""
-        given = {"features": query.features, "gallery": self.gallery}
+        given = self.given(query)
         end = time.perf_counter() + milliseconds / 1000
         parts: list[Matches] = []
         looked, step = 0, FIRST_STEP
@@ -113,7 +115,7 @@ class Engine:
     def rank(self, query: Query, k: int, candidates: str | None) -> Ranked:
         """Every photo of the gallery, by both looks and by the first alone."""
         coarse, matches, ranking = self._look(query, k, candidates, len(self.gallery))
-        order, ties = both_ties(coarse, matches, ranking, self.gallery.features.count[coarse.rows[0]])
+        order, ties = both_ties(coarse, ranking)
         return Ranked(coarse, first_ties(coarse), matches, ranking, order, ties)
 
     def _look(self, query: Query, k: int, candidates: str | None, depth: int, budget_ms: float | None = None) -> tuple[Candidates, Matches, Ranking]:
@@ -158,17 +160,17 @@ class Engine:
 
     def evidence(self, query: Query, result: Result) -> Evidence | None:
         """The point pairs behind a result, for drawing; None where no map was found."""
-        if result.affine is None:
+        if result.affine is None or self.verify is None:
             return None
         candidate = self.gallery.features[self.gallery.row(result.image)]
         pairs, _, inliers = self.verify.pair(query.features, candidate)
         return Evidence(query.features.xy[pairs[:, 0]], candidate.xy[pairs[:, 1]], inliers)
 
     @property
-    def verify(self) -> Verify:
+    def verify(self) -> Verify | None:
+        """None for a recipe that compares no points."""
         stage = self.recipe.answer.stage("matches")
-        assert isinstance(stage, Verify)
-        return stage
+        return stage if isinstance(stage, Verify) else None
 
     @property
     def verdict(self) -> object:
@@ -199,9 +201,17 @@ def cropped(name: str, image: Image, box: tuple[float, float, float, float]) -> 
 
 
 def open_engine(
-    folder: Path, recipe: str, model: str | None, code: str, device: str, seed: int, false_alarm: float = 0.1, asking: Path | None = None
+    folder: Path,
+    recipe: str | None,
+    model: str | None,
+    code: str | None,
+    device: str,
+    seed: int,
+    false_alarm: float = 0.1,
+    asking: Path | None = None,
+    bits: int | None = None,
 ) -> Engine:
-    """Open a gallery with the model it was made by, and another one of that model whose photos ask. Raises GalleryError, ModelError or UsageError."""
+    """Open a gallery, and another one of its model whose photos ask; None: the gallery's own. Raises GalleryError, ModelError or UsageError."""
     one_thread_each()
     remembered = read_binding(folder)
     opened = open_model(remembered.where if model is None else model)
@@ -210,11 +220,14 @@ def open_engine(
             f"gallery {folder}: want model {remembered.model} ({remembered.identity[:12]}), got {opened.name} ({opened.identity[:12]}); "
             f"leave out --model, or index again with `python -m pipeline.index {remembered.photos} --gallery NEW --model {model or opened.name}`"
         )
+    check_recipe(folder, remembered, opened.settings.bits, recipe, bits)
     try:
-        built = RECIPES[recipe](opened, seed, pick_device(device), false_alarm)
+        built = RECIPES[recipe or remembered.recipe](opened, seed, pick_device(device), false_alarm)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    engine = _engine(folder, built, code)
+    if code and code not in {node.output for node in built.encode.rows}:
+        raise UsageError(f"--code {code}: want none with recipe {built.name}, which searches its own, got one; run without it")
+    engine = _engine(folder, built, code or built.stored)
     if asking is None:
         return engine
     other = read_binding(asking)
@@ -224,14 +237,14 @@ def open_engine(
             f"got {other.model} ({other.identity[:12]}); "
             f"run `python -m pipeline.index {shlex.quote(other.photos)} --gallery NEW --model {shlex.quote(engine.binding.where)}`"
         )
-    return replace(engine, asking=_engine(asking, built, code))
+    return replace(engine, asking=_engine(asking, built, engine.code))
 
 
 def _engine(folder: Path, built: Recipe, code: str) -> Engine:
     reading = read_gallery(folder)
     codes = reading.codes
-    if code != "pca":  # stored pooled vectors go through the same rows of the table as a query's
+    if code != built.stored:  # stored pooled vectors go through the same rows of the table as a query's
         vectors: Sequence[Float32] = [built.encode({"pooled": pooled.astype(np.float32)}, code) for pooled in reading.pooled]
         codes = np.stack(vectors) if vectors else codes
-    gallery = reading.gallery(codes, gallery_null(reading, second_look()))
+    gallery = reading.gallery(codes, gallery_null(reading, second_look()), built.pack)
     return Engine(built, gallery, reading.binding, code, dict(zip(reading.names, reading.contents, strict=True)))

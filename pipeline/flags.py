@@ -11,6 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+HASHING = ("am_vggh", "vggh", "dpsh", "dnnh", "cnnh_plus", "cnnh", "adsh", "adsh_attention", "ksh", "lsh")
+RECIPES = ("two_stage", "seed004", *HASHING)
+
 
 class UsageError(Exception):
     """The caller asked for something that cannot be; the message says what to do."""
@@ -38,14 +41,21 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs (default: auto)")
 
 
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--recipe", choices=RECIPES, metavar="NAME", help=f"the system: {', '.join(RECIPES)} (default: the gallery's own, else two_stage)"
+    )
+    parser.add_argument("--bits", type=at_least_one, metavar="N", help="code length of a hashing recipe (default: the gallery's own, else 48)")
+
+
 def add_search(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recipe", choices=("two_stage", "seed004"), default="two_stage", help="the system that answers (default: two_stage)")
+    add_recipe(parser)
     parser.add_argument("-k", type=at_least_one, default=10, metavar="N", help="results a query (default: 10)")
     parser.add_argument(
         "--candidates", type=candidates, metavar="N|Mx", help="photos looked at twice: a number, or so many times k (default: the recipe's)"
     )
     add_false_alarm(parser)
-    parser.add_argument("--code", choices=("pca", "embedding", "logits"), default="pca", help="what the first look searches (default: pca)")
+    parser.add_argument("--code", choices=("pca", "embedding", "logits"), help="what the first look searches (default: pca; hashing has its own)")
     parser.add_argument("--seed", type=natural, default=0, help="of all random draws (default: 0)")
 
 

@@ -7,16 +7,17 @@ disk; a kill at any instant leaves at most files that nothing points to, which t
 import os
 import shlex
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.flags import HASHING
 from pipeline.shards import file_sha256, map_shard
 from stages.null import Null
-from stages.records import Float32, Gallery, LocalFeatures, PackedFeatures
+from stages.records import Float32, Gallery, LocalFeatures, PackedFeatures, UInt16
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -62,6 +63,7 @@ class Binding:
     identity: str  # sha256 over weights and settings
     where: str  # the model as it was given: a name under artifacts/ or a path
     photos: str  # the folder of photos
+    recipe: str = "two_stage"  # whose encode half made them; galleries from before there was a choice do not say
 
 
 @contextmanager
@@ -93,13 +95,12 @@ def _prepare(connection: sqlite3.Connection, folder: Path, create: bool) -> None
     if version == 0:
         connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
     if (found := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":  # 60 ms for 100,000 photos
-        raise _damaged(folder, " ".join(found.split()))
+        raise _damaged(folder, found)
 
 
 def _damaged(folder: Path, got: str) -> GalleryError:
-    return GalleryError(
-        f"gallery {folder / 'manifest.sqlite'}: want a SQLite manifest, got {got}; move the folder away and run {index_command('PHOTOS', folder)}"
-    )
+    got, mend = " ".join(got.split()), index_command("PHOTOS", folder)
+    return GalleryError(f"gallery {folder / 'manifest.sqlite'}: want a SQLite manifest, got {got}; move the folder away and run {mend}")
 
 
 def _empty(folder: Path) -> GalleryError:
@@ -117,6 +118,17 @@ def read_binding(folder: Path) -> Binding:
         return _binding(connection, folder)
 
 
+def check_recipe(folder: Path, made: Binding, length: int, recipe: str | None, bits: int | None) -> None:
+    """Whether a gallery can be asked, or added to, by this recipe at this code length. Raises GalleryError."""
+    anew = f"index again with `python -m pipeline.index {shlex.quote(made.photos)} --gallery NEW --recipe"
+    if recipe is not None and recipe != made.recipe and {recipe, made.recipe} != {"two_stage", "seed004"}:
+        raise GalleryError(f"gallery {folder}: want recipe {made.recipe}, which made it, got {recipe}; leave out --recipe, or {anew} {recipe}`")
+    if bits is not None and made.recipe not in HASHING:
+        raise GalleryError(f"gallery {folder}: want no --bits, recipe {made.recipe} has no binary code, got {bits}; leave out --bits")
+    if bits is not None and bits != length:
+        raise GalleryError(f"gallery {folder}: want --bits {length}, at which it was made, got {bits}; or {anew} {made.recipe} --bits {bits}`")
+
+
 def read_meta(connection: sqlite3.Connection) -> dict[str, str]:
     return {key: os.fsdecode(value) for key, value in connection.execute("SELECT key, value FROM meta")}
 
@@ -124,7 +136,7 @@ def read_meta(connection: sqlite3.Connection) -> dict[str, str]:
 def _binding(connection: sqlite3.Connection, folder: Path) -> Binding:
     meta = read_meta(connection)
     try:
-        return Binding(meta["model"], meta["identity"], meta["where"], meta["photos"])
+        return Binding(meta["model"], meta["identity"], meta["where"], meta["photos"], meta.get("recipe", Binding.recipe))
     except KeyError:
         raise _empty(folder) from None
 
@@ -141,8 +153,8 @@ class Reading:
     null: str  # what pipeline/calibrate.py wrote, or nothing
     binding: Binding
 
-    def gallery(self, codes: Float32, null: Null | None = None) -> Gallery:
-        return Gallery.from_arrays(self.names, codes, self.features, null)
+    def gallery(self, codes: Float32, null: Null | None = None, pack: Callable[[Float32], UInt16] | None = None) -> Gallery:
+        return Gallery.from_arrays(self.names, codes, self.features, null, pack)
 
 
 def read_gallery(folder: Path) -> Reading:

@@ -156,8 +156,10 @@ def writing(folder: Path, binding: Binding) -> Iterator[GalleryWriter]:
         with connected(folder, create=True) as connection:
             meta = read_meta(connection)
             if meta.get("identity", binding.identity) != binding.identity:
+                old, new = meta.get("recipe", Binding.recipe), binding.recipe
+                wanted, got = (f"recipe {old}, model ", f"recipe {new}, model ") if old != new else ("model ", "")
                 raise GalleryError(
-                    f"gallery {folder}: want model {meta['model']} ({meta['identity'][:12]}), got {binding.model} ({binding.identity[:12]}); "
+                    f"gallery {folder}: want {wanted}{meta['model']} ({meta['identity'][:12]}), got {got}{binding.model} ({binding.identity[:12]}); "
                     f"run with `--model {shlex.quote(meta['where'])}`, or index into another `--gallery`"
                 )
             with transaction(connection) as sql:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.flags import Parser, UsageError, add_gallery, add_model, at_least_one, finish
+from pipeline.flags import HASHING, Parser, UsageError, add_gallery, add_model, add_recipe, at_least_one, finish
 
 if TYPE_CHECKING:
     from pipeline.gallery import Binding, Encoded, Entry
@@ -48,6 +48,7 @@ def encode_file(found: "Found", known: "Entry | None", encode: "Graph") -> "Enco
     """One file to one row. The bytes that are hashed are the bytes that are decoded."""
     from pipeline.gallery import Encoded, Entry
     from pipeline.images import ImageError, decode, read_photo
+    from pipeline.recipes import stored
 
     try:
         mtime_ns = found.path.stat().st_mtime_ns
@@ -60,7 +61,7 @@ def encode_file(found: "Found", known: "Entry | None", encode: "Graph") -> "Enco
         return Failed(found.name, f"want a readable file, got {error.strerror}")
     except ImageError as error:
         return Failed(found.name, str(error))
-    pooled, code, features = encode({"image": image}, "pooled", "pca", "features")
+    pooled, code, features = encode({"image": image}, "pooled", stored(encode), "features")
     return Encoded(found.name, entry, pooled, code, features)
 
 
@@ -165,21 +166,27 @@ def load_encoder(model: str, device: str) -> "Graph":
         raise UsageError(str(error)) from None
 
 
-def bind(gallery: Path, model: str | None, photos: Path) -> "Binding":
-    """What this gallery's numbers are made by: the model asked for, else the one it remembers, else the embedded one."""
-    from pipeline.gallery import Binding, GalleryError, read_binding
-    from pipeline.models import DEFAULT, find_model, read_identity
+def bind(gallery: Path, model: str | None, photos: Path, recipe: str | None = None, bits: int | None = None) -> "Binding":
+    """What this gallery's numbers are made by: the model asked for, else the one it remembers, else the recipe's own."""
+    from pipeline.gallery import Binding, GalleryError, check_recipe, read_binding
+    from pipeline.models import DEFAULT, ModelError, default_model, find_model, read_identity, read_settings
 
-    where = model
-    if where is None:
-        try:
-            where = read_binding(gallery).where
-        except GalleryError:
-            where = DEFAULT
-    elif Path(where).is_dir():
-        where = str(find_model(where))
-    name, identity = read_identity(where)
-    return Binding(name, identity, where, str(photos.resolve()))
+    try:
+        made = read_binding(gallery)
+    except GalleryError:
+        made = None
+    if made is not None and (recipe, bits) != (None, None):
+        check_recipe(gallery, made, read_settings(made.where).bits, recipe, bits)
+    where = model or (made.where if made else default_model(recipe, bits))
+    if model is not None and Path(model).is_dir():
+        where = str(find_model(model))
+    settings = read_settings(where)
+    told = f" at {settings.bits} bits" if settings.recipe in HASHING else ""
+    if recipe is not None and settings.recipe != (recipe if recipe in HASHING else DEFAULT):
+        raise ModelError(f"model {where}: want one of recipe {recipe}, got one of {settings.recipe}{told}; run with another `--model`")
+    if bits not in (None, settings.bits if told else None):
+        raise ModelError(f"model {where}: want a code of {bits} bits, got recipe {settings.recipe}{told}; run with another `--model`")
+    return Binding(*read_identity(where), where, str(photos.resolve()), settings.recipe)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -187,6 +194,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("photos", type=Path, metavar="PHOTOS", help="folder of photos, searched recursively")
     add_gallery(parser)
     parser.add_argument("--prune", action="store_true", help="drop photos whose files have vanished")
+    add_recipe(parser)
     add_model(parser)
     parser.add_argument("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="threads (default: all cores)")
     args = parser.parse_args(argv)
@@ -198,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
 
         if not args.photos.is_dir():
             raise UsageError(f"{args.photos}: want a folder of photos, got {'a file' if args.photos.exists() else 'nothing there'}")
-        binding = bind(args.gallery, args.model, args.photos)
+        binding = bind(args.gallery, args.model, args.photos, args.recipe, args.bits)
         with writing(args.gallery, binding) as writer:
             try:
                 counts = index_folder(args.photos, writer, lambda: load_encoder(binding.where, args.device), args.jobs, prune=args.prune)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.records import Bool, Candidates, Int64, Matches, Ranking
+from stages.records import Bool, Candidates, Int64, Ranking
 
 Floats = npt.NDArray[np.float64]
 RESAMPLES = 2000
@@ -63,20 +63,17 @@ def full_order(ranking: Ranking, coarse: Candidates) -> Int64:
     return np.concatenate([ranking.order[0], np.arange(ranking.order.shape[1], coarse.rows.shape[1])])
 
 
-def both_ties(coarse: Candidates, matches: Matches, ranking: Ranking, counts: Int64) -> tuple[Int64, Int64]:
-    """`full_order` (N,) and its ties (N,). counts (N,): features by place in the first look's order.
+def both_ties(coarse: Candidates, ranking: Ranking) -> tuple[Int64, Int64]:
+    """`full_order` (N,) and its ties (N,).
 
     Accepted candidates are tied where their evidence is equal, all others where their distance is: that the path decides between
     them is no merit of theirs.
     """
     order, looked = full_order(ranking, coarse), ranking.order.shape[1]
-    accepted, alarms, inliers = np.zeros(len(order), np.bool_), np.zeros(len(order)), coarse.distance[0].astype(np.float64)
+    accepted, key = np.zeros(len(order), np.bool_), coarse.distance[0].astype(np.float64)
     accepted[:looked] = ranking.accepted[0]
-    inliers[:looked][ranking.accepted[0]] = matches.inliers[0][ranking.accepted[0]]
-    alarms[:looked] = np.where(ranking.accepted[0], np.nan_to_num(ranking.false_alarms[0]), 0)
-    lost = np.zeros(len(order), np.int64)  # evidence beyond what false alarms can be written as: what it was computed from tells it apart
-    lost[:looked] = np.where(ranking.accepted[0] & (ranking.false_alarms[0] < 1e-290), counts[:looked], 0)
-    return order, _runs(*(key[order] for key in (accepted, inliers, alarms, lost)))
+    key[:looked] = np.where(ranking.accepted[0], ranking.evidence[0], key[:looked])
+    return order, _runs(accepted[order], key[order])
 
 
 def _runs(*keys: npt.NDArray[np.generic]) -> Int64:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.flags import HASHING
 from pipeline.shards import write_whole
 from stages.null import Null
 from stages.records import Float32
@@ -19,7 +20,7 @@ from stages.records import Float32
 ARTIFACTS = Path(__file__).resolve().parent.parent / "artifacts"
 DEFAULT = "two_stage"
 FORMAT = 1
-CHOICES = {"trunk": ("resnet18", "resnet50"), "features": ("delf", "rootsift")}
+CHOICES = {"trunk": ("resnet18", "resnet50", "vgg16"), "features": ("delf", "rootsift"), "recipe": (DEFAULT, *HASHING)}
 CARD = {"format": int, "name": str, "sha256": str, "mend": str, "settings": dict, "accept": dict}
 
 
@@ -36,6 +37,9 @@ class Settings:
     describe_side: int = 320  # px
     keep: int = 500  # local features a photo
     features: str = "delf"  # what the second look sees
+    recipe: str = DEFAULT  # whose encode half this is
+    bits: int = 48  # of a hashing recipe's code
+    width: int = 256  # of its hidden layer
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -43,8 +47,9 @@ class Settings:
                 raise ValueError(f"settings.{name} {value!r}")
 
     def to_json(self) -> dict[str, Any]:
-        """As a card has them. DELF goes without saying, so that models from before there was a choice keep their identity."""
-        return {name: value for name, value in vars(self).items() if (name, value) != ("features", "delf")}
+        """As a card has them. What was no choice yet when the first models were made goes without saying, so that they keep their identity."""
+        said = ("trunk", "embed_side", "describe_side", "keep")
+        return {name: value for name, value in vars(self).items() if name in said or value != type(self).__dataclass_fields__[name].default}
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +91,24 @@ def find_model(name: str | Path) -> Path:
 
 def read_identity(name: str | Path) -> tuple[str, str]:
     """(name, identity) of a model by its card alone, without reading its weights."""
-    folder = find_model(name)
-    card = _read_card(folder)
+    card = _read_card(find_model(name))
     return str(card["name"]), _identity(card)
+
+
+def read_settings(name: str | Path) -> Settings:
+    """The same of its settings."""
+    return Settings(**_read_card(find_model(name))["settings"])
+
+
+def default_model(recipe: str | None, bits: int | None) -> str:
+    """The name under artifacts/ of the model that a recipe takes unless told otherwise. Raises ModelError where it has to be trained first."""
+    if recipe not in HASHING:
+        return DEFAULT
+    name = f"{recipe}_{bits or Settings.bits}"
+    if not (ARTIFACTS / name / "card.json").is_file():
+        train = f"python scripts/train.py {recipe} --bits {bits or Settings.bits} --data CLASSES --start WEIGHTS --out artifacts/{name}"
+        raise ModelError(f"recipe {recipe}: want a model artifacts/{name}, got none; run `{train}`, or give another by --model")
+    return name
 
 
 def open_model(name: str | Path) -> Model:

@@ -9,14 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.flags import UsageError
+from pipeline.flags import HASHING, UsageError
 from pipeline.graph import Graph, Node
 from pipeline.models import Model, ModelError
 from stages.affine import RobustAffine
 from stages.delf import Attention, Describe
 from stages.embed import Classify, Embed, normalise
+from stages.hashing import euclidean, hamming, no_geometry, pack
 from stages.match import Nearest
 from stages.rank import Calibrated, FixedCount
+from stages.records import Float32, UInt16
 from stages.reduce import Reduce
 from stages.rootsift import RootSift
 from stages.search import search
@@ -35,6 +37,12 @@ class Recipe:
     encode: Graph
     answer: Graph
     candidates: str  # "4000", or "4x": so many times k
+    pack: Callable[[Float32], UInt16] | None = None  # codes to words, where the first look compares bits
+
+    @property
+    def stored(self) -> str:
+        """The row of `encode` that a gallery keeps as its code."""
+        return stored(self.encode)
 
 
 def two_stage(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
@@ -64,8 +72,55 @@ def published_second_look(seed: int = 0, threads: int = 0, device: str = "cpu") 
     return Verify(Nearest(mutual=False, distance=0.8), fit, seed, threads or os.cpu_count() or 1, device)
 
 
+def hashing(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
+    """Seeds 002 and 003, and what they are compared with: short binary codes, then the distance of the real-valued ones."""
+    inputs = ("code", "count", "features", "gallery")
+    rows = [
+        #    output        stage        reads
+        Node("candidates", hamming, "code", "count", "gallery"),  # Candidates (1, K)
+        Node("matches", no_geometry, "candidates"),  # Matches (1, K) of nothing
+        Node("ranking", euclidean, "code", "candidates", "gallery"),  # Ranking (1, K)
+    ]
+    return Recipe(model.settings.recipe, encode(model, device), Graph(inputs, rows), "4000", pack)
+
+
 def encode(model: Model, device: str) -> Graph:
-    """How a photo becomes a row of the gallery. The first look searches `pca`, `embedding` or `logits`: `--code` says which."""
+    """How a photo becomes a row of the gallery, whichever recipe the model is of."""
+    return encode_bits(model, device) if model.settings.recipe in HASHING else encode_photo(model, device)
+
+
+def stored(encode: Graph) -> str:
+    """The row that a gallery keeps as its code."""
+    return next(node.output for node in encode.rows if node.output in ("pca", "bits"))
+
+
+def encode_bits(model: Model, device: str) -> Graph:
+    """A trunk's last map of the photo as a square, and the learned code of it; nothing local."""
+    from pipeline.hashing.methods import form_of
+    from stages.hashnet import head_of
+    from stages.squaremap import CHANNELS, MAPS, SquareMap, no_features, pool_map
+
+    load, forward = MAPS[model.settings.trunk]
+    side = model.settings.embed_side // 32
+    form = form_of(model.settings.recipe, model.settings.width, CHANNELS[model.settings.trunk], side * side)
+    try:
+        trunk, head = load(model.settings.trunk, model.part("trunk"), device), head_of(model.part("hash"), form, model.settings.bits, device)
+    except ValueError as error:
+        raise ModelError(f"model {model.name}: {error}; run `{model.card['mend']}`") from None
+    return Graph(
+        inputs=("image",),
+        rows=[
+            #    output      stage      reads
+            Node("map", SquareMap(trunk, forward, model.settings.embed_side), "image"),  # (512, 7, 7)
+            Node("pooled", pool_map, "map"),  # (2, 512) its mean, twice
+            Node("bits", head, "map"),  # (b,) real-valued: a bit is whether it is 0 or more
+            Node("features", no_features, "image"),  # LocalFeatures, none
+        ],
+    )
+
+
+def encode_photo(model: Model, device: str) -> Graph:
+    """The first look searches `pca`, `embedding` or `logits`: `--code` says which."""
     trunk = load_resnet(model.settings.trunk, model.part("trunk"), device)
     embed = Embed(trunk, model.settings.embed_side)
     classify = Classify(model.float32("trunk.fc.weight"), model.float32("trunk.fc.bias"))
@@ -106,7 +161,8 @@ def delf_of(model: Model, device: str) -> Describe:
     except ValueError as error:
         raise UsageError(str(error)) from None
     if not isinstance(seen, Describe):
-        raise ModelError(f"model {model.name}: want one with DELF, got RootSIFT, which has no attention; run with another `--model`")
+        other = "RootSIFT" if model.settings.recipe == "two_stage" else model.settings.recipe
+        raise ModelError(f"model {model.name}: want one with DELF, got {other}, which has no attention; run with another `--model`")
     return seen
 
 
@@ -124,4 +180,4 @@ def answer(verify: Verify, rank: FixedCount | Calibrated) -> Graph:
     )
 
 
-RECIPES: dict[str, Callable[..., Recipe]] = {"two_stage": two_stage, "seed004": seed004}
+RECIPES: dict[str, Callable[..., Recipe]] = {"two_stage": two_stage, "seed004": seed004, **dict.fromkeys(HASHING, hashing)}

@@ -24,7 +24,17 @@ TEMPERATURE = 0.05  # of the similarities of unit vectors whose parts are all po
 
 
 def read_start(flag: str, path: Path) -> dict[str, Float32]:
-    """A ResNet's tensors under torchvision's names, float32: of a run, of a model, or of a safetensors file. Raises UsageError."""
+    """A ResNet18's tensors under torchvision's names, float32: of a run, of a model, or of a safetensors file. Raises UsageError."""
+    arrays = read_weights(flag, path)
+    try:
+        load_resnet(TRUNK, arrays)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{flag} {path}: {error}") from None
+    return arrays
+
+
+def read_weights(flag: str, path: Path) -> dict[str, Float32]:
+    """Whatever tensors are there. Raises UsageError."""
     file = path / WEIGHTS if path.is_dir() else path
     try:
         arrays = {name: array for name, array in load_file(file).items() if not name.endswith("num_batches_tracked")}
@@ -33,12 +43,7 @@ def read_start(flag: str, path: Path) -> dict[str, Float32]:
         raise UsageError(f"{flag} {file}: want a finished run, a model or a safetensors file, got: {reason}") from None
     if any(name.startswith("trunk.") for name in arrays):
         arrays = {name.removeprefix("trunk."): array for name, array in arrays.items() if name.startswith("trunk.")}
-    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
-    try:
-        load_resnet(TRUNK, arrays)
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{flag} {file}: {error}") from None
-    return arrays
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
 def embedding(plan: Plan, classes: tuple[str, ...], start: dict[str, Float32] | None, frozen: int, seen: int, bf16: bool, device: str) -> Task:

@@ -74,7 +74,7 @@ def read_version(folder: Path, model: str | None) -> tuple[tuple[str, ...], Vers
             names.append(os.fsdecode(path))
             digest.update(repr((path, sha256)).encode())
         digest.update(read_meta(connection).get("null", "").encode())  # what is accepted rests on it
-    sources = sorted((*SOURCES.glob("stages/*.py"), *SOURCES.glob("pipeline/*.py")))
+    sources = sorted((*SOURCES.glob("stages/*.py"), *SOURCES.glob("pipeline/**/*.py")))
     program = hashlib.sha256("".join(map(file_sha256, sources)).encode())
     return tuple(names), Version(digest.hexdigest(), file_sha256(find_model(where) / "card.json"), program.hexdigest())
 
@@ -82,15 +82,15 @@ def read_version(folder: Path, model: str | None) -> tuple[tuple[str, ...], Vers
 @lru_cache(maxsize=1)
 def opened(opening: Opening) -> Engine:
     """This process's engine, with its share of the threads."""
-    engine = open_engine(opening.gallery, opening.recipe, opening.model, "pca", opening.device, opening.seed, opening.false_alarm)
+    engine = open_engine(opening.gallery, opening.recipe, opening.model, None, opening.device, opening.seed, opening.false_alarm)
     if read_version(opening.gallery, opening.model)[1] != opening.version:
         raise GalleryError(
             f"gallery {opening.gallery}: want it, its model and this program as they were when the job began, got another version; "
             "run again when they are at rest"
         )
     answer = engine.recipe.answer
-    verify = replace(engine.verify, threads=opening.threads)
-    rows = [Node(row.output, verify if row.stage is engine.verify else row.stage, *row.reads) for row in answer.rows]
+    verify = engine.verify and replace(engine.verify, threads=opening.threads)
+    rows = [Node(row.output, verify if verify and row.stage is engine.verify else row.stage, *row.reads) for row in answer.rows]
     return replace(engine, recipe=replace(engine.recipe, answer=Graph(answer.inputs, rows)))
 
 

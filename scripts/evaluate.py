@@ -161,7 +161,7 @@ def main(argv: list[str] | None = None) -> int:
         for flag, path in (("--per-query", args.per_query), ("--failures", args.failures)):
             want_place(flag, path)
         want_results("--out", args.out)
-        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries)
+        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits)
         names: Sequence[str] = metrics.QUALITY
         measure, meaning, hit = measure_quality, metrics.MAP, names.index("hit@1")
         if args.revisited:
@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
         contents = read_contents(engine, cases, args.allow_self)
         outcomes = [look(engine, case, args.k, args.candidates, measure) for case in tqdm(cases, desc="evaluate", unit="query", mininterval=0.5)]
         result = {**summarise(outcomes, names, args.seed), "mAP_is": meaning}
-        title = f"recipe {args.recipe}, model {engine.binding.model}"
+        title = f"recipe {engine.recipe.name}, model {engine.binding.model}"
         print(json.dumps(result) if args.json else table(result, names, f"{len(cases)} queries, {len(engine.gallery)} photos, {title}"), flush=True)
         if args.per_query:
             write_file(args.per_query, to_csv(outcomes, hit))
@@ -185,8 +185,8 @@ def main(argv: list[str] | None = None) -> int:
             write_file(args.failures, draw([one.failure for one in outcomes if one.failure], title))
         if args.out:
             row = {
-                "recipe": args.recipe,
-                "label": args.label or f"{args.recipe}, {engine.binding.model}",
+                "recipe": engine.recipe.name,
+                "label": args.label or f"{engine.recipe.name}, {engine.binding.model}",
                 "command": command("scripts/evaluate.py", sys.argv[1:] if argv is None else argv),
                 "seed": args.seed,
                 "model": {"name": engine.binding.model, "identity": engine.binding.identity},

@@ -76,9 +76,8 @@ def rank_part(
     part = Candidates(coarse.rows[:, places], coarse.distance[:, places])
     asked = places[:looked]
     seen = Matches(matches.matches[:, asked], matches.inliers[:, asked], matches.affine[:, asked])
-    given = {"features": query.features, "candidates": part.part(0, looked), "matches": seen, "gallery": engine.gallery}
-    ranking = engine.recipe.answer(given, "ranking")
-    order, ties = both_ties(part, seen, ranking, engine.gallery.features.count[part.rows[0]])
+    ranking = engine.recipe.answer({**engine.given(query), "candidates": part.part(0, looked), "matches": seen}, "ranking")
+    order, ties = both_ties(part, ranking)
     right, total = relevant[places], int(relevant[places].sum())
     return astuple(one(right[order], ties, total)), astuple(one(right, first_ties(part), total)), int(ranking.accepted.sum())
 
@@ -209,7 +208,7 @@ def main(argv: list[str] | None = None) -> int:
         if not (args.sizes or args.matches):
             raise UsageError("--sizes, --matches: want at least one, got neither")
         want_folder("--out", args.out)
-        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries)
+        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits)
         if args.null == "model":
             engine = replace(engine, gallery=replace(engine.gallery, null=None))
         parts = [Part("size", size) for size in sorted({min(size, len(engine.gallery)) for size in args.sizes})]
@@ -225,7 +224,7 @@ def main(argv: list[str] | None = None) -> int:
         judge = f"the {'model' if engine.gallery.null is None else 'gallery'}'s null" if isinstance(engine.verdict, Calibrated) else "a fixed count"
         result: dict[str, Any] = {
             "command": command("scripts/gallery_size.py", sys.argv[1:] if argv is None else argv),
-            "recipe": args.recipe,
+            "recipe": engine.recipe.name,
             "model": {"name": engine.binding.model, "identity": engine.binding.identity},
             "data": data_row(args, engine, contents),
             "seed": args.seed,
@@ -234,7 +233,7 @@ def main(argv: list[str] | None = None) -> int:
             "candidates": looked,
             "null": judge,
         }
-        result["rows"] = [{"recipe": args.recipe, "command": result["command"], **row} for row in summarise(outcomes, parts, args.seed)]
+        result["rows"] = [{"recipe": engine.recipe.name, "command": result["command"], **row} for row in summarise(outcomes, parts, args.seed)]
         if not result["rows"]:
             raise UsageError(f"--matches {' '.join(map(str, args.matches))} --at {args.at}: want a query with so many matches and others, got none")
         print(json.dumps(result) if args.json else table(result), flush=True)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.flags import Parser, UsageError, add_false_alarm, add_gallery, add_model, at_least_one, finish, natural
+from pipeline.flags import Parser, UsageError, add_false_alarm, add_gallery, add_model, add_recipe, at_least_one, finish, natural
 
 if TYPE_CHECKING:
     from pipeline.journal import Journal
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the re-ranked lists; its name says the format, too")
     parser.add_argument("--format", choices=("csv", "trec"), help="what --candidates is (default: by its name)")
     parser.add_argument("--skip-bad", action="store_true", help="leave out rows that are wrong instead of ending")
-    parser.add_argument("--recipe", choices=("two_stage", "seed004"), default="two_stage", help="the system that answers (default: two_stage)")
+    add_recipe(parser)
     parser.add_argument("--seed", type=natural, default=0, help="of the random draws of the affine fit (default: 0)")
     add_false_alarm(parser)
     add_model(parser)
@@ -86,6 +86,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def job() -> int:
+        from pipeline.gallery import read_binding
         from pipeline.journal import fits, journalling
         from pipeline.models import find_model
         from pipeline.runs import COLUMNS, check_writable, form_of, shown, write_lists
@@ -99,13 +100,14 @@ def main(argv: list[str] | None = None) -> int:
             raise UsageError(f"{args.candidates}: want .csv, .trec, .run or .txt, got another name; run with `--format csv` or `--format trec`")
         model = None if args.model is None else str(find_model(args.model))
         names, version = read_version(args.gallery, model)
+        recipe = args.recipe or read_binding(args.gallery).recipe
         lists, digest = read_candidates(args.candidates, form, names, args.skip_bad)
         out_form = form_of(args.out) or form
         check_writable(args.out, out_form, lists, names)
 
-        opening = Opening(args.gallery.resolve(), args.recipe, model, args.device, args.seed, args.false_alarm, version)
+        opening = Opening(args.gallery.resolve(), recipe, model, args.device, args.seed, args.false_alarm, version)
         flags = {
-            "recipe": args.recipe,
+            "recipe": recipe,
             "seed": str(args.seed),
             "false_alarm": str(args.false_alarm),
             "device": args.device,
@@ -127,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
                 return 2
             answered = ((each, None if each.query in failed else journal[each.query]) for each in lists)
             try:
-                write_whole(args.out, write_lists(out_form, args.recipe, answered, names))
+                write_whole(args.out, write_lists(out_form, recipe, answered, names))
             except OSError as error:
                 raise UsageError(f"--out {args.out}: want to write, got {error.strerror}; see to that and run again") from None
             journal.path.unlink()

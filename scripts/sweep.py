@@ -70,10 +70,9 @@ def look(engine: "Engine", case: Case, sizes: Sequence[Size]) -> list[Outcome]:
         raise UsageError(str(error)) from None
     coarse, total = engine.coarse(query, len(engine.gallery)), len(case.relevant)
     relevant, kept = (marks[coarse.rows[0]] for marks in case.marks(engine.gallery))  # by place in the first look's order
-    counts = engine.gallery.features.count[coarse.rows[0]]
     looked = sum(query.seconds.values())
     outcomes = [Outcome(one(relevant[kept], first_ties(coarse)[kept], total), False, 0, looked - query.seconds.get("describe", 0.0))]
-    given = {"features": query.features, "gallery": engine.gallery}
+    given = engine.given(query)
     parts: list[Matches] = []
     verified: dict[str, float] = {}
     for begin, end in itertools.pairwise([0, *(size.candidates for size in sizes)]):
@@ -82,7 +81,7 @@ def look(engine: "Engine", case: Case, sizes: Sequence[Size]) -> list[Outcome]:
         joined = Matches.join(parts)
         given_now = {**given, "candidates": coarse.part(0, end), "matches": joined}
         ranking = engine.recipe.answer(given_now, "ranking", seconds=ranked)  # what is accepted may depend on how many were looked at
-        order, ties = both_ties(coarse, joined, ranking, counts)
+        order, ties = both_ties(coarse, ranking)
         quality = one(relevant[order][kept[order]], ties[kept[order]], total)
         accepted = int((ranking.accepted[0] & kept[:end]).sum())
         seconds = looked + sum(verified.values()) + sum(ranked.values())
@@ -167,7 +166,7 @@ def main(argv: list[str] | None = None) -> int:
 
         want_folder("--out", args.out)
         want_results("--results", args.results)
-        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries)
+        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits)
         cases = read_cases(args, engine)
         contents = read_contents(engine, cases, args.allow_self)
         sizes = count_sizes(args.candidates, args.k, len(engine.gallery))
@@ -176,8 +175,8 @@ def main(argv: list[str] | None = None) -> int:
         rows, recommended = summarise(outcomes, sizes, args.seed)
         result = {
             "command": command("scripts/sweep.py", sys.argv[1:] if argv is None else argv),
-            "recipe": args.recipe,
-            "code": args.code,
+            "recipe": engine.recipe.name,
+            "code": engine.code,
             "model": engine.binding.model,
             "identity": engine.binding.identity,
             "seed": args.seed,
@@ -191,7 +190,7 @@ def main(argv: list[str] | None = None) -> int:
         for name, data in (("sweep.csv", to_csv(rows)), ("sweep.json", json.dumps(result, indent=1).encode()), ("sweep.png", draw(result))):
             write_file(args.out / name, data)
         if args.results:
-            start = args.label or f"{args.recipe}, {engine.binding.model}"
+            start = args.label or f"{engine.recipe.name}, {engine.binding.model}"
             shared = {name: result[name] for name in ("recipe", "command", "seed")}
             shared |= {"model": {"name": result["model"], "identity": result["identity"]}, "data": data_row(args, engine, contents)}
             for row in rows:

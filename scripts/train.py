@@ -1,9 +1,10 @@
-"""Train the two looks: `embedding` teaches the trunk to tell classes apart, `delf` teaches it where to look.
+"""Train the two looks: `embedding` teaches the trunk to tell classes apart, `delf` teaches it where to look; or the code of a hashing recipe.
 
 Both run the same on a CPU and on a GPU, keep the weights of the epoch that validated best, log a line an epoch to log.jsonl and go
 on where they were killed: run the same command again. DATA folders hold a folder a class; one photo in twenty is held out for
 validation. `delf` trains the attention on a frozen trunk, --start's or one that it trains first: on classes (Noh et al. 2017, section 3) or, with
---matches, on which cells are found again when a photo comes back. Either ends with a model that `--model` takes.
+--matches, on which cells are found again when a photo comes back. Hashing recipes (seeds 002 and 003) learn a binary code on the maps of
+--start, which stays. All end with a model that `--model` takes.
 """
 
 import argparse
@@ -12,10 +13,11 @@ import os
 import sys
 from pathlib import Path
 
-from pipeline.flags import Parser, UsageError, at_least_one, finish, natural, positive, quantile, share, zero_or_more
+from pipeline.flags import HASHING, Parser, UsageError, at_least_one, finish, natural, positive, quantile, share, zero_or_more
 from pipeline.results import command, want_folder, want_results, write_row
 
 FREE = {"out", "device", "jobs", "card", "mend", "results", "label", "command", "step_one", "more"}  # what may differ when a run goes on
+FREE |= {"bits", "width", "maps"}  # of hashing recipes, which have settings of their own
 
 WRITTEN = {"format", "name", "sha256", "bytes", "mend", "settings", "accept", "attention", "command", "seed", "data", "classes", "descriptor"}
 WRITTEN |= {"best_epoch", "validation", "test", "seconds", "log"}  # entries of a card that --card may not replace
@@ -106,6 +108,11 @@ def check_flags(args: argparse.Namespace) -> None:
     ):
         if given and args.what != what:
             raise UsageError(f"{flag}: want it with `{what}`, got `{args.what}`; run without it")
+    for flag, given in (("--valid", args.valid), ("--test", args.test), ("--test-px", args.test_px), ("--results", args.results)):
+        if given and args.what in HASHING:
+            raise UsageError(f"{flag}: want it with `embedding` or `delf`, got `{args.what}`; measure its codes by `python scripts/hashing.py`")
+    if args.bits and args.what not in HASHING:
+        raise UsageError(f"--bits: want it with a hashing recipe, got `{args.what}`; run without it")
     if len(args.px) > args.epochs:
         raise UsageError(f"--px {' '.join(map(str, args.px))}: want at most one size an epoch, got {len(args.px)} for {args.epochs} epochs")
     if args.matches and args.start and args.test_px:
@@ -138,7 +145,8 @@ def check_counts(args: argparse.Namespace, train: int, held: int) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
-    parser.add_argument("what", choices=("embedding", "delf"))
+    what = ("embedding", "delf", *HASHING)
+    parser.add_argument("what", choices=what, metavar="WHAT", help=f"one of {', '.join(what)}")
     add = parser.add_argument
     add("--data", nargs="+", type=Path, required=True, metavar="DIR", help="folders of classes; their classes are joined")
     add("--out", type=Path, required=True, metavar="DIR", help="where log, checkpoint and result go")
@@ -157,7 +165,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--adam", action="store_true", help="embedding: AdamW in place of SGD with momentum")
     add("--px", nargs="+", type=at_least_one, default=[128], metavar="N", help="side of the training crops; several: progressively (default: 128)")
     add("--test-px", type=at_least_one, metavar="N", help="side that validation and test photos are seen at (default: the last --px)")
-    add("--epochs", type=at_least_one, default=5, metavar="N")
+    add("--epochs", type=at_least_one, metavar="N", help="(default: 5; hashing 10)")
     add("--batch", type=at_least_one, default=64, metavar="N")
     add("--rate", type=positive, help="peak learning rate (default: 0.1; 1e-4 with --adam, 1e-3 with --matches)")
     add("--smallest", type=share, default=0.3, help="smallest crop, as a share of the photo's area (default: 0.3)")
@@ -178,6 +186,9 @@ def main(argv: list[str] | None = None) -> int:
     add("--embed-side", type=at_least_one, metavar="N", help="px at which the model will embed (default: the models' own)")
     add("--describe-side", type=at_least_one, metavar="N", help="px at which the model will look for local features (default: the models' own)")
     add("--quantile", type=quantile, default=0.0, metavar="Q", help="delf: cells that score below this quantile are no features (default: 0)")
+    add("--bits", type=at_least_one, metavar="N", help="hashing: code length (default: 48)")
+    add("--width", type=at_least_one, default=256, metavar="N", help="hashing: hidden units (default: 256)")
+    add("--maps", type=Path, default=Path("maps"), metavar="DIR", help="hashing: where the trunk's maps are kept, 50 KB a photo (default: maps)")
     add("--weights-only", action="store_true", help="embedding: write weights to start from, no model")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="threads of the fitting (default: all cores)")
@@ -187,11 +198,16 @@ def main(argv: list[str] | None = None) -> int:
     add("--label", metavar="TEXT", help="of that row, before the seed (default: the name of --out)")
     args = parser.parse_args(argv)
     args.command = command("scripts/train.py", sys.argv[1:] if argv is None else argv)
+    args.epochs = args.epochs or (10 if args.what in HASHING else 5)
     args.step_one = False  # whether it is a delf's first step
 
     def job() -> int:
         check_flags(args)
         want_results("--results", args.results)
+        if args.what in HASHING:
+            from pipeline.hashing.train import train_code
+
+            return train_code(args)
         return train(args)
 
     return finish("train", job)

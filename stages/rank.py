@@ -59,7 +59,7 @@ def judge(null: Null, query: int, candidate: Int64, inliers: Int32, *rates: floa
 def _ranked(evidence: Float64, accepted: Bool, false_alarms: Float64) -> Ranking:
     """No evidence at all gives the first look's order back."""
     order = np.argsort(np.where(accepted, -evidence, np.inf), axis=1, kind="stable")
-    return Ranking(order.astype(np.int64), accepted, false_alarms)
+    return Ranking(order.astype(np.int64), accepted, evidence, false_alarms)
 
 
 def _same_shape(candidates: Candidates, matches: Matches) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ Int8 = npt.NDArray[np.int8]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 UInt8 = npt.NDArray[np.uint8]
+UInt16 = npt.NDArray[np.uint16]
 Bool = npt.NDArray[np.bool_]
 
 
@@ -125,8 +126,9 @@ class Gallery:
     names: tuple[str, ...]  # (N,) relative paths, ascending, no two alike: a photo's row is its place among them
     codes: Float32  # (N, D) what the first look searches
     features: PackedFeatures  # (N,)
-    tree: BallTree | None = field(default=None, repr=False)  # over codes; None when the gallery is empty
+    tree: BallTree | None = field(default=None, repr=False)  # over codes; None when the gallery is empty or has words
     null: Null | None = None  # what chance does among its own photos; None where they are too few to tell
+    words: UInt16 | None = field(default=None, repr=False)  # (W, N) the codes' bits, where the first look compares those alone
 
     def __post_init__(self) -> None:
         want("Gallery", "codes", self.codes, np.float32, len(self.names), None)
@@ -135,17 +137,27 @@ class Gallery:
         keys = [os.fsencode(name) for name in self.names]
         if any(a >= b for a, b in itertools.pairwise(keys)):
             raise ValueError("Gallery.names: want ascending paths, each once")
-        if keys and self.tree is None:
+        if keys and self.tree is None and self.words is None:
             raise ValueError("Gallery.tree: want a tree over the codes, got None; make galleries by Gallery.from_arrays")
+        if self.words is not None:
+            want("Gallery", "words", self.words, np.uint16, None, len(self.names))
 
     def __len__(self) -> int:
         return len(self.names)
 
     @classmethod
-    def from_arrays(cls, names: Sequence[str], codes: Float32, features: PackedFeatures, null: Null | None = None) -> Gallery:
+    def from_arrays(
+        cls,
+        names: Sequence[str],
+        codes: Float32,
+        features: PackedFeatures,
+        null: Null | None = None,
+        pack: Callable[[Float32], UInt16] | None = None,
+    ) -> Gallery:
         """Sort by path and plant the tree: the door for photos that were described elsewhere.
 
-        names: N relative paths in any order, no two alike; codes (N, D) float32; features of the N photos.
+        names: N relative paths in any order, no two alike; codes (N, D) float32; features of the N photos; pack: codes -> words for
+        a first look that compares bits, in place of the tree.
         """
         from sklearn.neighbors import BallTree
 
@@ -156,7 +168,10 @@ class Gallery:
             raise ValueError("Gallery.codes: want finite numbers, got NaN or infinity")
         order = np.array(sorted(range(len(names)), key=lambda i: os.fsencode(names[i])), np.int64)
         codes = np.ascontiguousarray(codes[order])
-        return cls(tuple(names[i] for i in order), codes, features.part(order), BallTree(codes) if len(order) else None, null)
+        sorted_names, photos = tuple(names[i] for i in order), features.part(order)
+        if pack is not None:
+            return cls(sorted_names, codes, photos, null=null, words=pack(codes))
+        return cls(sorted_names, codes, photos, BallTree(codes) if len(order) else None, null)
 
     def row(self, name: str) -> int:
         """The row of a path; KeyError when it is not there."""
@@ -193,9 +208,10 @@ class Matches:
     affine: Float32  # (B, K, 2, 3) query px -> candidate px, NaN where none
 
     @classmethod
-    def none(cls) -> Matches:
-        """Of no candidate."""
-        return cls(np.empty((1, 0), np.int32), np.empty((1, 0), np.int32), np.empty((1, 0, 2, 3), np.float32))
+    def none(cls, candidates: int = 0) -> Matches:
+        """Of no candidate, or no evidence of so many."""
+        nothing = np.zeros((1, candidates), np.int32)
+        return cls(nothing, nothing, np.full((1, candidates, 2, 3), np.nan, np.float32))
 
     @classmethod
     def join(cls, parts: Sequence[Matches]) -> Matches:
@@ -214,10 +230,12 @@ class Ranking:
 
     order: Int64  # (B, K) places in the shortlist, best first: a permutation of 0..K-1
     accepted: Bool  # (B, K) by place in the shortlist
+    evidence: Float64  # (B, K) by place: what accepted ones are ordered by, the more the better; equal ones are tied
     false_alarms: Float64  # (B, K) by place: how many non-matches are expected to look as good; NaN where nobody calibrated
 
     def __post_init__(self) -> None:
         want("Ranking", "order", self.order, np.int64, None, None)
+        want("Ranking", "evidence", self.evidence, np.float64, *self.order.shape)
         want("Ranking", "false_alarms", self.false_alarms, np.float64, *self.order.shape)
         want("Ranking", "accepted", self.accepted, np.bool_, *self.order.shape)
         if (np.sort(self.order, axis=1) != np.arange(self.order.shape[1])).any():

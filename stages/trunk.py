@@ -6,6 +6,7 @@ A photo goes through alone: its numbers never depend on which others are process
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,18 @@ def load_local(name: str, weights: Mapping[str, np.ndarray], device: str = "cpu"
     model = build_resnet(name, 1)
     del model.layer4, model.fc
     return _filled(name, model, weights, device)
+
+
+def load_vgg16(name: str, weights: Mapping[str, np.ndarray], device: str = "cpu") -> nn.Module:
+    """VGG16's convolutions under torchvision's names, `features.0.weight` and so on; other tensors are not read."""
+    import torch
+    from torch import nn
+
+    from stages.vision import torchvision_models
+
+    with torch.device("meta"):  # its classifier of 120 million numbers is never made
+        features = torchvision_models().vgg16().features
+    return _filled(name, nn.Sequential(OrderedDict(features=features.to_empty(device="cpu"))), weights, device)
 
 
 def local_part(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

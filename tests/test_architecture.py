@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = {"stages": set(), "pipeline": {"stages"}, "scripts": {"stages", "pipeline"}}
 SOURCES = [path for folder in ALLOWED for path in sorted((ROOT / folder).rglob("*.py"))]
 FOREIGN_CODE = {"cPickle", "dill", "cloudpickle", "shelve", "marshal", "torchvision.ops", "torchvision.io"}
-COMPILERS = ("types.Type", "models.PrimitiveModel")  # what numba wants of a new type of its own: stages/lanes.py
+FOREIGN = ("types.Type", "models.PrimitiveModel", "nn.Module")  # what numba and torch want a class of ours to be
 HEAVY = ("torch", "torchvision", "sklearn", "skimage", "scipy", "matplotlib")
 
 
@@ -85,8 +85,8 @@ def impure(tree: ast.AST) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and dotted(node) in ("os.environ", "os.getenv"):
             faults.append(f"uses {dotted(node)}")
-        compilers = isinstance(node, ast.ClassDef) and [dotted(base) in COMPILERS for base in node.bases] == [True]
-        if isinstance(node, ast.ClassDef) and not compilers and not any(is_frozen(decorator) for decorator in node.decorator_list):
+        foreign = isinstance(node, ast.ClassDef) and [dotted(base) in FOREIGN for base in node.bases] == [True]
+        if isinstance(node, ast.ClassDef) and not foreign and not any(is_frozen(decorator) for decorator in node.decorator_list):
             faults.append(f"class {node.name} is no frozen dataclass")
     return faults
 

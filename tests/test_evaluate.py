@@ -47,7 +47,7 @@ def test_what_is_left_out_leaves_the_ties_of_the_others(indexed_photos: Path) ->
     engine = families(indexed_photos / "gallery")
     places = np.arange(24)
     coarse = Candidates(places[None], places[None].astype(np.float32))
-    ranking = Ranking(places[::-1][None].copy(), np.ones((1, 24), np.bool_), np.ones((1, 24)))
+    ranking = Ranking(places[::-1][None].copy(), np.ones((1, 24), np.bool_), np.zeros((1, 24)), np.ones((1, 24)))
     ties = np.maximum(places - 1, 0)
     zeros = np.zeros((1, 24), np.int32)
     ranked = Ranked(coarse, places, Matches(zeros, zeros, np.zeros((1, 24, 2, 3), np.float32)), ranking, places[::-1], ties)

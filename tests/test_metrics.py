@@ -15,7 +15,7 @@ from scipy import stats
 from sklearn.metrics import average_precision_score
 
 from pipeline.metrics import QUALITY, average_precision, both_ties, compare, first_ties, hit, interval, knee, one, precision, tied_average_precision
-from stages.records import Candidates, Matches, Ranking
+from stages.records import Candidates, Ranking
 
 
 def relevance(*places: int, depth: int = 10) -> np.ndarray:
@@ -94,39 +94,25 @@ def test_measures_are_ranxs() -> None:
     np.testing.assert_allclose(np.array(ours).T, json.loads(done.stdout), rtol=0, atol=1e-9)
 
 
-def ranked(distance: list[float], inliers: list[int], accepted: list[bool], alarms: list[float]) -> tuple[Candidates, Matches, Ranking]:
-    """Evidence by place, accepted ones ordered by inliers."""
-    n = len(inliers)
-    order = np.argsort(np.where(accepted, -np.array(inliers), 1000), kind="stable")[None].astype(np.int64)
-    coarse = Candidates(np.arange(len(distance))[None].astype(np.int64), np.array([distance], np.float32))
-    matches = Matches(np.array([inliers], np.int32), np.array([inliers], np.int32), np.zeros((1, n, 2, 3), np.float32))
-    return coarse, matches, Ranking(order, np.array([accepted]), np.array([alarms]))
-
-
 def test_ties_are_equal_distances_and_equal_evidence() -> None:
-    unknown = [np.nan] * 4
-    coarse, matches, ranking = ranked([1, 1, 2, 2, 2, 3], [7, 30, 5, 30], [False, True, False, True], unknown)
+    evidence, accepted = np.array([[7.0, 30, 7, 30]]), np.array([[False, True, False, True]])
+    coarse = Candidates(np.arange(6)[None], np.array([[1, 1, 2, 2, 2, 3]], np.float32))
     np.testing.assert_array_equal(first_ties(coarse), [0, 0, 1, 1, 1, 2])
-    order, ties = both_ties(coarse, matches, ranking, np.arange(6))
+    order, ties = both_ties(coarse, Ranking(np.array([[1, 3, 0, 2]]), accepted, evidence, np.full((1, 4), np.nan)))
     np.testing.assert_array_equal(order, [1, 3, 0, 2, 4, 5])
     np.testing.assert_array_equal(ties, [0, 0, 1, 2, 2, 3])  # what was looked at in vain and what was not looked at: the distance decides
 
 
-def test_ties_of_calibrated_evidence() -> None:
-    """Equal inliers are no tie where feature counts say otherwise, also where both false alarms are too small to be written."""
-    for alarms, counts, wanted in (
-        ([0.01, 0.02, 0.02], [9, 9, 9], [0, 1, 1]),
-        ([0.0, 0.0, 0.0], [50, 60, 60], [0, 1, 1]),
-        ([1e-9, 1e-9, 1e-9], [50, 60, 70], [0, 0, 0]),
-    ):
-        coarse, matches, ranking = ranked([1, 2, 3], [30, 30, 30], [True] * 3, alarms)
-        np.testing.assert_array_equal(both_ties(coarse, matches, ranking, np.array(counts))[1], wanted)
+def test_evidence_ties_where_false_alarms_are_too_small_to_be_written() -> None:
+    coarse = Candidates(np.arange(3)[None], np.array([[1, 2, 3]], np.float32))
+    evidence, alarms = np.array([[1000.0, 999, 999]]), np.zeros((1, 3))
+    np.testing.assert_array_equal(both_ties(coarse, Ranking(np.array([[0, 1, 2]]), np.ones((1, 3), np.bool_), evidence, alarms))[1], [0, 1, 1])
 
 
 def test_ties_of_nothing() -> None:
     coarse = Candidates(np.empty((1, 0), np.int64), np.empty((1, 0), np.float32))
-    nothing = Ranking(np.empty((1, 0), np.int64), np.empty((1, 0), np.bool_), np.empty((1, 0)))
-    assert [len(of) for of in (first_ties(coarse), *both_ties(coarse, Matches.none(), nothing, np.empty(0, np.int64)))] == [0, 0, 0]
+    nothing = Ranking(np.empty((1, 0), np.int64), np.empty((1, 0), np.bool_), np.empty((1, 0)), np.empty((1, 0)))
+    assert [len(of) for of in (first_ties(coarse), *both_ties(coarse, nothing))] == [0, 0, 0]
 
 
 def test_comparison_of_the_looks() -> None:

@@ -38,7 +38,7 @@ class Crowded:
     def __call__(self, candidates: Candidates, matches: Matches) -> Ranking:
         places = candidates.rows.shape[1]
         order = np.roll(np.arange(places)[::-1], places // 3)[None].astype(np.int64)
-        return Ranking(order, matches.inliers >= 4 * places, np.full(order.shape, np.nan))
+        return Ranking(order, matches.inliers >= 4 * places, matches.inliers.astype(np.float64), np.full(order.shape, np.nan))
 
 
 @pytest.mark.parametrize("crowded", [False, True])

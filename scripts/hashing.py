@@ -1,0 +1,101 @@
+"""A row of the table of hashing: learn a recipe's codes at several lengths on a frozen trunk's maps and measure them under a named protocol.
+
+The maps are computed once and kept under --maps; every code length is a run of its own under --out, and what is finished is not done
+again: run the same command after a kill. Nothing is chosen on the queries: the weights are those of the last epoch.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.flags import Parser, UsageError, at_least_one, finish, natural, positive
+from pipeline.results import command, want_folder, want_results, write_row
+
+BITS = (12, 24, 32, 48)
+
+
+def job(args: argparse.Namespace) -> int:
+    """Read, learn, measure, write; one length after the other."""
+    import numpy as np
+
+    from pipeline.hashing.curves import draw
+    from pipeline.hashing.lesson import Plan
+    from pipeline.hashing.maps import photos_digest, read_maps, read_trunk, weights_sha256
+    from pipeline.hashing.measures import measure
+    from pipeline.hashing.methods import METHODS
+    from pipeline.hashing.protocols import cifar10
+    from pipeline.hashing.teach import teach
+    from pipeline.results import write_file
+    from stages.trunk import pick_device
+
+    if args.recipe not in METHODS:
+        raise UsageError(f"RECIPE {args.recipe}: want one of {', '.join(METHODS)}")
+    want_results("--results", args.results)
+    want_folder("--out", args.out)
+    device = pick_device(args.device)
+    split, (weights, trunk) = cifar10(args.data, args.protocol), read_trunk(args.start)
+    photos = photos_digest(split.paths, args.jobs)
+    maps = read_maps(split.paths, photos, trunk, weights, args.side, args.maps, args.jobs, device)
+    curves = {}
+    for bits in args.bits:
+        plan = Plan(args.epochs, args.batch, args.rate, args.width, args.seed, device)
+        out = args.out / f"{args.recipe}_{args.protocol}_{bits}_{args.seed}"
+        settings = {"RECIPE": args.recipe, "--protocol": args.protocol, "--bits": bits, "photos": photos[:16], **vars(plan)}
+        taught, seconds = teach(args.recipe, maps, split.train, split.labels[split.train], bits, plan, out, settings)
+        query, database = (taught.codes(maps, rows, device) for rows in (split.query, split.database))
+        found = measure(query, database, split.labels[split.query], split.labels[split.database], args.candidates, split.depth)
+        curves[f"{bits} bits"] = found
+        row: dict[str, Any] = {
+            "recipe": args.recipe,
+            "label": f"{args.recipe}, {split.name}, {bits} bits, seed {args.seed}",
+            "protocol": split.name,
+            "bits": bits,
+            "mAP": found.tied.mean(),
+            "mAP_stable_sort": found.stable.mean(),
+            "mAP_both_looks": found.both.mean(),
+            "precision_radius_2": found.radius2.mean(),
+        }
+        if "gallery" in taught.arrays and args.protocol != "A":  # training photos that are searched: their learned codes for the network's
+            database[np.searchsorted(split.database, split.train)] = taught.arrays["gallery"].astype(np.float32)
+            learned = measure(query, database, split.labels[split.query], split.labels[split.database], args.candidates, split.depth)
+            row |= {"mAP_learned_codes": learned.tied.mean()}
+        row = {name: round(float(value), 6) if isinstance(value, np.floating) else value for name, value in row.items()}
+        print(row["label"], *(f"{name} {value:.4f}" for name, value in row.items() if isinstance(value, float)), sep=", ", flush=True)
+        if args.results:
+            told = {"name": f"{trunk} of {args.start.name}, {args.side} px", "weights_sha256": weights_sha256(weights)}
+            data = {"name": args.data.name, "photos": len(split.paths), "sha256": photos}
+            write_row(args.results, {**row, "model": told, "data": data, "seed": args.seed, "command": args.command, "seconds": round(seconds)})
+    write_file(args.out / f"{args.recipe}_{args.protocol}_{args.seed}.png", draw(curves, f"{args.recipe}, {split.name}"))
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
+    add = parser.add_argument
+    add("recipe", metavar="RECIPE", help="am_vggh, vggh, dpsh, dnnh, cnnh_plus, cnnh, adsh, adsh_attention, ksh or lsh")
+    add("--data", type=Path, required=True, metavar="DIR", help="CIFAR-10 as photos: DIR/train/CLASS and DIR/test/CLASS")
+    add("--start", type=Path, required=True, metavar="RUN|FILE", help="the frozen trunk, VGG16 or a ResNet: a run, a model or a safetensors file")
+    add("--protocol", choices=("A", "B", "C"), default="A", help="1,000 queries, 5,000 training photos, 54,000 (A) or 59,000 (B) photos "
+        "searched; 10,000, 50,000, 50,000 (C) (default: A)")  # fmt: skip
+    add("--bits", nargs="+", type=at_least_one, default=list(BITS), metavar="N", help="code lengths (default: 12 24 32 48)")
+    add("--side", type=at_least_one, default=224, metavar="N", help="px that photos are brought to (default: 224)")
+    add("--epochs", type=at_least_one, default=10, metavar="N")
+    add("--batch", type=at_least_one, default=128, metavar="N")
+    add("--rate", type=positive, default=1e-3, help="peak learning rate (default: 1e-3)")
+    add("--width", type=at_least_one, default=256, metavar="N", help="hidden units (default: 256)")
+    add("--candidates", type=at_least_one, default=4000, metavar="N", help="photos of the second look (default: 4000)")
+    add("--seed", type=natural, default=0)
+    add("--maps", type=Path, default=Path("maps"), metavar="DIR", help="where maps are kept: 50 KB a photo at 224 px (default: maps)")
+    add("--out", type=Path, required=True, metavar="DIR", help="where runs and curves go")
+    add("--results", type=Path, metavar="FILE.json", help="also rows of this results file")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="threads that decode (default: all cores)")
+    args = parser.parse_args(argv)
+    args.command = command("scripts/hashing.py", sys.argv[1:] if argv is None else argv)
+    return finish("hashing", lambda: job(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

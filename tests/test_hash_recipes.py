@@ -1,0 +1,239 @@
+"""Hashing recipes from the commands people run: trained, indexed, asked and measured on photographs; and what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import picture, write_picture
+from planted_classes import write_classes
+from safetensors.torch import save_file
+
+from pipeline import index, run
+from pipeline.engine import open_engine
+from pipeline.flags import HASHING, RECIPES
+from pipeline.gallery import read_binding
+from pipeline.hashing.maps import read_trunk
+from pipeline.models import ModelError, default_model, open_model
+from pipeline.recipes import RECIPES as TABLES
+from scripts import evaluate, hashing, train
+from stages.hashing import pack
+from stages.records import Image
+from stages.squaremap import MAPS, SquareMap
+from stages.trunk import load_vgg16
+
+
+def learn(what: str, data: Path, start: Path, out: Path, *more: object) -> int:
+    flags = (
+        "--data",
+        data,
+        "--start",
+        start,
+        "--out",
+        out,
+        "--maps",
+        out.parent / "maps",
+        "--embed-side",
+        64,
+        "--batch",
+        16,
+        "--epochs",
+        4,
+        "--jobs",
+        1,
+    )
+    return train.main([what, *map(str, flags), *map(str, more)])
+
+
+@pytest.fixture(scope="module")
+def models(classes: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of every recipe at 24 bits, on one trunk's maps."""
+    folder = tmp_path_factory.mktemp("codes")
+    for recipe in HASHING:
+        assert learn(recipe, classes, tiny_model, folder / recipe, "--bits", 24, "--width", 128) == 0
+    assert len(list((folder / "maps").glob("*.npy"))) == 1
+    return folder
+
+
+@pytest.fixture(scope="module")
+def asked(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Other photos of the two classes, and a gallery of them by am_vggh."""
+    folder = tmp_path_factory.mktemp("asked")
+    write_classes(folder / "photos", 20, first=100)
+    assert (
+        index.main(
+            [str(folder / "photos"), "--gallery", str(folder / "gallery"), "--recipe", "am_vggh", "--bits", "24", "--model", str(models / "am_vggh")]
+        )
+        == 0
+    )
+    return folder
+
+
+@pytest.mark.parametrize("recipe", HASHING)
+def test_photos_are_indexed_and_found_by_class(recipe: str, models: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gallery = str(tmp_path / "gallery")
+    assert index.main([str(asked / "photos"), "--gallery", gallery, "--recipe", recipe, "--model", str(models / recipe)]) == 0
+    query = asked / "photos" / "red" / "101.png"
+    capsys.readouterr()
+    assert run.main([str(query), "gallery:green/100.png", "--gallery", gallery, "--json", "-k", "5"]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["results"][0]["image"] == "red/101.png"
+    assert (first["recipe"], first["accepted"], first["fell_back"]) == (recipe, 20, False)
+    assert {"map", "hamming", "euclidean"} <= {"map" if name == "squaremap" else name for name in first["seconds"]}
+    assert second["results"][0]["image"] == "green/100.png"
+    assert all(result["affine"] is None and result["inliers"] == 0 for result in first["results"])
+    assert evaluate.main(["--gallery", gallery, "--labels", "folder", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["precision@1"] >= (0.6 if recipe == "lsh" else 0.7)
+
+
+def test_a_gallery_keeps_what_the_network_says(models: Path, asked: Path) -> None:
+    engine = open_engine(asked / "gallery", None, None, None, "cpu", 0)
+    query = engine.query(str(asked / "photos" / "red" / "103.png"))
+    row = engine.gallery.row("red/103.png")
+    np.testing.assert_array_equal(engine.gallery.codes[row], query.code)
+    assert engine.gallery.words is not None
+    np.testing.assert_array_equal(engine.gallery.words[:, row], pack(query.code[None])[:, 0])
+    assert (np.abs(query.code) <= 0.5).all()  # sigmoids less a half
+    assert read_binding(asked / "gallery").recipe == "am_vggh"
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (
+            ("index", "--recipe", "vggh"),
+            "want recipe am_vggh, which made it, got vggh; leave out --recipe, or index again with `python -m pipeline.index",
+        ),
+        (("index", "--recipe", "am_vggh", "--bits", "48"), "want --bits 24, at which it was made, got 48"),
+        (("index", "--model", "vggh"), "want recipe am_vggh, model am_vggh"),
+        (("run", "--recipe", "two_stage"), "want recipe am_vggh, which made it, got two_stage"),
+        (("run", "--bits", "12"), "want --bits 24, at which it was made, got 12"),
+        (("run", "--code", "pca"), "--code pca: want none with recipe am_vggh, which searches its own"),
+        (("two", "--recipe", "adsh"), "want recipe two_stage, which made it, got adsh"),
+        (("two", "--bits", "48"), "want no --bits, recipe two_stage has no binary code, got 48"),
+    ],
+)
+def test_another_recipe_is_refused_with_both_names(
+    command: tuple[str, ...], message: str, models: Path, asked: Path, indexed_photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [str(models / flag) if flag == "vggh" and command[1] == "--model" else flag for flag in command[1:]]
+    photos, gallery = (indexed_photos if command[0] == "two" else asked) / "photos", (indexed_photos if command[0] == "two" else asked) / "gallery"
+    main, first = (index.main, str(photos)) if command[0] != "run" else (run.main, str(asked / "photos" / "red" / "101.png"))
+    assert main([first, "--gallery", str(gallery), *flags]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_recipe_without_a_model_says_how_to_train_one(tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photos").mkdir()
+    write_picture(tmp_path / "photos" / "a.png", picture(0, 40, 40))
+    ask = [str(tmp_path / "photos"), "--gallery", str(tmp_path / "g")]
+    assert index.main([*ask, "--recipe", "dnnh", "--bits", "32"]) == 2
+    assert (
+        "recipe dnnh: want a model artifacts/dnnh_32, got none; run `python scripts/train.py dnnh --bits 32 --data CLASSES" in capsys.readouterr().err
+    )
+    with pytest.raises(ModelError, match="artifacts/ksh_48"):
+        default_model("ksh", None)
+    assert index.main([*ask, "--recipe", "dnnh", "--model", str(models / "ksh")]) == 2
+    assert "want one of recipe dnnh, got one of ksh at 24 bits" in capsys.readouterr().err
+    assert index.main([*ask, "--recipe", "ksh", "--bits", "48", "--model", str(models / "ksh")]) == 2
+    assert "want a code of 48 bits, got recipe ksh at 24 bits" in capsys.readouterr().err
+    assert not (tmp_path / "g" / "manifest.sqlite").exists()
+
+
+def test_names_are_the_same_everywhere() -> None:
+    assert tuple(TABLES) == RECIPES
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--matches",), "--matches: want it with `delf`, got `ksh`"),
+        (("--valid", "x"), "--valid: want it with `embedding` or `delf`, got `ksh`"),
+        (("--start", "nowhere"), "--start nowhere: want a finished run, a model or a safetensors file, got: No such file"),
+    ],
+)
+def test_flags_that_say_nothing_to_a_code(
+    more: tuple[str, ...], message: str, classes: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert learn("ksh", classes, tiny_model, tmp_path / "out", *more) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bits_are_for_codes(classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(["embedding", "--data", str(classes), "--out", str(tmp_path / "o"), "--bits", "12"]) == 2
+    assert "--bits: want it with a hashing recipe, got `embedding`" in capsys.readouterr().err
+    assert train.main(["ksh", "--data", str(classes), "--out", str(tmp_path / "o")]) == 2
+    assert "--start: want the weights of a trunk" in capsys.readouterr().err
+
+
+def test_an_unreadable_photo_is_named(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_classes(tmp_path / "classes", 20)
+    (tmp_path / "classes" / "red" / "bad.png").write_bytes(b"no photo")
+    assert learn("lsh", tmp_path / "classes", tiny_model, tmp_path / "out") == 2
+    assert "red/bad.png" in capsys.readouterr().err
+
+
+def test_a_row_of_the_table(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Learned, measured, written; and a second time read."""
+    for part, count, first in (("train", 60, 0), ("test", 20, 60)):
+        write_classes(tmp_path / "data" / part, count, first=first)
+    flags = ["--data", str(tmp_path / "data"), "--start", str(tiny_model), "--protocol", "C", "--bits", "8", "16", "--side", "64", "--epochs", "4"]
+    flags += ["--batch", "16", "--maps", str(tmp_path / "maps"), "--out", str(tmp_path / "out"), "--results", str(tmp_path / "r.json"), "--jobs", "1"]
+    assert hashing.main(["adsh", *flags]) == 0
+    rows = json.loads((tmp_path / "r.json").read_text())["rows"]
+    assert [row["label"] for row in rows] == ["adsh, CIFAR-10 C, 8 bits, seed 0", "adsh, CIFAR-10 C, 16 bits, seed 0"]
+    assert all(0.5 < row[name] <= 1 for row in rows for name in ("mAP", "mAP_stable_sort", "mAP_both_looks", "mAP_learned_codes"))
+    assert (tmp_path / "out" / "adsh_C_0.png").read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr("pipeline.hashing.teach.learn", lambda *_: pytest.fail("learned again"))
+    shutil.rmtree(tmp_path / "data" / "train" / "red" / "nothing", ignore_errors=True)
+    assert hashing.main(["adsh", *flags]) == 0
+    assert json.loads((tmp_path / "r.json").read_text())["rows"] == rows
+    assert hashing.main(["nothing", *flags]) == 2
+    assert "RECIPE nothing: want one of am_vggh" in capsys.readouterr().err
+
+
+def test_vgg16s_convolutions_load_under_their_own_names(tmp_path: Path) -> None:
+    """A file as small as VGG16's convolutions can be, and the map they make, layer by layer."""
+    rng, sizes = np.random.default_rng(0), (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)
+    weights, place, channels = {}, 0, 3
+    for size in sizes:
+        if size:
+            weights[f"features.{place}.weight"] = torch.from_numpy(
+                rng.normal(0, (2 / 9 / channels) ** 0.5, (size, channels, 3, 3)).astype(np.float16)
+            )
+            weights[f"features.{place}.bias"] = torch.zeros(size, dtype=torch.float16)
+            place, channels = place + 2, size
+        else:
+            place += 1
+    save_file({**weights, "classifier.0.weight": torch.zeros(1, dtype=torch.float16)}, tmp_path / "vgg16.safetensors")
+    arrays, name = read_trunk(tmp_path / "vgg16.safetensors")
+    assert (name, len(arrays)) == ("vgg16", 26)
+    load, forward = MAPS[name]
+    trunk = load(name, arrays, "cpu")
+    seen = SquareMap(trunk, forward, 64)(Image(picture(0, 90, 50)))
+    assert seen.shape == (512, 2, 2)
+    x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    wanted = x
+    place = 0
+    for size in sizes:
+        if size:
+            wanted = torch.relu(torch.conv2d(wanted, weights[f"features.{place}.weight"].float(), padding=1))
+            place += 2
+        else:
+            wanted, place = torch.max_pool2d(wanted, 2), place + 1
+    torch.testing.assert_close(forward(trunk, x), wanted, rtol=1e-3, atol=1e-4)
+    del arrays["features.28.weight"]
+    with pytest.raises(ValueError, match=r"vgg16 weights: want a tensor features\.28\.weight, got none"):
+        load_vgg16("vgg16", arrays)
+
+
+def test_a_model_says_what_it_is(models: Path) -> None:
+    opened = open_model(models / "adsh_attention")
+    assert (opened.settings.recipe, opened.settings.bits, opened.settings.width, opened.settings.trunk) == ("adsh_attention", 24, 128, "resnet18")
+    assert opened.card["classes"] == ["green", "red"]
+    assert "hash.attention.excite.0.weight" in opened.arrays
+    assert not any(name.endswith("gallery") for name in opened.arrays)
