@@ -1,5 +1,6 @@
 """The answer to one query, as people and programs read it: the object that `pipeline.run --json` prints."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ class Result:
     affine: list[list[float]] | None  # (2, 3) query px -> candidate px
     false_alarms: float | None  # how many non-matches are expected to look as good among all looked at; None where nobody calibrated
     accepted: bool  # the second look put it here; otherwise coarse order did
+    code_distance: float | None = None  # of the real-valued codes, by which hashing recipes look twice; `distance` counts their bits then
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class Answer:
     results: tuple[Result, ...]  # at most k
     seconds: dict[str, float]  # by stage
 
+    @property
+    def by_codes(self) -> bool:
+        """Whether the second look compared real-valued codes in place of points."""
+        return any(result.code_distance is not None for result in self.results)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -47,3 +54,8 @@ class Evidence:
     query_xy: Float32  # (n, 2) px
     candidate_xy: Float32  # (n, 2) px
     inlier: Bool  # (n,) it agrees with the affine map
+
+
+def round_digits(number: float) -> float | None:
+    """Six digits, however small it is; None for NaN."""
+    return None if math.isnan(number) else float(f"{number:.6g}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.answer import Answer, Evidence, Result
+from pipeline.answer import Answer, Evidence, Result, round_digits
 from pipeline.calibrate import gallery_null
 from pipeline.flags import UsageError, count_candidates
 from pipeline.gallery import Binding, GalleryError, check_recipe, read_binding, read_gallery
@@ -143,6 +143,7 @@ class Engine:
                     false_alarms=round_digits(ranking.false_alarms[0, place]) if seen else None,
                     affine=None if affine is None or np.isnan(affine).any() else [[round(float(v), 6) for v in row] for row in affine],
                     accepted=bool(ranking.accepted[0, place]) if seen else False,
+                    code_distance=round(float(-ranking.evidence[0, place]) ** 0.5, 6) if seen and self.verify is None else None,
                 )
             )
         return Answer(
@@ -175,11 +176,6 @@ class Engine:
     @property
     def verdict(self) -> object:
         return self.recipe.answer.stage("ranking")
-
-
-def round_digits(number: float) -> float | None:
-    """Six digits, however small it is; None for NaN."""
-    return None if np.isnan(number) else float(f"{number:.6g}")
 
 
 def read_query(name: str) -> Image:

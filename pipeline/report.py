@@ -124,9 +124,11 @@ def section(page: Page, key: str) -> str:
     view = f'viewBox="{around.x:.1f} 0 {around.width:.1f} {around.height:.1f}" role="img" aria-label="The query, {name(answer.query)}"'
     parts = [f"""<section aria-labelledby="{key}-name"><div class="query"><svg {view}>{image}</svg>
 <div><h2 id="{key}-name">{name(answer.query, breaks=True)}</h2><p>{summary(answer)}</p><p class="soft">{seconds(answer)}</p></div></div>
-{KEY}"""]  # fmt: skip
+{"" if answer.by_codes else KEY}"""]  # fmt: skip
     for accepted, group in groupby(page.shown, lambda shown: shown.result.accepted):
         title, note = ("Accepted", "by the second look, most evidence first") if accepted else ("In coarse order", "as the first look ranked them")
+        if accepted and answer.by_codes:
+            title, note = "Looked at twice", "nearest real-valued codes first"
         parts += [f"<h3>{title} <small>{note}</small></h3>\n<ol>", *(row(page, shown, key) for shown in group), "</ol>"]
     return "\n".join([*parts, "</section>"])
 
@@ -135,19 +137,25 @@ def row(page: Page, shown: Shown, key: str) -> str:
     result = shown.result
     kind, badge = ("accepted", "✓ accepted") if result.accepted else ("filled", "filled from coarse order")
     facts = {"first look → now": f"{result.coarse_rank:,} → <b>{result.rank:,}</b>", "distance": f"{result.distance:.3f}"}
-    facts |= {"matches": f"{result.matches:,}", "inliers": f"{result.inliers:,}"}
-    facts |= {} if result.false_alarms is None else {"false alarms expected": few(result.false_alarms)}
+    if page.answer.by_codes:
+        facts = {"first look → now": facts["first look → now"], "bits that differ": f"{result.distance:.0f}"}
+    if result.code_distance is not None:
+        badge = "looked at twice"
+        facts |= {"distance": f"{result.code_distance:.3f}"}
+    if not page.answer.by_codes:
+        facts |= {"matches": f"{result.matches:,}", "inliers": f"{result.inliers:,}"}
+        facts |= {} if result.false_alarms is None else {"false alarms expected": few(result.false_alarms)}
     return f"""<li class="hit {kind}">
 <div class="head"><span class="rank">{result.rank}</span><h4>{name(result.image, breaks=True)}</h4>
 <p><span class="badge">{badge}</span></p><p>{why(result, page.answer)}</p></div>
-{picture(page.query, shown, key)}
+{picture(page, shown, key)}
 <dl>{"".join(f"<div><dt>{fact}</dt><dd>{value}</dd></div>" for fact, value in facts.items())}</dl>
 </li>"""
 
 
-def picture(query: Image, shown: Shown, key: str) -> str:
+def picture(page: Page, shown: Shown, key: str) -> str:
     """Query and candidate side by side under their matches."""
-    photo, evidence, affine = shown.photo, shown.evidence, shown.result.affine
+    query, photo, evidence, affine = page.query, shown.photo, shown.evidence, shown.result.affine
     left, right = placed(query, photo or query)
     high, caption = max(left.height, right.height), "Query left, candidate right"
     drawn = [f'<use href="#{key}" y="{left.y:.1f}"/>']
@@ -166,7 +174,8 @@ def picture(query: Image, shown: Shown, key: str) -> str:
             clear = min(len(inliers), LINES - faint)
             drawn += [lines("out", evidence, outliers, faint, left, right), lines("in", evidence, inliers, clear, left, right)]
             caption += f"; drawn: {clear} of {len(inliers):,} inliers, {faint} of {len(outliers):,} outliers"
-    label = f"The query beside {name(shown.result.image)}: {shown.result.inliers:,} inliers of {shown.result.matches:,} matches"
+    points = "" if page.answer.by_codes else f": {shown.result.inliers:,} inliers of {shown.result.matches:,} matches"
+    label = f"The query beside {name(shown.result.image)}{points}"
     svg = f'<svg viewBox="0 0 {2 * BOX + GAP:.0f} {high:.1f}" role="img" aria-label="{label}">{"".join(drawn)}</svg>'
     return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
 

@@ -45,6 +45,11 @@ def page(engine: "Engine", query: "Query", answer: "Answer") -> "Page":
 
 def table(answer: "Answer") -> str:
     """The answer as a person reads it."""
+    if answer.by_codes:
+        lines = [f"{answer.query}: {answer.candidates} candidates looked at twice, by the distance of their real-valued codes"]
+        lines += ["rank  coarse  bits  distance  image"]
+        lines += [f"{r.rank:4d}  {r.coarse_rank:6d}  {r.distance:4.0f}  {shortly(r.code_distance):>8s}  {printable(r.image)}" for r in answer.results]
+        return "\n".join(lines)
     lines = [
         f"{answer.query}: {answer.candidates} candidates looked at twice, {verdict(answer)}",
         "rank  coarse  distance  matches  inliers  false alarms  image",
@@ -65,6 +70,11 @@ def verdict(answer: "Answer") -> str:
     else:
         said = f"{answer.accepted} accepted" + (", the other places in coarse order" if answer.fell_back else "")
     return said + (" (chance as the model knows it: too few photos here to measure it)" if answer.null == "model" else "")
+
+
+def shortly(distance: float | None) -> str:
+    """Nothing for what was not looked at twice."""
+    return "" if distance is None else f"{distance:.4f}"
 
 
 def alarms(number: float | None) -> str:

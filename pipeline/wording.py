@@ -12,6 +12,9 @@ def summary(answer: Answer) -> str:
     if not answer.candidates:
         return "No photo was looked at twice: this is the order of the first look."
     twice = "1 photo was" if answer.candidates == 1 else f"{answer.candidates:,} photos were"
+    if answer.by_codes:
+        rest = " Behind them stands the order of the first look." if answer.candidates < len(answer.results) else ""
+        return f"{twice} looked at twice: by the bits in which the codes differ, then by the distance of the real-valued codes.{rest}"
     told = "" if answer.accepted else "Nothing in this gallery matches. "
     told += f"{twice} looked at twice and {answer.accepted or 'none'} accepted. "
     if not (filled := [result.rank for result in answer.results if not result.accepted]):
@@ -29,6 +32,8 @@ def seconds(answer: Answer) -> str:
 def why(result: Result, answer: Answer) -> str:
     """Why a result stands where it does, in one sentence."""
     agree = f"{result.inliers:,} of {result.matches:,} matches agree on one affine map"
+    if result.code_distance is not None:
+        return "1 bit differs from the query's code." if result.distance == 1 else f"{result.distance:.0f} bits differ from the query's code."
     if result.accepted:
         return f"{agree}." if result.matches else "Ranked by the second look."
     if result.coarse_rank > answer.candidates:

@@ -6,23 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import picture, write_picture
 from planted_classes import write_classes
-from safetensors.torch import save_file
 
 from pipeline import index, run
 from pipeline.engine import open_engine
 from pipeline.flags import HASHING, RECIPES
 from pipeline.gallery import read_binding
-from pipeline.hashing.maps import read_trunk
 from pipeline.models import ModelError, default_model, open_model
 from pipeline.recipes import RECIPES as TABLES
 from scripts import evaluate, hashing, train
 from stages.hashing import pack
-from stages.records import Image
-from stages.squaremap import MAPS, SquareMap
-from stages.trunk import load_vgg16
 
 
 def learn(what: str, data: Path, start: Path, out: Path, *more: object) -> int:
@@ -84,8 +78,23 @@ def test_photos_are_indexed_and_found_by_class(recipe: str, models: Path, asked:
     assert {"map", "hamming", "euclidean"} <= {"map" if name == "squaremap" else name for name in first["seconds"]}
     assert second["results"][0]["image"] == "green/100.png"
     assert all(result["affine"] is None and result["inliers"] == 0 for result in first["results"])
+    assert first["results"][0]["code_distance"] == 0
+    assert [r["code_distance"] for r in first["results"]] == sorted(r["code_distance"] for r in first["results"])
     assert evaluate.main(["--gallery", gallery, "--labels", "folder", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["precision@1"] >= (0.6 if recipe == "lsh" else 0.7)
+
+
+def test_people_read_of_bits_and_of_no_matches(asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["gallery:red/103.png", "--gallery", str(asked / "gallery"), "-k", "4", "--candidates", "2", "--report", str(tmp_path / "r.html")]
+    assert run.main(flags) == 0
+    first, head, *lines = capsys.readouterr().out.splitlines()
+    assert first == "gallery:red/103.png: 2 candidates looked at twice, by the distance of their real-valued codes"
+    assert head.split() == ["rank", "coarse", "bits", "distance", "image"]
+    assert [len(line.split()) for line in lines] == [5, 5, 4, 4]
+    page = (tmp_path / "r.html").read_text("utf-8")
+    assert "by the bits in which the codes differ, then by the distance of the real-valued codes. Behind them" in page
+    assert "Looked at twice" in page
+    assert "inlier" not in page.split("<body>")[1]
 
 
 def test_a_gallery_keeps_what_the_network_says(models: Path, asked: Path) -> None:
@@ -194,41 +203,6 @@ def test_a_row_of_the_table(tiny_model: Path, tmp_path: Path, monkeypatch: pytes
     assert json.loads((tmp_path / "r.json").read_text())["rows"] == rows
     assert hashing.main(["nothing", *flags]) == 2
     assert "RECIPE nothing: want one of am_vggh" in capsys.readouterr().err
-
-
-def test_vgg16s_convolutions_load_under_their_own_names(tmp_path: Path) -> None:
-    """A file as small as VGG16's convolutions can be, and the map they make, layer by layer."""
-    rng, sizes = np.random.default_rng(0), (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)
-    weights, place, channels = {}, 0, 3
-    for size in sizes:
-        if size:
-            weights[f"features.{place}.weight"] = torch.from_numpy(
-                rng.normal(0, (2 / 9 / channels) ** 0.5, (size, channels, 3, 3)).astype(np.float16)
-            )
-            weights[f"features.{place}.bias"] = torch.zeros(size, dtype=torch.float16)
-            place, channels = place + 2, size
-        else:
-            place += 1
-    save_file({**weights, "classifier.0.weight": torch.zeros(1, dtype=torch.float16)}, tmp_path / "vgg16.safetensors")
-    arrays, name = read_trunk(tmp_path / "vgg16.safetensors")
-    assert (name, len(arrays)) == ("vgg16", 26)
-    load, forward = MAPS[name]
-    trunk = load(name, arrays, "cpu")
-    seen = SquareMap(trunk, forward, 64)(Image(picture(0, 90, 50)))
-    assert seen.shape == (512, 2, 2)
-    x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    wanted = x
-    place = 0
-    for size in sizes:
-        if size:
-            wanted = torch.relu(torch.conv2d(wanted, weights[f"features.{place}.weight"].float(), padding=1))
-            place += 2
-        else:
-            wanted, place = torch.max_pool2d(wanted, 2), place + 1
-    torch.testing.assert_close(forward(trunk, x), wanted, rtol=1e-3, atol=1e-4)
-    del arrays["features.28.weight"]
-    with pytest.raises(ValueError, match=r"vgg16 weights: want a tensor features\.28\.weight, got none"):
-        load_vgg16("vgg16", arrays)
 
 
 def test_a_model_says_what_it_is(models: Path) -> None:

@@ -18,7 +18,7 @@ from small import NAMES, answers, complaint, counted, indexed, shrink
 from pipeline import index, run
 
 KEYS = ["query", "recipe", "k", "candidates", "accepted", "false_alarm", "null", "fell_back", "results", "seconds"]
-RESULT_KEYS = ["rank", "image", "coarse_rank", "distance", "matches", "inliers", "affine", "false_alarms", "accepted"]
+RESULT_KEYS = ["rank", "image", "coarse_rank", "distance", "matches", "inliers", "affine", "false_alarms", "accepted", "code_distance"]
 INDEXED = [f"gallery:{name}" for name in NAMES]
 
 
@@ -48,8 +48,16 @@ def test_the_json_is_as_promised(indexed_photos: Path, gallery: Path, capsys: py
         assert [result["rank"] for result in answer["results"]] == [1, 2, 3, 4]
         for result in answer["results"]:
             assert list(result) == RESULT_KEYS
-            assert [type(result[key]) for key in RESULT_KEYS if key not in ("affine", "false_alarms")] == [int, str, int, float, int, int, bool]
-            assert result["false_alarms"] is None
+            assert [type(result[key]) for key in RESULT_KEYS if key not in ("affine", "false_alarms", "code_distance")] == [
+                int,
+                str,
+                int,
+                float,
+                int,
+                int,
+                bool,
+            ]
+            assert (result["false_alarms"], result["code_distance"]) == (None, None)
             assert result["affine"] is None or np.array(result["affine"]).shape == (2, 3)
             assert (result["affine"] is None) == (result["inliers"] == 0)
             assert result["inliers"] <= result["matches"]
