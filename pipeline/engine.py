@@ -218,7 +218,7 @@ def open_engine(
         )
     check_recipe(folder, remembered, opened.settings.bits, recipe, bits)
     try:
-        built = RECIPES[recipe or remembered.recipe](opened, seed, pick_device(device), false_alarm)
+        built = RECIPES[recipe or opened.settings.recipe](opened, seed, pick_device(device), false_alarm)
     except ValueError as error:
         raise UsageError(str(error)) from None
     if code and code not in {node.output for node in built.encode.rows}:

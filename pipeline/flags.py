@@ -13,6 +13,7 @@ from typing import NoReturn
 
 HASHING = ("am_vggh", "vggh", "dpsh", "dnnh", "cnnh_plus", "cnnh", "adsh", "adsh_attention", "ksh", "lsh")
 RECIPES = ("two_stage", "seed004", *HASHING)
+LONGEST_CODE = 1024  # bits
 
 
 class UsageError(Exception):
@@ -43,9 +44,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--recipe", choices=RECIPES, metavar="NAME", help=f"the system: {', '.join(RECIPES)} (default: the gallery's own, else two_stage)"
+        "--recipe", choices=RECIPES, metavar="NAME", help=f"the system: {', '.join(RECIPES)} (default: two_stage, or what made the gallery's codes)"
     )
-    parser.add_argument("--bits", type=at_least_one, metavar="N", help="code length of a hashing recipe (default: the gallery's own, else 48)")
+    parser.add_argument("--bits", type=code_length, metavar="N", help="code length of a hashing recipe (default: the gallery's own, else 48)")
 
 
 def add_search(parser: argparse.ArgumentParser) -> None:
@@ -77,7 +78,7 @@ def add_false_alarm(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=0.1,
         metavar="RATE",
-        help="non-matching candidates accepted a query, expected over all that are looked at (default: 0.1; seed004 has its fixed count)",
+        help="non-matching candidates accepted a query, expected over all that are looked at (default: 0.1; seed004 counts, hashing has no verdict)",
     )
 
 
@@ -118,6 +119,12 @@ def natural(text: str) -> int:
 def at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"want a number of 1 or more, got {text}")
+    return int(text)
+
+
+def code_length(text: str) -> int:
+    if at_least_one(text) > LONGEST_CODE:
+        raise argparse.ArgumentTypeError(f"want a number of 1 to {LONGEST_CODE}, got {text}")
     return int(text)
 
 

@@ -96,13 +96,13 @@ def stored(encode: Graph) -> str:
 
 def encode_bits(model: Model, device: str) -> Graph:
     """A trunk's last map of the photo as a square, and the learned code of it; nothing local."""
-    from pipeline.hashing.methods import form_of
+    from pipeline.hashing.methods import METHODS, form_of
     from stages.hashnet import head_of
     from stages.squaremap import CHANNELS, MAPS, SquareMap, no_features, pool_map
 
     load, forward = MAPS[model.settings.trunk]
     side = model.settings.embed_side // 32
-    form = form_of(model.settings.recipe, model.settings.width, CHANNELS[model.settings.trunk], side * side)
+    form = form_of(METHODS[model.settings.recipe], model.settings.width, CHANNELS[model.settings.trunk], side * side)
     try:
         trunk, head = load(model.settings.trunk, model.part("trunk"), device), head_of(model.part("hash"), form, model.settings.bits, device)
     except ValueError as error:

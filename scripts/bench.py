@@ -40,6 +40,10 @@ def inputs(encode: "Graph", image: "Image") -> list[Callable[[], object]]:
     from stages.trunk import last_map, resize, third_map, to_tensor
 
     stages = {node.name: node.stage for node in encode.rows}
+    if "embed" not in stages:
+        raise UsageError(
+            "--model: want one of recipe two_stage, whose forward passes are the baseline, got a hashing recipe's; run with another `--model`"
+        )
     embed, describe = stages["embed"], stages["describe"]
     assert isinstance(embed, Embed)
     if not isinstance(describe, Describe):
@@ -101,7 +105,7 @@ def bench_query(args: argparse.Namespace) -> dict[str, Any]:
     from pipeline.engine import open_engine, read_query
     from pipeline.images import find_photos
 
-    engine = open_engine(args.gallery, "two_stage", args.model, "pca", args.device, 0)
+    engine = open_engine(args.gallery, None, args.model, None, args.device, 0)
     names = [str(photo.path) for photo in find_photos(args.queries) if photo.reason is None]
     if not names:
         raise UsageError(f"--queries {args.queries}: want a folder of photos, got none in it")

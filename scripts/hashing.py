@@ -1,6 +1,6 @@
 """A row of the table of hashing: learn a recipe's codes at several lengths on a frozen trunk's maps and measure them under a named protocol.
 
-The maps are computed once and kept under --maps; every code length is a run of its own under --out, and what is finished is not done
+The maps are computed once and kept under --maps; every code length is a run of its own under --out, and what is learned is not learned
 again: run the same command after a kill. Nothing is chosen on the queries: the weights are those of the last epoch.
 """
 
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.flags import Parser, UsageError, at_least_one, finish, natural, positive
+from pipeline.flags import Parser, UsageError, at_least_one, code_length, finish, natural, positive
 from pipeline.results import command, want_folder, want_results, write_row
 
 BITS = (12, 24, 32, 48)
@@ -22,34 +22,45 @@ def job(args: argparse.Namespace) -> int:
 
     from pipeline.hashing.curves import draw
     from pipeline.hashing.lesson import Plan
-    from pipeline.hashing.maps import photos_digest, read_maps, read_trunk, weights_sha256
+    from pipeline.hashing.maps import check_side, photos_digest, read_maps, read_trunk, weights_sha256
     from pipeline.hashing.measures import measure
-    from pipeline.hashing.methods import METHODS
+    from pipeline.hashing.methods import ABLATED, METHODS
     from pipeline.hashing.protocols import cifar10
-    from pipeline.hashing.teach import teach
+    from pipeline.hashing.teach import settings_of, teach
     from pipeline.results import write_file
     from stages.trunk import pick_device
 
     if args.recipe not in METHODS:
         raise UsageError(f"RECIPE {args.recipe}: want one of {', '.join(METHODS)}")
+    if args.without not in (None, *ABLATED.get(args.recipe, {})):
+        parts = ", ".join(ABLATED.get(args.recipe, {})) or "nothing"
+        raise UsageError(f"--without {args.without}: want a part of {args.recipe} that can be left out, {parts}, got another")
+    check_side("--side", args.side)
     want_results("--results", args.results)
     want_folder("--out", args.out)
-    device = pick_device(args.device)
+    try:
+        device = pick_device(args.device)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    method = ABLATED[args.recipe][args.without] if args.without else METHODS[args.recipe]
+    name = f"{args.recipe} without {args.without}" if args.without else args.recipe
     split, (weights, trunk) = cifar10(args.data, args.protocol), read_trunk(args.start)
     photos = photos_digest(split.paths, args.jobs)
     maps = read_maps(split.paths, photos, trunk, weights, args.side, args.maps, args.jobs, device)
-    curves = {}
+    place = np.full(len(split.paths), -1)
+    place[split.database] = np.arange(len(split.database))
+    curves, labels = {}, split.labels[split.train]
     for bits in args.bits:
         plan = Plan(args.epochs, args.batch, args.rate, args.width, args.seed, device)
-        out = args.out / f"{args.recipe}_{args.protocol}_{bits}_{args.seed}"
-        settings = {"RECIPE": args.recipe, "--protocol": args.protocol, "--bits": bits, "photos": photos[:16], **vars(plan)}
-        taught, seconds = teach(args.recipe, maps, split.train, split.labels[split.train], bits, plan, out, settings)
+        out = args.out / f"{name.replace(' ', '_')}_{args.protocol}_{bits}_{args.seed}"
+        settings = {**settings_of(name, weights, photos, args.side, labels, bits, plan), "--protocol": args.protocol}
+        taught, seconds = teach(method, maps, split.train, labels, bits, plan, out, settings)
         query, database = (taught.codes(maps, rows, device) for rows in (split.query, split.database))
         found = measure(query, database, split.labels[split.query], split.labels[split.database], args.candidates, split.depth)
         curves[f"{bits} bits"] = found
         row: dict[str, Any] = {
-            "recipe": args.recipe,
-            "label": f"{args.recipe}, {split.name}, {bits} bits, seed {args.seed}",
+            "recipe": name,
+            "label": f"{name}, {split.name}, {bits} bits, seed {args.seed}",
             "protocol": split.name,
             "bits": bits,
             "mAP": found.tied.mean(),
@@ -58,7 +69,7 @@ def job(args: argparse.Namespace) -> int:
             "precision_radius_2": found.radius2.mean(),
         }
         if "gallery" in taught.arrays and args.protocol != "A":  # training photos that are searched: their learned codes for the network's
-            database[np.searchsorted(split.database, split.train)] = taught.arrays["gallery"].astype(np.float32)
+            database[place[split.train]] = taught.arrays["gallery"].astype(np.float32)
             learned = measure(query, database, split.labels[split.query], split.labels[split.database], args.candidates, split.depth)
             row |= {"mAP_learned_codes": learned.tied.mean()}
         row = {name: round(float(value), 6) if isinstance(value, np.floating) else value for name, value in row.items()}
@@ -67,7 +78,7 @@ def job(args: argparse.Namespace) -> int:
             told = {"name": f"{trunk} of {args.start.name}, {args.side} px", "weights_sha256": weights_sha256(weights)}
             data = {"name": args.data.name, "photos": len(split.paths), "sha256": photos}
             write_row(args.results, {**row, "model": told, "data": data, "seed": args.seed, "command": args.command, "seconds": round(seconds)})
-    write_file(args.out / f"{args.recipe}_{args.protocol}_{args.seed}.png", draw(curves, f"{args.recipe}, {split.name}"))
+    write_file(args.out / f"{name.replace(' ', '_')}_{args.protocol}_{args.seed}.png", draw(curves, f"{name}, {split.name}"))
     return 0
 
 
@@ -79,7 +90,8 @@ def main(argv: list[str] | None = None) -> int:
     add("--start", type=Path, required=True, metavar="RUN|FILE", help="the frozen trunk, VGG16 or a ResNet: a run, a model or a safetensors file")
     add("--protocol", choices=("A", "B", "C"), default="A", help="1,000 queries, 5,000 training photos, 54,000 (A) or 59,000 (B) photos "
         "searched; 10,000, 50,000, 50,000 (C) (default: A)")  # fmt: skip
-    add("--bits", nargs="+", type=at_least_one, default=list(BITS), metavar="N", help="code lengths (default: 12 24 32 48)")
+    add("--without", metavar="PART", help="adsh_attention: without its attention, or without its quantisation")
+    add("--bits", nargs="+", type=code_length, default=list(BITS), metavar="N", help="code lengths (default: 12 24 32 48)")
     add("--side", type=at_least_one, default=224, metavar="N", help="px that photos are brought to (default: 224)")
     add("--epochs", type=at_least_one, default=10, metavar="N")
     add("--batch", type=at_least_one, default=128, metavar="N")

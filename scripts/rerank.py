@@ -86,9 +86,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def job() -> int:
-        from pipeline.gallery import read_binding
+        from pipeline.gallery import check_recipe, read_binding
         from pipeline.journal import fits, journalling
-        from pipeline.models import find_model
+        from pipeline.models import find_model, read_settings
         from pipeline.runs import COLUMNS, check_writable, form_of, shown, write_lists
         from pipeline.shards import write_whole
         from pipeline.workers import Opening, read_version, stamp
@@ -100,7 +100,9 @@ def main(argv: list[str] | None = None) -> int:
             raise UsageError(f"{args.candidates}: want .csv, .trec, .run or .txt, got another name; run with `--format csv` or `--format trec`")
         model = None if args.model is None else str(find_model(args.model))
         names, version = read_version(args.gallery, model)
-        recipe = args.recipe or read_binding(args.gallery).recipe
+        made = read_binding(args.gallery)
+        check_recipe(args.gallery, made, read_settings(made.where).bits, args.recipe, args.bits)
+        recipe = args.recipe or made.recipe
         lists, digest = read_candidates(args.candidates, form, names, args.skip_bad)
         out_form = form_of(args.out) or form
         check_writable(args.out, out_form, lists, names)

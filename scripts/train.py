@@ -12,12 +12,15 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-from pipeline.flags import HASHING, Parser, UsageError, at_least_one, finish, natural, positive, quantile, share, zero_or_more
+from pipeline.flags import HASHING, Parser, UsageError, at_least_one, code_length, finish, natural, positive, quantile, share, zero_or_more
 from pipeline.results import command, want_folder, want_results, write_row
 
 FREE = {"out", "device", "jobs", "card", "mend", "results", "label", "command", "step_one", "more"}  # what may differ when a run goes on
-FREE |= {"bits", "width", "maps"}  # of hashing recipes, which have settings of their own
+FOR_CODES = ("bits", "width", "maps")  # flags of hashing recipes, which have settings of their own
+NOT_FOR_CODES = ("px", "smallest", "bf16", "describe_side", "valid", "test", "test_px", "results", "label")
+FREE |= set(FOR_CODES)
 
 WRITTEN = {"format", "name", "sha256", "bytes", "mend", "settings", "accept", "attention", "command", "seed", "data", "classes", "descriptor"}
 WRITTEN |= {"best_epoch", "validation", "test", "seconds", "log"}  # entries of a card that --card may not replace
@@ -94,8 +97,8 @@ def record(args: argparse.Namespace) -> int:
     return 0
 
 
-def check_flags(args: argparse.Namespace) -> None:
-    """Flags that do not go together."""
+def check_flags(args: argparse.Namespace, usual: dict[str, Any]) -> None:
+    """Flags that do not go together; usual: their defaults."""
     for flag, given, what in (
         ("--local", args.local, "delf"),
         ("--quantile", args.quantile, "delf"),
@@ -108,11 +111,10 @@ def check_flags(args: argparse.Namespace) -> None:
     ):
         if given and args.what != what:
             raise UsageError(f"{flag}: want it with `{what}`, got `{args.what}`; run without it")
-    for flag, given in (("--valid", args.valid), ("--test", args.test), ("--test-px", args.test_px), ("--results", args.results)):
-        if given and args.what in HASHING:
-            raise UsageError(f"{flag}: want it with `embedding` or `delf`, got `{args.what}`; measure its codes by `python scripts/hashing.py`")
-    if args.bits and args.what not in HASHING:
-        raise UsageError(f"--bits: want it with a hashing recipe, got `{args.what}`; run without it")
+    wrong, right = (NOT_FOR_CODES, "`embedding` or `delf`") if args.what in HASHING else (FOR_CODES, "a hashing recipe")
+    for name in wrong:
+        if getattr(args, name) != usual[name]:
+            raise UsageError(f"--{name.replace('_', '-')}: want it with {right}, got `{args.what}`; run without it")
     if len(args.px) > args.epochs:
         raise UsageError(f"--px {' '.join(map(str, args.px))}: want at most one size an epoch, got {len(args.px)} for {args.epochs} epochs")
     if args.matches and args.start and args.test_px:
@@ -166,7 +168,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--px", nargs="+", type=at_least_one, default=[128], metavar="N", help="side of the training crops; several: progressively (default: 128)")
     add("--test-px", type=at_least_one, metavar="N", help="side that validation and test photos are seen at (default: the last --px)")
     add("--epochs", type=at_least_one, metavar="N", help="(default: 5; hashing 10)")
-    add("--batch", type=at_least_one, default=64, metavar="N")
+    add("--batch", type=at_least_one, metavar="N", help="(default: 64; hashing 128)")
     add("--rate", type=positive, help="peak learning rate (default: 0.1; 1e-4 with --adam, 1e-3 with --matches)")
     add("--smallest", type=share, default=0.3, help="smallest crop, as a share of the photo's area (default: 0.3)")
     add(
@@ -186,7 +188,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--embed-side", type=at_least_one, metavar="N", help="px at which the model will embed (default: the models' own)")
     add("--describe-side", type=at_least_one, metavar="N", help="px at which the model will look for local features (default: the models' own)")
     add("--quantile", type=quantile, default=0.0, metavar="Q", help="delf: cells that score below this quantile are no features (default: 0)")
-    add("--bits", type=at_least_one, metavar="N", help="hashing: code length (default: 48)")
+    add("--bits", type=code_length, metavar="N", help="hashing: code length (default: 48)")
     add("--width", type=at_least_one, default=256, metavar="N", help="hashing: hidden units (default: 256)")
     add("--maps", type=Path, default=Path("maps"), metavar="DIR", help="hashing: where the trunk's maps are kept, 50 KB a photo (default: maps)")
     add("--weights-only", action="store_true", help="embedding: write weights to start from, no model")
@@ -199,10 +201,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     args.command = command("scripts/train.py", sys.argv[1:] if argv is None else argv)
     args.epochs = args.epochs or (10 if args.what in HASHING else 5)
+    args.batch = args.batch or (128 if args.what in HASHING else 64)
     args.step_one = False  # whether it is a delf's first step
 
     def job() -> int:
-        check_flags(args)
+        check_flags(args, vars(parser.parse_args(["embedding", "--data", "d", "--out", "o"])))
         want_results("--results", args.results)
         if args.what in HASHING:
             from pipeline.hashing.train import train_code

@@ -26,8 +26,10 @@ def hamming(code: Float32, count: int, gallery: Gallery) -> Candidates:
     want("hamming", "code", code, np.float32, gallery.codes.shape[1] if len(gallery) else None)
     if not np.isfinite(code).all():
         raise ValueError("hamming.code: want finite numbers, got NaN or infinity")
-    if gallery.words is None:
+    if not len(gallery):
         return Candidates(np.empty((1, 0), np.int64), np.empty((1, 0), np.float32))
+    if gallery.words is None:
+        raise ValueError("hamming.gallery: want words, got none; make galleries by Gallery.from_arrays with `pack`")
     rows, distance = nearest_words(pack(code[None])[:, 0], count, gallery.words)
     return Candidates(rows[None], distance.astype(np.float32)[None])
 
@@ -56,7 +58,7 @@ def euclidean(code: Float32, candidates: Candidates, gallery: Gallery) -> Rankin
 
     Every candidate is accepted: where it stands, the second look put it.
     """
-    gaps = gallery.codes[candidates.rows[0]].astype(np.float64) - code
-    distance = np.square(gaps).sum(1)
+    rows = candidates.rows[0]
+    distance = np.square(gallery.codes[rows].astype(np.float64) - code).sum(1) if len(rows) else np.empty(0)
     order = np.argsort(distance, kind="stable")[None].astype(np.int64)
     return Ranking(order, np.ones(order.shape, np.bool_), -distance[None], np.full(order.shape, np.nan))

@@ -23,7 +23,7 @@ class HashNet(nn.Module):
     """Map (B, C, h, w) -> codes (B, b): attention, flattened cells, one hidden layer, one number a bit.
 
     attention: of ATTENTION; squash: of SQUASH, what the last numbers go through; slices: hidden units that each bit has to itself, 0 for
-    all of them together (the divide-and-encode layer of Lai et al. 2015, section 3.2, which keeps bits from repeating each other).
+    all of them together (the divide-and-encode module of Lai et al. 2015, section 3.3, which keeps bits from repeating each other).
     """
 
     def __init__(self, channels: int, cells: int, bits: int, width: int, attention: str = "none", squash: str = "sigmoid", slices: int = 0) -> None:
@@ -124,7 +124,7 @@ def head_of(arrays: Mapping[str, np.ndarray], form: Mapping[str, object], bits: 
         net = net_of(form, bits)
         net.load_state_dict({name: torch.from_numpy(array) for name, array in float32.items()})
     except (KeyError, RuntimeError, TypeError) as error:
-        raise ValueError(f"hash: want the arrays of {form or 'a projection'}, got {str(error).splitlines()[0]}") from None
+        raise ValueError(f"hash: want the arrays of {form or 'a projection'}, got: {' '.join(str(error).split())[:200]}") from None
     return NetCode(net.eval().requires_grad_(False).to(device))
 
 

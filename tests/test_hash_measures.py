@@ -29,7 +29,8 @@ def test_a_query_at_a_time_says_the_same(planted: tuple[np.ndarray, ...]) -> Non
         assert found.tied[q] == pytest.approx(tied_average_precision(relevant[order], distance[order], total), abs=1e-9)
         near = np.linalg.norm(database[order[:40]].astype(np.float64) - query[q], axis=1)
         both = np.concatenate([order[:40][np.argsort(near, kind="stable")], order[40:]])
-        assert found.both[q] == pytest.approx(average_precision(relevant[both], total), abs=1e-6)
+        ties = np.concatenate([np.arange(40) - 40, distance[order[40:]]])  # what was looked at twice is tied with nothing
+        assert found.both[q] == pytest.approx(tied_average_precision(relevant[both], ties, total), abs=1e-9)
         within = relevant[distance <= 2]
         assert found.radius2[q] == pytest.approx(within.mean() if len(within) else 0)
         curve.append([relevant[distance <= r].sum() / max(total, 1) for r in range(13)])
@@ -44,6 +45,7 @@ def test_a_depth_divides_by_what_is_found_within_it(planted: tuple[np.ndarray, .
         distance = ((database >= 0) != (query[q] >= 0)).sum(1)
         seen = ((labels @ asked[q]) > 0)[np.argsort(distance, kind="stable")[:20]]
         assert found.stable[q] == pytest.approx(average_precision(seen, int(seen.sum())), abs=1e-6)
+    assert np.isnan(found.tied).all()  # a depth cuts through ties
 
 
 def test_distances_are_bits_that_differ() -> None:
@@ -51,3 +53,4 @@ def test_distances_are_bits_that_differ() -> None:
     a, b = rng.normal(size=(6, 48)).astype(np.float32), rng.normal(size=(9, 48)).astype(np.float32)
     b[0] = 0  # bits of 1
     np.testing.assert_array_equal(hamming(a, b), [[((x >= 0) != (y >= 0)).sum() for y in b] for x in a])
+    assert hamming(np.ones((1, 300), np.float32), -np.ones((1, 300), np.float32)).tolist() == [[300]]

@@ -42,11 +42,11 @@ def test_the_table_has_every_name() -> None:
 def test_it_finds_the_classes_of_photos_it_has_not_seen(recipe: str, planted: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
     maps, labels = planted
     train, query, database = np.arange(300), np.arange(300, 350), np.arange(350, 500)
-    taught, _ = teach(recipe, maps, train, labels[train], 16, PLAN, tmp_path / recipe, {"a": 1})
+    taught, _ = teach(METHODS[recipe], maps, train, labels[train], 16, PLAN, tmp_path / recipe, {"a": 1})
     codes = [taught.codes(maps, rows, "cpu") for rows in (query, database)]
     found = measure(*codes, labels[query], labels[database]).tied.mean()
     assert found > {"lsh": 0.3, "ksh": 0.5, "dpsh": 0.55}.get(recipe, 0.7)  # chance is .25
-    again, _ = teach(recipe, maps, train, labels[train], 16, PLAN, tmp_path / recipe, {"a": 1})
+    again, _ = teach(METHODS[recipe], maps, train, labels[train], 16, PLAN, tmp_path / recipe, {"a": 1})
     np.testing.assert_array_equal(again.codes(maps, query, "cpu"), codes[0])  # read, not learned again
 
 
@@ -56,7 +56,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
 ) -> None:
     maps, labels = planted
     train, plan = np.arange(200), Plan(epochs=3, batch=32, rate=3e-3, width=16)
-    whole, _ = teach(recipe, maps, train, labels[train], 12, plan, tmp_path / "whole", {})
+    whole, _ = teach(METHODS[recipe], maps, train, labels[train], 12, plan, tmp_path / "whole", {})
     saved, real = [], module.save_checkpoint
 
     def killed(*args: object) -> None:
@@ -68,8 +68,8 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
     with monkeypatch.context() as patch:
         patch.setattr(module, "save_checkpoint", killed)
         with pytest.raises(KeyboardInterrupt):
-            teach(recipe, maps, train, labels[train], 12, plan, tmp_path / "killed", {})
-    resumed, _ = teach(recipe, maps, train, labels[train], 12, plan, tmp_path / "killed", {})
+            teach(METHODS[recipe], maps, train, labels[train], 12, plan, tmp_path / "killed", {})
+    resumed, _ = teach(METHODS[recipe], maps, train, labels[train], 12, plan, tmp_path / "killed", {})
     for name, array in whole.arrays.items():
         np.testing.assert_array_equal(resumed.arrays[name], array)
 
@@ -77,13 +77,13 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
 def test_a_loss_that_is_no_number_says_what_to_do(planted: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
     maps, labels = planted
     with pytest.raises(UsageError, match=r"want a finite loss, got (nan|inf); run with a `--rate` lower than 1e\+30"):
-        teach("dpsh", maps, np.arange(300), labels[:300], 12, Plan(2, 32, 1e30, 16), tmp_path / "out", {})
+        teach(METHODS["dpsh"], maps, np.arange(300), labels[:300], 12, Plan(2, 32, 1e30, 16), tmp_path / "out", {})
 
 
 def test_too_few_photos_are_refused(planted: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
     maps, labels = planted
     with pytest.raises(UsageError, match="--batch 32: want at most half of the 40 training photos"):
-        teach("vggh", maps, np.arange(40), labels[:40], 12, PLAN, tmp_path / "out", {})
+        teach(METHODS["vggh"], maps, np.arange(40), labels[:40], 12, PLAN, tmp_path / "out", {})
 
 
 def net(bits: int, squash: str) -> HashNet:

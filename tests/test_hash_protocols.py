@@ -77,6 +77,8 @@ def test_lists_are_read(tmp_path: Path) -> None:
         ({"train": "b.jpg 0 0 0"}, r"train\.txt: line 1: want at least one label, got none"),
         ({"train": "b.jpg 0 1 0"}, r"database\.txt: b\.jpg: want the same labels in every list"),
         ({"database": "a.jpg 0 1 0"}, "want queries that are no part of the database, got 1 that are"),
+        ({"train": "a.jpg 0 1 0"}, "want queries that are no part of the training photos, got 1 that are"),
+        ({"train": "b.jpg 1 0 0\nb.jpg 1 0 0"}, r"train\.txt: b\.jpg: want every photo once, got it again"),
         ({"database": "b.jpg 1 0 0\n\nc.jpg 1 1 0"}, r"database\.txt: line 2: want 3 labels, got 0"),
     ],
 )

@@ -1,7 +1,6 @@
 """Hashing recipes from the commands people run: trained, indexed, asked and measured on photographs; and what is refused."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from pipeline.flags import HASHING, RECIPES
 from pipeline.gallery import read_binding
 from pipeline.models import ModelError, default_model, open_model
 from pipeline.recipes import RECIPES as TABLES
-from scripts import evaluate, hashing, train
+from scripts import bench, evaluate, gallery_size, rerank, sweep, train
 from stages.hashing import pack
 
 
@@ -153,6 +152,30 @@ def test_a_recipe_without_a_model_says_how_to_train_one(tmp_path: Path, models: 
     assert not (tmp_path / "g" / "manifest.sqlite").exists()
 
 
+def test_an_empty_gallery_answers_with_nothing(models: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "none").mkdir()
+    assert index.main([str(tmp_path / "none"), "--gallery", str(tmp_path / "g"), "--model", str(models / "am_vggh")]) == 0
+    capsys.readouterr()
+    assert run.main([str(asked / "photos" / "red" / "101.png"), "--gallery", str(tmp_path / "g"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["results"] == []
+
+
+def test_other_jobs_on_codes(asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ranks takes them; what compares points says that it cannot."""
+    gallery, by_folder = ["--gallery", str(asked / "gallery")], ["--labels", "folder"]
+    assert sweep.main([*gallery, *by_folder, "--candidates", "5", "20", "--out", str(tmp_path / "sweep")]) == 0
+    assert gallery_size.main([*gallery, *by_folder, "--sizes", "8", "--draws", "1", "--out", str(tmp_path / "sizes")]) == 0
+    (tmp_path / "lists.csv").write_text("query,image\ngallery:red/101.png,green/100.png\ngallery:red/101.png,red/101.png\n")
+    rerun = [*gallery, "--candidates", str(tmp_path / "lists.csv"), "--out", str(tmp_path / "out.csv"), "--jobs", "1"]
+    assert rerank.main(rerun) == 0
+    assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("gallery:red/101.png,red/101.png")
+    capsys.readouterr()
+    assert rerank.main([*rerun[:-4], "--out", str(tmp_path / "other.csv"), "--bits", "12"]) == 2
+    assert "want --bits 24, at which it was made, got 12" in capsys.readouterr().err
+    assert bench.main(["query", *gallery, "--queries", str(asked / "photos")]) == 2
+    assert "want one of recipe two_stage, whose forward passes are the baseline" in capsys.readouterr().err
+
+
 def test_names_are_the_same_everywhere() -> None:
     assert tuple(TABLES) == RECIPES
 
@@ -161,14 +184,21 @@ def test_names_are_the_same_everywhere() -> None:
     ("more", "message"),
     [
         (("--matches",), "--matches: want it with `delf`, got `ksh`"),
-        (("--valid", "x"), "--valid: want it with `embedding` or `delf`, got `ksh`"),
+        (("--valid", "x"), "--valid: want it with `embedding` or `delf`, got `ksh`; run without it"),
+        (("--px", "64"), "--px: want it with `embedding` or `delf`, got `ksh`"),
+        (("--embed-side", "100"), "--embed-side 100: want a multiple of 32"),
+        (("--bits", "5000"), "want a number of 1 to 1024, got 5000"),
         (("--start", "nowhere"), "--start nowhere: want a finished run, a model or a safetensors file, got: No such file"),
     ],
 )
 def test_flags_that_say_nothing_to_a_code(
     more: tuple[str, ...], message: str, classes: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert learn("ksh", classes, tiny_model, tmp_path / "out", *more) == 2
+    if more[0] == "--bits":  # the parser's own
+        with pytest.raises(SystemExit, match="2"):
+            learn("ksh", classes, tiny_model, tmp_path / "out", *more)
+    else:
+        assert learn("ksh", classes, tiny_model, tmp_path / "out", *more) == 2
     assert message in capsys.readouterr().err
 
 
@@ -184,25 +214,6 @@ def test_an_unreadable_photo_is_named(tiny_model: Path, tmp_path: Path, capsys: 
     (tmp_path / "classes" / "red" / "bad.png").write_bytes(b"no photo")
     assert learn("lsh", tmp_path / "classes", tiny_model, tmp_path / "out") == 2
     assert "red/bad.png" in capsys.readouterr().err
-
-
-def test_a_row_of_the_table(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Learned, measured, written; and a second time read."""
-    for part, count, first in (("train", 60, 0), ("test", 20, 60)):
-        write_classes(tmp_path / "data" / part, count, first=first)
-    flags = ["--data", str(tmp_path / "data"), "--start", str(tiny_model), "--protocol", "C", "--bits", "8", "16", "--side", "64", "--epochs", "4"]
-    flags += ["--batch", "16", "--maps", str(tmp_path / "maps"), "--out", str(tmp_path / "out"), "--results", str(tmp_path / "r.json"), "--jobs", "1"]
-    assert hashing.main(["adsh", *flags]) == 0
-    rows = json.loads((tmp_path / "r.json").read_text())["rows"]
-    assert [row["label"] for row in rows] == ["adsh, CIFAR-10 C, 8 bits, seed 0", "adsh, CIFAR-10 C, 16 bits, seed 0"]
-    assert all(0.5 < row[name] <= 1 for row in rows for name in ("mAP", "mAP_stable_sort", "mAP_both_looks", "mAP_learned_codes"))
-    assert (tmp_path / "out" / "adsh_C_0.png").read_bytes().startswith(b"\x89PNG")
-    monkeypatch.setattr("pipeline.hashing.teach.learn", lambda *_: pytest.fail("learned again"))
-    shutil.rmtree(tmp_path / "data" / "train" / "red" / "nothing", ignore_errors=True)
-    assert hashing.main(["adsh", *flags]) == 0
-    assert json.loads((tmp_path / "r.json").read_text())["rows"] == rows
-    assert hashing.main(["nothing", *flags]) == 2
-    assert "RECIPE nothing: want one of am_vggh" in capsys.readouterr().err
 
 
 def test_a_model_says_what_it_is(models: Path) -> None:

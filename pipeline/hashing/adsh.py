@@ -4,9 +4,11 @@ Equation 2: sum over sampled i and all j of (tanh F(x_i) . v_j - b S_ij)^2 + gam
 codes V are solved bit by bit for the network as it is (equation 8), and 2,000 photos are drawn to teach it (algorithm 1). S is 1 for
 photos that share a label and else so far below 0 that all of S sums to 0, as in the authors' code: negatives are many.
 
+The published schedule is 50 rounds of 3 epochs; here every epoch is a round, and how many there are is the plan's.
+
 `adsh_attention`, after an abstract, adds the attention of `stages/attention.py` that the photo as a whole guides, and a quantisation loss of
-our design: (|u| - 1)^2 u^2, which is flat around 0, where a bit is undecided, and steepest where a number settles, so that it sharpens
-codes without fixing the undecided ones early.
+our design: max(0, m - |u|)^2, m = .8, times the square of the bits as the fit has it. It pulls hardest at numbers around 0, whose bit is
+undecided, and leaves those beyond the margin to the fit.
 """
 
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from pipeline.hashing.lesson import Lesson, Plan, similar
 from stages.hashnet import HashNet
 from stages.records import Int64, UInt8
 
-GAMMA, SAMPLED, SHARPEN = 200.0, 2000, 0.5
+GAMMA, SAMPLED, SHARPEN, MARGIN = 200.0, 2000, 0.1, 0.8
 
 
 def asymmetric(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> Lesson:
@@ -50,8 +52,7 @@ def _asymmetric(net: HashNet, labels: UInt8, bits: int, plan: Plan, sharpen: flo
         codes, gallery = net(x), model.get_buffer("gallery")
         fit = (codes @ gallery.T - bits * alike(rows).to(x.device)).square().sum()
         value: Tensor = (fit + GAMMA * (gallery[rows] - codes).square().sum()) / (len(rows) * n)
-        size = codes.abs()
-        return value + sharpen * ((size - 1) * size).square().mean() if sharpen else value
+        return value + sharpen * bits**2 * (MARGIN - codes.abs()).clamp_min(0).square().mean() if sharpen else value
 
     return Lesson(net, model, loss, between, chosen)
 

@@ -46,7 +46,7 @@ def _regress(net: HashNet, labels: UInt8, bits: int, plan: Plan, classes: bool) 
 
 
 def factorise(similarity: Float32, bits: int, seed: int) -> Float32:
-    """S (n, n) in -1 and 1 -> H (n, b) in [-1, 1]; n numbers are kept twice over."""
+    """S (n, n) in -1 and 1 -> H (n, b) in [-1, 1]; some four n x n matrices of memory."""
     rng = np.random.default_rng(seed)
     codes = rng.uniform(-1, 1, (len(similarity), bits)).astype(np.float32)
     residual = codes @ codes.T - bits * similarity
@@ -69,7 +69,7 @@ def _descend(codes, residual, j, order):  # type: ignore[no-untyped-def]
                 second += codes[k, j] * codes[k, j]
         own = codes[i, j]
         first += residual[i, i] * own
-        second += 3 * own * own + residual[i, i] - own * own
+        second += 2 * own * own + residual[i, i]
         if second <= 0:
             continue
         value = min(max(own - first / second, np.float32(-1)), np.float32(1))

@@ -1,7 +1,7 @@
 """DNNH (Lai et al. 2015): a photo's code is nearer to one of its label than to one of another by a margin.
 
-Equation 3: max(0, 1 - (|f - f-|^2 - |f - f+|^2)) on codes in [0, 1], here over all triplets of a batch; the divide-and-encode layer
-(section 3.2) is the network's `slices`, its piece-wise threshold left out.
+Equation 2: max(0, 1 - (|f - f-|^2 - |f - f+|^2)) on codes in [0, 1], here over all triplets of a batch; the divide-and-encode layer
+(section 3.3) is the network's `slices`, its piece-wise threshold left out.
 """
 
 import torch

@@ -30,7 +30,8 @@ Maps = npt.NDArray[np.float16]  # (N, C, h, w), perhaps on the disk
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """A network and what it is to learn. `between` runs before every epoch, given a function that encodes training photos by number."""
+    """A network and what it is to learn. `between` runs before every epoch and after the last, given a function that encodes training photos
+    by number."""
 
     net: HashNet
     model: nn.Module  # holds the net and whatever else is kept in a checkpoint
@@ -57,7 +58,7 @@ def similar(labels: UInt8, others: UInt8) -> Tensor:
 
 
 def encode(net: HashNet, maps: Maps, rows: Int64, device: str, batch: int = 256) -> npt.NDArray[np.float32]:
-    """Codes (n, b) of these maps, as an answering model makes them."""
+    """Codes (n, b) of these maps."""
     net.eval()
     parts = []
     with torch.inference_mode():
@@ -76,12 +77,14 @@ def learn(lesson: Lesson, maps: Maps, train: Int64, plan: Plan, out: Path, setti
         began, step = time.monotonic(), progress.step
         if lesson.between:
             lesson.between(epoch, lambda rows: torch.from_numpy(encode(lesson.net, maps, train[rows], plan.device)))
-        torch.manual_seed(hash((plan.seed, epoch)))  # of the dropout
+        torch.manual_seed(int(np.random.SeedSequence([plan.seed, epoch]).generate_state(1)[0]))  # of the dropout
         rng = np.random.default_rng([plan.seed, epoch])
         order = rng.permutation(len(train) if lesson.chosen is None else lesson.chosen(epoch))
         model.train()
         losses = []
         steps = len(order) // plan.batch
+        if not steps:
+            raise UsageError(f"--batch {plan.batch}: want at most the {len(order)} photos of an epoch; run with a smaller `--batch`")
         for i in range(steps):
             rows = np.sort(order[i * plan.batch : (i + 1) * plan.batch])  # ascending: a friendlier way over the disk
             for group in optimizer.param_groups:
@@ -100,5 +103,7 @@ def learn(lesson: Lesson, maps: Maps, train: Int64, plan: Plan, out: Path, setti
         save_checkpoint(path, model, optimizer, {}, progress, settings)
         with writing(out / "log.jsonl"):
             write_whole(out / "log.jsonl", "".join(json.dumps(each) + "\n" for each in progress.log).encode())
+    if lesson.between:
+        lesson.between(plan.epochs, lambda rows: torch.from_numpy(encode(lesson.net, maps, train[rows], plan.device)))
     print(f"{out}: loss {progress.log[-1]['loss']}, {progress.seconds:.0f} s", file=sys.stderr)
     return progress.seconds

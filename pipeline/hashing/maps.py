@@ -1,6 +1,7 @@
 """The last maps of a frozen trunk, computed once and kept on the disk under the trunk's and the photos' hashes; a kill loses at most 256."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,9 +24,22 @@ STEP = 256  # photos between two notes of how far it is
 
 
 def photos_digest(paths: Sequence[Path], jobs: int) -> str:
-    """sha256 over names and contents."""
+    """sha256 over places and contents. Raises UsageError."""
+
+    def one(path: Path) -> str:
+        try:
+            return hashlib.sha256(read_photo(path)).hexdigest()
+        except (ImageError, OSError) as error:
+            raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+
     with ThreadPoolExecutor(jobs) as pool:
-        return digest(zip(map(str, range(len(paths))), pool.map(lambda path: hashlib.sha256(read_photo(path)).hexdigest(), paths), strict=True))
+        return digest(zip(map(str, range(len(paths))), pool.map(one, paths), strict=True))
+
+
+def check_side(flag: str, side: int) -> None:
+    """A trunk's cells are 32 px wide. Raises UsageError."""
+    if side % 32:
+        raise UsageError(f"{flag} {side}: want a multiple of 32, the side of a trunk's cell, got another number")
 
 
 def read_trunk(path: Path) -> tuple[dict[str, Float32], str]:
@@ -47,7 +61,7 @@ def weights_sha256(weights: dict[str, Float32]) -> str:
 
 
 def read_maps(paths: Sequence[Path], photos: str, trunk: str, weights: dict[str, Float32], side: int, cache: Path, jobs: int, device: str) -> Maps:
-    """(N, C, h, w) float16 on the disk, in bfloat16 arithmetic where the processor has it. Raises UsageError.
+    """(N, C, h, w) float16 on the disk, in bfloat16 arithmetic. Raises UsageError.
 
     photos: their digest; trunk: a name of MAPS; side: px of the square that a photo is brought to.
     """
@@ -55,9 +69,6 @@ def read_maps(paths: Sequence[Path], photos: str, trunk: str, weights: dict[str,
     net = load(trunk, weights, device)
     name = f"{trunk}_{weights_sha256(weights)[:12]}_{photos[:12]}_{side}"
     whole, part, noted = cache / f"{name}.npy", cache / f"{name}.part", cache / f"{name}.count"
-    if whole.is_file():
-        found: Maps = np.load(whole, mmap_mode="r")
-        return found
 
     def forwards(pixels: UInt8) -> np.ndarray:
         with torch.inference_mode(), torch.autocast(device, torch.bfloat16):
@@ -65,10 +76,16 @@ def read_maps(paths: Sequence[Path], photos: str, trunk: str, weights: dict[str,
         return cells
 
     try:
+        if whole.is_file():
+            return _mapped(whole)
         cache.mkdir(parents=True, exist_ok=True)
         shape = (len(paths), *forwards(np.zeros((1, side, side, 3), np.uint8)).shape[1:])
         done = int(noted.read_text()) if noted.is_file() and part.is_file() else 0
+        if not done:
+            noted.unlink(missing_ok=True)
         maps = np.lib.format.open_memmap(part, "r+" if done else "w+", np.float16, shape)
+        with part.open("r+b") as file:  # a page of a map that finds no room would end the process without a word
+            os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
         with tqdm(total=len(paths), initial=done, desc="maps", unit="photo") as bar:
             for pixels in _squares(paths[done:], side, jobs):
                 maps[done : done + len(pixels)] = np.concatenate([forwards(pixels[i : i + 32]) for i in range(0, len(pixels), 32)])
@@ -78,9 +95,16 @@ def read_maps(paths: Sequence[Path], photos: str, trunk: str, weights: dict[str,
                 bar.update(len(pixels))
         part.rename(whole)
         noted.unlink()
+        return _mapped(whole)
     except OSError as error:
         raise UsageError(f"{cache}: want room for the maps of {len(paths):,} photos, got: {error.strerror or error}") from None
-    return np.load(whole, mmap_mode="r")  # type: ignore[no-any-return]
+    except ValueError as error:
+        raise UsageError(f"{cache}: want maps as they were written, got: {error}; remove {name}.* there and run again") from None
+
+
+def _mapped(path: Path) -> Maps:
+    found: Maps = np.load(path, mmap_mode="r")
+    return found
 
 
 def _squares(paths: Sequence[Path], side: int, jobs: int) -> Iterator[UInt8]:

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.metrics import Floats
-from stages.records import Bool, Float32, UInt8
+from stages.records import Bool, Float32, UInt8, UInt16
 
 RADIUS = 2
 
@@ -15,9 +14,9 @@ RADIUS = 2
 class Found:
     """Of one query each, (Q,); the curve is a mean over queries, (b + 1,) by Hamming radius."""
 
-    tied: Floats  # average precision, ties at their expectation
+    tied: Floats  # average precision, ties at their expectation; NaN under a `depth`, which cuts through ties
     stable: Floats  # ties by place in the database, as a stable sort leaves them: the usual convention
-    both: Floats  # after the second look at `candidates` photos, the others as the first left them; ties by place
+    both: Floats  # after the second look at `candidates` photos; the others' ties at their expectation, under a `depth` by place
     radius2: Floats  # precision within Hamming radius 2; 0 where nothing is
     precision: Floats
     recall: Floats
@@ -43,12 +42,16 @@ def measure(query: Float32, database: Float32, asked: UInt8, labels: UInt8, cand
         first = np.take_along_axis(relevant, order, 1)
         looked = np.take_along_axis(gaps, order[:, :candidates], 1).argsort(axis=1, kind="stable")
         second = np.concatenate([np.take_along_axis(first[:, :candidates], looked, 1), first[:, candidates:]], 1)
+        near_by = np.take_along_axis(distance, order[:, :candidates], 1)  # what was looked at twice leaves the ties of the rest
+        left, left_hits = counts - _by_distance(near_by, np.ones_like(near_by), bits), hits - _by_distance(near_by, first[:, :candidates], bits)
+        ones = np.ones(near_by.shape)
         within, near = counts[:, : RADIUS + 1].sum(1), hits[:, : RADIUS + 1].sum(1)
         seen, right = counts.cumsum(1), hits.cumsum(1)
         parts.append((
-            tied_average_precision(counts, hits) if depth is None else _average_precision(first, depth),
+            tied_average_precision(counts, hits) if depth is None else np.full(len(distance), np.nan),
             _average_precision(first, depth),
-            _average_precision(second, depth),
+            tied_average_precision(np.hstack([ones, left]), np.hstack([second[:, :candidates], left_hits])) if depth is None
+            else _average_precision(second, depth),
             near / np.maximum(within, 1),
             np.where(seen > 0, right / np.maximum(seen, 1), np.nan),
             right / np.maximum(right[:, -1:], 1),
@@ -60,16 +63,16 @@ def measure(query: Float32, database: Float32, asked: UInt8, labels: UInt8, cand
     return Found(tied, stable, both, radius2, curve, recall.mean(0))
 
 
-def hamming(query: Float32, database: Float32) -> npt.NDArray[np.uint8]:
-    """(Q, b), (N, b) -> (Q, N) bits that differ, at most 255."""
+def hamming(query: Float32, database: Float32) -> UInt16:
+    """(Q, b), (N, b) -> (Q, N) bits that differ."""
     a, b = (np.where(codes >= 0, np.float32(1), np.float32(-1)) for codes in (query, database))
-    differ: npt.NDArray[np.uint8] = ((query.shape[1] - a @ b.T) / 2).astype(np.uint8)
+    differ: UInt16 = ((query.shape[1] - a @ b.T) / 2).astype(np.uint16)
     return differ
 
 
-def _by_distance(distance: npt.NDArray[np.uint8], what: Bool, bits: int) -> Floats:
+def _by_distance(distance: UInt16, what: np.ndarray, bits: int) -> Floats:
     """(Q, b + 1) how many of `what` are at each distance."""
-    at = distance + (bits + 1) * np.arange(len(distance))[:, None]
+    at = distance.astype(np.int64) + (bits + 1) * np.arange(len(distance))[:, None]
     held: Floats = np.bincount(at.ravel(), what.ravel().astype(np.float64), (bits + 1) * len(distance)).astype(np.float64)
     return held.reshape(len(distance), bits + 1)
 

@@ -41,7 +41,14 @@ METHODS: dict[str, Method] = {
 }
 
 
-def form_of(recipe: str, width: int, channels: int, cells: int) -> dict[str, Any]:
-    """Arguments of the recipe's HashNet but the bits, {} for a projection."""
-    form = METHODS[recipe].form
-    return {} if form is None else {**form, "channels": channels, "cells": cells, "width": width}
+ABLATED: dict[str, dict[str, Method]] = {  # a recipe without one of its parts
+    "adsh_attention": {
+        "attention": Method(asymmetric_sharpened, {"attention": "none", "squash": "tanh"}),
+        "quantisation": Method(asymmetric, {"attention": "guided", "squash": "tanh"}),
+    },
+}
+
+
+def form_of(method: Method, width: int, channels: int, cells: int) -> dict[str, Any]:
+    """Arguments of its HashNet but the bits, {} for a projection."""
+    return {} if method.form is None else {**method.form, "channels": channels, "cells": cells, "width": width}

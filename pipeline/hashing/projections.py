@@ -34,7 +34,7 @@ def ksh(pooled: Float32, labels: UInt8, bits: int, seed: int) -> KernelCode:
     for _ in range(bits):
         _, vectors = eigh(k.T @ residual @ k, gram, subset_by_index=[k.shape[1] - 1] * 2)
         spectral = vectors[:, 0] * np.sqrt(len(k) / max(vectors[:, 0] @ gram @ vectors[:, 0], 1e-12))
-        best = max((spectral, _descend(k, residual, spectral)), key=lambda a: _agreement(k, residual, a))
+        best = max((spectral, _climb(k, residual, spectral)), key=lambda a: _agreement(k, residual, a))
         weights.append(best)
         bit = np.where(k @ best >= 0, 1.0, -1.0)
         residual = residual - np.outer(bit, bit)
@@ -46,7 +46,7 @@ def _agreement(k: np.ndarray, residual: np.ndarray, weights: np.ndarray) -> floa
     return float(bit @ residual @ bit)
 
 
-def _descend(k: np.ndarray, residual: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _climb(k: np.ndarray, residual: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Nesterov's gradient ascent of the smoothed agreement b' R b, b = 2 sigmoid(k a) - 1."""
     step, before, ahead = 1.0, weights, weights
     for t in range(ROUNDS):

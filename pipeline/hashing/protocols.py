@@ -6,6 +6,7 @@ others and searches those. NUS-WIDE-21: 2,100 queries, 10,500 training photos, a
 one label is shared.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.flags import UsageError
-from pipeline.images import find_photos
+from pipeline.images import ImageError, find_photos
 from stages.records import Int64, UInt8
 
 NAMES = ("A", "B", "C")
@@ -30,7 +31,7 @@ class Split:
     labels: UInt8  # (N, L) zeros and ones
     query: Int64
     train: Int64
-    database: Int64
+    database: Int64  # in an order drawn once, so that a sort's ties are not decided by class
     depth: int | None = None  # of mAP; None: all of the database
 
 
@@ -56,13 +57,19 @@ def cifar10(folder: Path, protocol: str, queries: int = QUERIES, train: int = TR
         train_rows = np.sort(np.concatenate([rows[queries : queries + train] for rows in drawn]))
         database = np.setdiff1d(np.arange(len(paths)), query if protocol == "B" else np.concatenate([query, train_rows]))
     labels = np.eye(len(names), dtype=np.uint8)[classes]
+    database = np.random.default_rng(1).permutation(database)
     return Split(f"CIFAR-10 {protocol}", tuple(path for path, _ in paths), labels, query, train_rows, database)
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
     if not folder.is_dir():
         raise UsageError(f"{folder}: want a folder of classes, got none; want DATA/train/CLASS and DATA/test/CLASS")
-    found = {path.name: sorted(each.path for each in find_photos(path) if each.reason is None) for path in sorted(folder.iterdir()) if path.is_dir()}
+    try:
+        found = {
+            each.name: sorted(photo.path for photo in find_photos(each) if photo.reason is None) for each in sorted(folder.iterdir()) if each.is_dir()
+        }
+    except ImageError as error:
+        raise UsageError(f"{folder}: {error}") from None
     if empty := [name for name, photos in found.items() if not photos]:
         raise UsageError(f"{folder / empty[0]}: want photos of a class, got none")
     if len(found) < 2:
@@ -83,12 +90,16 @@ def nus_wide(lists: Path, photos: Path | None, labels: int = LABELS) -> Split:
             if rows.setdefault(path, marks) != marks:
                 raise UsageError(f"{lists / part}.txt: {path}: want the same labels in every list, got others than before")
             parts[part].append(path)
+        if len(set(parts[part])) < len(parts[part]):
+            twice = next(path for path, times in Counter(parts[part]).items() if times > 1)
+            raise UsageError(f"{lists / part}.txt: {twice}: want every photo once, got it again")
     if photos is not None and (missing := [path for path in rows if not (photos / path).is_file()]):
         raise UsageError(f"{photos}: want the photos of the lists, got {len(missing):,} of {len(rows):,} missing, the first {missing[0]}")
     place = {path: number for number, path in enumerate(rows)}
     query, train, database = (np.array([place[path] for path in parts[part]], np.int64) for part in ("test", "train", "database"))
-    if len(twice := np.intersect1d(query, database)):
-        raise UsageError(f"{lists}: want queries that are no part of the database, got {len(twice):,} that are")
+    for name, rows_of in (("database", database), ("training photos", train)):
+        if len(shared := np.intersect1d(query, rows_of)):
+            raise UsageError(f"{lists}: want queries that are no part of the {name}, got {len(shared):,} that are")
     root = photos or Path()
     return Split("NUS-WIDE-21", tuple(root / path for path in rows), np.array(list(rows.values()), np.uint8), query, train, database, 5000)
 

@@ -1,5 +1,6 @@
 """The README's table of hashing: rows of artifacts/results/cifar10.json, as scripts/hashing.py writes them, beside the published ones."""
 
+import re
 from collections.abc import Sequence
 
 from pipeline.tables import Row, commands, fraction, markdown
@@ -18,33 +19,36 @@ PUBLISHED = {  # seed 002, table 1: CIFAR-10, VGG16, protocol not stated
 
 
 def hashing(rows: Sequence[Row]) -> list[str]:
-    """A line a method and protocol: mAP at each length, mean and range over seeds; at the longest what the other measures say."""
-    found: dict[tuple[str, str], dict[int, list[Row]]] = {}
+    """A line a method, protocol and trunk: mAP at each length, mean and range over seeds; at 48 bits what the other measures say."""
+    found: dict[tuple[str, str, str], dict[int, list[Row]]] = {}
     for row in rows:
-        found.setdefault((row["protocol"], row["recipe"]), {}).setdefault(row["bits"], []).append(row)
-    order = {(protocol, recipe): (protocol, -longest(lengths, "mAP")) for (protocol, recipe), lengths in found.items()}
+        found.setdefault((row["protocol"], row["model"]["name"], row["recipe"]), {}).setdefault(row["bits"], []).append(row)
+
+    def place(key: tuple[str, str, str]) -> tuple[str, str, float]:
+        return *key[:2], -max(mean(found[key], bits) or 0 for bits in BITS)
+
     body = []
-    for protocol, recipe in sorted(found, key=order.__getitem__):
-        lengths = found[protocol, recipe]
-        cells = [cell(lengths.get(bits, []), PUBLISHED.get(recipe, ())[i : i + 1]) for i, bits in enumerate(BITS)]
-        others = [fraction(longest(lengths, name)) for name in ("mAP_both_looks", "mAP_stable_sort", "precision_radius_2")]
-        learned = fraction(longest(lengths, "mAP_learned_codes")) if "mAP_learned_codes" in lengths[max(lengths)][0] else ""
-        body.append([f"`{recipe}`", protocol, *cells, *others, learned])
-    head = ["recipe", "protocol", *(f"{bits} bits" for bits in BITS), "48: both looks", "48: ties by a stable sort", "48: precision, radius 2"]
-    return markdown([*head, "48: learned codes"], body) + commands(rows)
+    for protocol, trunk, recipe in sorted(found, key=place):
+        lengths = found[protocol, trunk, recipe]
+        others = [mean(lengths, 48, name) for name in ("mAP_both_looks", "mAP_stable_sort", "precision_radius_2", "mAP_learned_codes")]
+        cells = [cell(lengths.get(bits, [])) for bits in BITS]
+        body.append([f"`{recipe}`", protocol, trunk, *cells, *("" if other is None else fraction(other) for other in others)])
+    body += [[f"`{recipe}`", "not stated", "VGG16, as published", *map(fraction, figures), "", "", "", ""] for recipe, figures in PUBLISHED.items()]
+    head = ["recipe", "protocol", "trunk", *(f"{bits} bits" for bits in BITS), "48: both looks", "ties by a stable sort", "precision, radius 2"]
+    return markdown([*head, "learned codes"], body) + commands(rows)
 
 
-def longest(lengths: dict[int, list[Row]], name: str) -> float:
-    """The mean over seeds at the longest code."""
-    rows = lengths[max(lengths)]
-    return float(sum(row[name] for row in rows) / len(rows))
+def mean(lengths: dict[int, list[Row]], bits: int, name: str = "mAP") -> float | None:
+    """Over seeds; None where there is nothing."""
+    rows = [row for row in lengths.get(bits, []) if name in row]
+    return sum(row[name] for row in rows) / len(rows) if rows else None
 
 
-def cell(rows: Sequence[Row], published: Sequence[float]) -> str:
-    """Mean [least, most] (published)."""
+def cell(rows: Sequence[Row]) -> str:
+    """Mean [least, most]. Raises ValueError for rows that differ in more than their seed."""
     if not rows:
         return ""
+    if len({re.sub(r"--(seed|out|bits|results) [^-]*", "", row["command"]).strip() for row in rows}) > 1:
+        raise ValueError(f"rows of {rows[0]['recipe']} that were made by different commands")
     values = [row["mAP"] for row in rows]
-    spread = f" [{fraction(min(values))}, {fraction(max(values))}]" if len(values) > 1 else ""
-    told = f" ({fraction(published[0])})" if published else ""
-    return f"{fraction(sum(values) / len(values))}{spread}{told}"
+    return fraction(sum(values) / len(values)) + (f" [{fraction(min(values))}, {fraction(max(values))}]" if len(values) > 1 else "")

@@ -1,5 +1,8 @@
 """One code learned, measured and kept: what `scripts/train.py` and `scripts/hashing.py` share."""
 
+import hashlib
+import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +15,8 @@ from safetensors.numpy import load_file, save
 from pipeline.checkpoint import RESULT, WEIGHTS, check_settings, finished, write_result, writing
 from pipeline.flags import UsageError
 from pipeline.hashing.lesson import Maps, Plan, encode, learn
-from pipeline.hashing.methods import METHODS, form_of
+from pipeline.hashing.maps import weights_sha256
+from pipeline.hashing.methods import Method, form_of
 from pipeline.results import want_folder
 from pipeline.shards import write_whole
 from stages.hashnet import NetCode, head_of, net_of, pool
@@ -40,23 +44,34 @@ def pooled(maps: Maps, rows: Int64) -> Float32:
     return np.concatenate([pool(maps[rows[i : i + 1024]].astype(np.float32)) for i in range(0, len(rows), 1024)])
 
 
-def teach(recipe: str, maps: Maps, train: Int64, labels: UInt8, bits: int, plan: Plan, out: Path, settings: dict[str, Any]) -> tuple[Taught, float]:
+def settings_of(recipe: str, weights: dict[str, Float32], photos: str, side: int, labels: UInt8, bits: int, plan: Plan) -> dict[str, Any]:
+    """All that a code follows from; photos: their digest, labels: of the training photos."""
+    of_labels = hashlib.sha256(labels.tobytes()).hexdigest()[:16]
+    of_data = {"--start": weights_sha256(weights)[:16], "photos": photos[:16], "px": side, "labels": of_labels}
+    return {"recipe": recipe, "--bits": bits, **of_data, **vars(plan)}
+
+
+def teach(
+    method: Method, maps: Maps, train: Int64, labels: UInt8, bits: int, plan: Plan, out: Path, settings: dict[str, Any]
+) -> tuple[Taught, float]:
     """The code and the seconds it took; a finished run is read, a killed one goes on. labels (n, L) of maps[train]. Raises UsageError."""
     check_settings(out, settings)
-    form = form_of(recipe, plan.width, maps.shape[1], maps.shape[2] * maps.shape[3])
+    form = form_of(method, plan.width, maps.shape[1], maps.shape[2] * maps.shape[3])
     if finished(out):
         return Taught(load_file(out / WEIGHTS), form, bits), seconds_of(out)
     want_folder("--out", out)
-    method = METHODS[recipe]
+    began = time.monotonic()
     if method.solve is not None:
-        arrays, seconds = vars(method.solve(pooled(maps, train), labels, bits, plan.seed)), 0.0
+        arrays = vars(method.solve(pooled(maps, train), labels, bits, plan.seed))
+        seconds = time.monotonic() - began
     else:
         assert method.teach is not None
         if len(train) < 2 * plan.batch:
             raise UsageError(f"--batch {plan.batch}: want at most half of the {len(train)} training photos; run with a smaller `--batch`")
         torch.manual_seed(plan.seed)
         lesson = method.teach(net_of(form, bits), labels, bits, plan)
-        seconds = learn(lesson, maps, train, plan, out, settings)
+        seconds = time.monotonic() - began
+        seconds += learn(lesson, maps, train, plan, out, settings)
         arrays = {name: tensor.cpu().numpy() for name, tensor in lesson.net.state_dict().items()}
         if "gallery" in lesson.model.state_dict():
             arrays["gallery"] = lesson.model.state_dict()["gallery"].cpu().numpy()
@@ -65,12 +80,10 @@ def teach(recipe: str, maps: Maps, train: Int64, labels: UInt8, bits: int, plan:
     kept = {name: np.ascontiguousarray(array, np.float16 if form else np.float32) for name, array in sorted(arrays.items())}
     with writing(out / WEIGHTS):
         write_whole(out / WEIGHTS, save(kept))
-    write_result(out, {"recipe": recipe, "bits": bits, "seconds": round(seconds, 1)}, settings)
+    write_result(out, {"bits": bits, "seconds": round(seconds, 1)}, settings)
     return Taught(kept, form, bits), seconds
 
 
 def seconds_of(out: Path) -> float:
     """What a finished run took."""
-    import json
-
     return float(json.loads((out / RESULT).read_text("utf-8"))["seconds"])

@@ -7,8 +7,9 @@ import numpy as np
 from pipeline.checkpoint import WEIGHTS, writing
 from pipeline.flags import UsageError
 from pipeline.hashing.lesson import Plan
-from pipeline.hashing.maps import photos_digest, read_maps, read_trunk
-from pipeline.hashing.teach import teach
+from pipeline.hashing.maps import check_side, photos_digest, read_maps, read_trunk
+from pipeline.hashing.methods import METHODS
+from pipeline.hashing.teach import settings_of, teach
 from pipeline.labelled import list_rows
 from pipeline.models import Settings, write_model
 from stages.trunk import pick_device
@@ -27,12 +28,17 @@ def train_code(args: argparse.Namespace) -> int:
         raise UsageError(f"--data {' '.join(map(str, args.data))}: want a folder a class and at least two, got {len(names)}")
     paths = [path for path, _, _ in rows]
     labels = np.eye(len(names), dtype=np.uint8)[[names.index(label) for _, label, _ in rows]]
-    device, side, bits = pick_device(args.device), args.embed_side or SIDE, args.bits or Settings.bits
+    side, bits = args.embed_side or SIDE, args.bits or Settings.bits
+    check_side("--embed-side", side)
+    try:
+        device = pick_device(args.device)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     digest = photos_digest(paths, args.jobs)
     maps = read_maps(paths, digest, trunk, weights, side, args.maps, args.jobs, device)
     plan = Plan(args.epochs, args.batch, args.rate or RATE, args.width, args.seed, device)
-    settings = {"WHAT": args.what, "--bits": bits, "photos": digest[:16], "--embed-side": side, **vars(plan)}
-    taught, seconds = teach(args.what, maps, np.arange(len(paths)), labels, bits, plan, args.out / "code", settings)
+    settings = settings_of(args.what, weights, digest, side, labels, bits, plan)
+    taught, seconds = teach(METHODS[args.what], maps, np.arange(len(paths)), labels, bits, plan, args.out / "code", settings)
     arrays = {f"hash.{name}": array for name, array in taught.arrays.items() if name != "gallery"}
     arrays |= {f"trunk.{name}": array.astype(np.float16) for name, array in weights.items()}
     card = {

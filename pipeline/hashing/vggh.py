@@ -1,7 +1,7 @@
 """VGGH and AM-VGGH (seed 002): a classifier whose last hidden layer is the code; with CBAM before it, or without.
 
-The class head reads the sigmoids of the hash layer; cross-entropy is the whole loss (seed 002, section 1.1: "the layer before the
-last is the hash layer"), one sigmoid a class where photos have several labels.
+The class head reads the sigmoids of the hash layer, "the layer before the last" (seed 002, section 1.1). It names no loss: cross-entropy
+is our reading, one sigmoid a class where photos have several labels.
 """
 
 import torch
