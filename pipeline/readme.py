@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.flags import UsageError
-from pipeline.hashing.table import hashing
+from pipeline.hashing.table import hamming, hashing
 from pipeline.tables import Row, accuracy, classes, false_alarms, gallery_size, quality, selection, sweep, table2, verify
 
 MARKER = re.compile(r"^<!-- (table|end): (\w+) -->\n", re.MULTILINE)
@@ -26,6 +26,8 @@ TABLES: dict[str, tuple[str, Callable[[Sequence[Row]], list[str]]]] = {
     "table2": ("seed004_table2", table2),
     "false_alarms": ("false_alarms", false_alarms),
     "cifar10": ("cifar10", hashing),
+    "hamming": ("hamming", hamming),
+    "imagenette_candidates": ("imagenette_candidates", sweep),
 }
 
 

@@ -8,4 +8,4 @@ prepare_environment
 $python -m ruff check
 $python -m ruff format --check
 $python -m mypy
-$python -m pytest --durations=10 "$@"
+$python -m pytest --numprocesses 2 --dist loadfile --durations=10 "$@"

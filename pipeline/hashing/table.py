@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from pipeline.tables import Row, commands, fraction, markdown
+from pipeline.tables import Row, commands, fraction, markdown, number
 
 BITS = (12, 24, 32, 48)
 PUBLISHED = {  # seed 002, table 1: CIFAR-10, VGG16, protocol not stated
@@ -52,3 +52,16 @@ def cell(rows: Sequence[Row]) -> str:
         raise ValueError(f"rows of {rows[0]['recipe']} that were made by different commands")
     values = [row["mAP"] for row in rows]
     return fraction(sum(values) / len(values)) + (f" [{fraction(min(values))}, {fraction(max(values))}]" if len(values) > 1 else "")
+
+
+def hamming(rows: Sequence[Row]) -> list[str]:
+    """scripts/bench.py hamming: our exact search against FAISS in the same run."""
+    (row,) = rows
+    size, ours = f"{number(row['codes'], ',d')} codes of {row['bits']} bits, the nearest {number(row['count'], ',d')}", row["seconds_per_query"]
+    body = [["ours, exact", number(1000 * ours, ".1f"), "", f"{number(row['memory_ratio'], '.2f')} x the packed codes"]]
+    for way in ("heaps", "counting"):
+        spent = row[f"faiss_flat_{way}_seconds_per_query"]
+        body.append([f"FAISS IndexBinaryFlat, by {way}", number(1000 * spent, ".1f"), f"{number(spent / ours, '.1f')} x", ""])
+    spent, recall = row["faiss_multi_index_seconds_per_query"], fraction(row["faiss_multi_index_recall"])
+    body.append([f"FAISS IndexBinaryMultiHash, finds {recall} of them", number(1000 * spent, ".1f"), f"{number(spent / ours, '.1f')} x", ""])
+    return markdown([size, "ms a query", "ours is faster by", "memory"], body)
