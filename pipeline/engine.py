@@ -143,7 +143,7 @@ class Engine:
                     false_alarms=round_digits(ranking.false_alarms[0, place]) if seen else None,
                     affine=None if affine is None or np.isnan(affine).any() else [[round(float(v), 6) for v in row] for row in affine],
                     accepted=bool(ranking.accepted[0, place]) if seen else False,
-                    code_distance=round(float(-ranking.evidence[0, place]) ** 0.5, 6) if seen and self.verify is None else None,
+                    code_distance=round(float(-ranking.evidence[0, place]) ** 0.5, 6) if seen and self.recipe.pack else None,
                 )
             )
         return Answer(

@@ -7,7 +7,7 @@ import pytest
 from conftest import picture, write_picture
 from small import answers, complaint, indexed
 
-from pipeline.models import open_model
+from pipeline.models import Settings, open_model
 from scripts import import_weights
 from scripts.import_weights import untrained
 
@@ -29,7 +29,8 @@ def imported(*arguments: object, code: int = 0) -> None:
 def test_a_models_own_trunk_is_taken_and_nothing_else(tiny_model: Path, photos: Path, tmp_path: Path) -> None:
     imported(tiny_model / "weights.safetensors", "--photos", photos, "--out", tmp_path / "m", *SMALL)
     before, after = open_model(tiny_model), open_model(tmp_path / "m")
-    assert vars(after.settings) == {"trunk": "resnet18", "embed_side": 32, "describe_side": 64, "keep": 30, "features": "delf"}
+    assert after.settings == Settings("resnet18", embed_side=32, describe_side=64, keep=30, features="delf")
+    assert after.settings.to_json() == {"trunk": "resnet18", "embed_side": 32, "describe_side": 64, "keep": 30}
     assert after.part("trunk").keys() == before.part("trunk").keys()
     assert all(np.array_equal(tensor, before.part("trunk")[name]) for name, tensor in after.part("trunk").items())
     assert not np.array_equal(after.arrays["delf.components"], before.arrays["delf.components"])

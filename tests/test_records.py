@@ -34,10 +34,11 @@ RIGHT: dict[type, dict[str, Any]] = {
         "features": pack([unrelated(np.random.default_rng(0), 2)] * 2),
         "tree": BallTree([[0.0]]),
         "null": None,
+        "words": None,
     },
     Candidates: {"rows": np.array([[4, 2]], i8), "distance": np.array([[0, 1]], f4)},
     Matches: {"matches": np.zeros((1, 2), i4), "inliers": np.zeros((1, 2), i4), "affine": np.zeros((1, 2, 2, 3), f4)},
-    Ranking: {"order": np.array([[1, 0]], i8), "accepted": np.zeros((1, 2), b1), "false_alarms": np.zeros((1, 2))},
+    Ranking: {"order": np.array([[1, 0]], i8), "accepted": np.zeros((1, 2), b1), "evidence": np.zeros((1, 2)), "false_alarms": np.zeros((1, 2))},
 }
 
 WRONG: list[tuple[type, str, Any, str]] = [
@@ -63,6 +64,8 @@ WRONG: list[tuple[type, str, Any, str]] = [
     (Gallery, "features", EMPTY, "want 2 photos, got 0"),
     (Gallery, "names", ("b", "a"), "want ascending paths, each once"),
     (Gallery, "names", ("a", "a"), "want ascending paths, each once"),
+    (Gallery, "words", np.zeros((1, 3), np.uint16), "want uint16 (*, 2), got uint16 (1, 3)"),
+    (Gallery, "words", np.zeros((1, 2), i4), "want uint16 (*, 2), got int32 (1, 2)"),
     (Gallery, "tree", None, "want a tree over the codes, got None"),
     (Candidates, "rows", np.array([4, 2], i8), "want int64 (*, *), got int64 (2,)"),
     (Candidates, "distance", np.array([[0, 1, 2]], f4), "want float32 (1, 2), got float32 (1, 3)"),
@@ -73,6 +76,7 @@ WRONG: list[tuple[type, str, Any, str]] = [
     (Ranking, "order", np.array([[1, 1]], i8), "want a permutation of the shortlist, got something else"),
     (Ranking, "order", np.array([[1, 2]], i8), "want a permutation of the shortlist, got something else"),
     (Ranking, "accepted", np.zeros((1, 2), np.uint8), "want bool (1, 2), got uint8 (1, 2)"),
+    (Ranking, "evidence", np.zeros((1, 3)), "want float64 (1, 2), got float64 (1, 3)"),
     (Ranking, "false_alarms", np.zeros((1, 2), f4), "want float64 (1, 2), got float32 (1, 2)"),
     (Ranking, "false_alarms", np.zeros((1, 3)), "want float64 (1, 2), got float64 (1, 3)"),
 ]

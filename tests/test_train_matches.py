@@ -68,6 +68,7 @@ def test_one_folder_of_photos_makes_a_model(trunk: Path, tmp_path: Path) -> None
 
 def test_the_score_learns_what_is_matched(trunk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A planted rule, cells whose first number is above the median, on photos that it did not learn from."""
+    monkeypatch.setattr(train_matches, "JUDGED", 20)
     monkeypatch.setattr(train_matches, "matched", lambda unit, *_: (unit[0] > unit[0].median()).float())
     task = matches(Plan((84,), 1, 4, 2e-3, 0.5, 0, adam=True), read_start("--start", trunk), False, "cpu")
     held = Photos([picture(i, 110, 90) for i in range(100, 108)], np.zeros(8, np.int64), np.arange(8, dtype=np.uint64), ("photos",), "")
@@ -76,7 +77,8 @@ def test_the_score_learns_what_is_matched(trunk: Path, monkeypatch: pytest.Monke
         task.optimizer.zero_grad()
         task.loss(np.stack([picture(4 * step + i, 84, 84) for i in range(4)]), np.zeros(4, np.int64), step).backward()  # type: ignore[no-untyped-call]
         task.optimizer.step()
-    assert task.validate(held) > before + 0.3
+    after = task.validate(held)
+    assert after > max(before + 0.3, 0.7), (before, after)
 
 
 def test_a_step_depends_on_its_number_alone(trunk: Path) -> None:
