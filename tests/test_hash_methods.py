@@ -45,7 +45,7 @@ def test_it_finds_the_classes_of_photos_it_has_not_seen(recipe: str, planted: tu
     taught, _ = teach(METHODS[recipe], maps, train, labels[train], 16, PLAN, tmp_path / recipe, {"a": 1})
     codes = [taught.codes(maps, rows, "cpu") for rows in (query, database)]
     found = measure(*codes, labels[query], labels[database]).tied.mean()
-    assert found > {"lsh": 0.3, "ksh": 0.5, "dpsh": 0.55}.get(recipe, 0.7)  # chance is .25
+    assert found > {"lsh": 0.3, "ksh": 0.5}.get(recipe, 0.7)  # chance is .25
     again, _ = teach(METHODS[recipe], maps, train, labels[train], 16, PLAN, tmp_path / recipe, {"a": 1})
     np.testing.assert_array_equal(again.codes(maps, query, "cpu"), codes[0])  # read, not learned again
 
