@@ -60,7 +60,7 @@ def job(args: argparse.Namespace) -> int:
         curves[f"{bits} bits"] = found
         row: dict[str, Any] = {
             "recipe": name,
-            "label": f"{name}, {split.name}, {bits} bits, seed {args.seed}",
+            "label": f"{name}, {split.name}, {trunk} at {args.side} px, {bits} bits, seed {args.seed}",
             "protocol": split.name,
             "bits": bits,
             "mAP": found.tied.mean(),

@@ -25,7 +25,7 @@ def test_a_row_of_the_table(tiny_model: Path, tmp_path: Path, monkeypatch: pytes
     flags += ["--batch", "16", "--maps", str(tmp_path / "maps"), "--out", str(tmp_path / "out"), "--results", str(tmp_path / "r.json"), "--jobs", "1"]
     assert hashing.main(["adsh", *flags]) == 0
     rows = json.loads((tmp_path / "r.json").read_text())["rows"]
-    assert [row["label"] for row in rows] == ["adsh, CIFAR-10 C, 8 bits, seed 0", "adsh, CIFAR-10 C, 16 bits, seed 0"]
+    assert [row["label"] for row in rows] == [f"adsh, CIFAR-10 C, resnet18 at 64 px, {bits} bits, seed 0" for bits in (8, 16)]
     assert all(0.5 < row[name] <= 1 for row in rows for name in ("mAP", "mAP_stable_sort", "mAP_both_looks", "mAP_learned_codes"))
     assert (tmp_path / "out" / "adsh_C_0.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setattr("pipeline.hashing.teach.learn", lambda *_: pytest.fail("learned again"))
