@@ -48,7 +48,8 @@ def settings_of(recipe: str, weights: dict[str, Float32], photos: str, side: int
     """All that a code follows from; photos: their digest, labels: of the training photos."""
     of_labels = hashlib.sha256(labels.tobytes()).hexdigest()[:16]
     of_data = {"--start": weights_sha256(weights)[:16], "photos": photos[:16], "px": side, "labels": of_labels}
-    return {"recipe": recipe, "--bits": bits, **of_data, **vars(plan)}
+    of_plan = {name: value for name, value in vars(plan).items() if name != "device"}
+    return {"recipe": recipe, "--bits": bits, **of_data, **of_plan}
 
 
 def teach(
