@@ -75,10 +75,10 @@ class Null:
     def log_chance(self, query: int | Int64, candidate: Int64, inliers: Int32) -> Float64:
         """The logarithm of the chance of so many inliers or more (mid-p: half of exactly so many), for each pair (K,)."""
         counts = _counts(np.broadcast_to(np.asarray(query), candidate.shape), candidate, self.span)
-        tail = -np.logaddexp(0, -(counts @ self.found))  # of at least `level`
+        tail = -np.logaddexp(0, -_weighed(counts, self.found))  # of at least `level`
         chance = np.zeros(len(candidate))
         for level in range(self.least, self.cap + 1):
-            onward = -np.logaddexp(0, _levels(counts, level) @ self.stops)
+            onward = -np.logaddexp(0, _weighed(_levels(counts, level), self.stops))
             if level == self.cap:
                 steps = np.arange(max(level, int(inliers.max(initial=0))) + 2 - level)
                 taken = np.concatenate([[0], np.cumsum((level / (level + steps)) ** SLOWER)])
@@ -87,9 +87,16 @@ class Null:
             else:
                 at, after = tail, tail + onward
             here = inliers >= level if level == self.cap else inliers == level
-            chance = np.where(here, np.logaddexp(at, after) - np.log(2), chance)
+            halved = at + np.log1p(np.expm1(after - at) / 2)  # log of their mean, and to the last bit between the two
+            chance = np.where(here, halved, chance)
             tail = tail + onward
         return chance
+
+
+def _weighed(rows: Float64, weights: Float64) -> Float64:
+    """(n, d), (d,) -> (n,): a matrix product would round a row by where it stands, and equal pairs would differ in their last bit."""
+    summed: Float64 = np.einsum("nd,d->n", rows, weights)
+    return summed
 
 
 def _counts(query: Int64, candidate: Int64, span: Float64) -> Float64:
