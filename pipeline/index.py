@@ -176,7 +176,7 @@ def bind(gallery: Path, model: str | None, photos: Path, recipe: str | None = No
     except GalleryError:
         made = None
     if made is not None and (recipe, bits) != (None, None):
-        check_recipe(gallery, made, read_settings(made.where).bits, recipe, bits)
+        check_recipe(gallery, made, read_settings(made.where).bits if bits else 0, recipe, bits)
     where = model or (made.where if made else default_model(recipe, bits))
     if model is not None and Path(model).is_dir():
         where = str(find_model(model))

@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
         model = None if args.model is None else str(find_model(args.model))
         names, version = read_version(args.gallery, model)
         made = read_binding(args.gallery)
-        check_recipe(args.gallery, made, read_settings(made.where).bits, args.recipe, args.bits)
+        check_recipe(args.gallery, made, read_settings(made.where).bits if args.bits else 0, args.recipe, args.bits)
         recipe = args.recipe or made.recipe
         lists, digest = read_candidates(args.candidates, form, names, args.skip_bad)
         out_form = form_of(args.out) or form
