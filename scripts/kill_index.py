@@ -13,12 +13,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tqdm
 from PIL import Image, ImageDraw
 
 from pipeline.flags import Parser, at_least_one, natural
@@ -80,14 +82,13 @@ def write_untrained_model(folder: Path, rng: np.random.Generator) -> None:
 
 def index_in_small_steps(photos: str, gallery: str, model: str) -> int:
     """`pipeline.index` as it is, but for commits of two photos, merges of six and a bar that shows every count at once."""
-    import tqdm
-
     from pipeline import gallery_writer, index
 
     class Prompt(tqdm.tqdm):  # type: ignore[misc]
         def __init__(self, **options: Any) -> None:
             super().__init__(**{**options, "mininterval": 0, "miniters": 1})
 
+    tqdm.tqdm.set_lock(threading.RLock())  # forks share the default one: killed with it, one would stop all that come after
     tqdm.tqdm = Prompt
     index.COMMIT_PHOTOS, gallery_writer.SMALL = 2, 6
     return index.main([photos, "--gallery", gallery, "--model", model, "--jobs", "2", "--device", "cpu"])
@@ -186,8 +187,6 @@ def look(gallery: Path, counted: int, whole: Rows, before: set[str], tally: Tall
 
 def kill_often(work: Path, kills: int, photos: int, every: int, rng: np.random.Generator) -> Tally:
     """`every` so many runs a whole process, 0 none."""
-    from tqdm import tqdm
-
     whole, gallery, shards = work / "whole", work / "gallery", work / "gallery/shards"
     took = {}  # seconds of an uninterrupted run
     for cold in (True, False) if every else (False,):
@@ -198,7 +197,7 @@ def kill_often(work: Path, kills: int, photos: int, every: int, rng: np.random.G
         took[cold] = time.monotonic() - began
     rows, ranked = read_rows(whole), rankings(whole)
     tally, before, runs = Tally(), set[str](), 0
-    with tqdm(total=kills, desc="kill", unit="kill") as bar:
+    with tqdm.tqdm(total=kills, desc="kill", unit="kill") as bar:
         while tally.kills < kills or before:  # the last gallery is completed, too
             runs += 1
             cold, left = bool(every) and runs % every == 0, 1 - len(before) / photos
