@@ -61,21 +61,22 @@ def look(
     attention: Attention | None,
     threads: int,
     local: dict[str, np.ndarray] | None = None,
+    eyes: Describe | None = None,
 ) -> list[Seen]:
     """Both looks over an even sample of the folders' photos, in path order: at least 80 that can be read, else ValueError.
 
-    weights: a ResNet's tensors; local: those of a second one for the local features alone, None where they share.
+    weights: a ResNet's tensors; local: those of a second one for the local features alone, None where they share. eyes: a
+    second look that is finished already.
     """
     from tqdm import tqdm
 
     one_thread_each()
     paths = [found.path for folder in folders for found in find_photos(folder) if found.reason is None]
     paths = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, PHOTOS).astype(int))] if paths else []
-    trunk = load_resnet(settings.trunk, weights)
+    trunk = load_resnet(settings.trunk, weights, how=settings.how)
     embed = Embed(trunk, settings.embed_side)
     nothing = Reduce(np.zeros(1, np.float32), np.zeros((1, 1), np.float32))
-    eyes = load_local(settings.trunk, local) if local else trunk
-    describe = Describe(eyes, attention, nothing, side=settings.describe_side, keep=settings.keep)
+    describe = Describe(load_local(settings.trunk, local) if local else trunk, attention, nothing, side=settings.describe_side, keep=settings.keep)
     sift = RootSift(settings.describe_side, settings.keep)
 
     def one(path: Path) -> Seen | None:
@@ -86,6 +87,8 @@ def look(
         embedding = normalise(embed(image))
         if settings.features == "rootsift":
             return Seen(embedding, sift(image))
+        if eyes is not None:
+            return Seen(embedding, eyes(image))
         xy, raw = describe.cells(image)
         best, score = describe.strongest(raw)
         return Seen(embedding, Cells(xy[best], normalised(raw[best]), -np.sort(-score), image.size))

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import NoReturn
 
 HASHING = ("am_vggh", "vggh", "dpsh", "dnnh", "cnnh_plus", "cnnh", "adsh", "adsh_attention", "ksh", "lsh")
-RECIPES = ("two_stage", "seed004", *HASHING)
+ATTENDED = ("resnet50", "resnet50_se", "resnet50_cbam", "resnet50_gam")
+RECIPES = ("two_stage", "seed004", *HASHING, *ATTENDED)
+FUSIONS = ("residual", "product", "concatenation")  # of attention with what it weights
+TRAINED = (*HASHING, *ATTENDED)  # recipes that have to be trained first: none ships a model
 LONGEST_CODE = 1024  # bits
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.flags import HASHING, Parser, UsageError, add_gallery, add_model, add_recipe, at_least_one, finish
+from pipeline.flags import HASHING, TRAINED, Parser, UsageError, add_gallery, add_model, add_recipe, at_least_one, finish
 
 if TYPE_CHECKING:
     from pipeline.gallery import Binding, Encoded, Entry
@@ -182,7 +182,7 @@ def bind(gallery: Path, model: str | None, photos: Path, recipe: str | None = No
         where = str(find_model(model))
     settings = read_settings(where)
     told = f" at {settings.bits} bits" if settings.recipe in HASHING else ""
-    if recipe is not None and settings.recipe != (recipe if recipe in HASHING else DEFAULT):
+    if recipe is not None and settings.recipe != (recipe if recipe in TRAINED else DEFAULT):
         raise ModelError(f"model {where}: want one of recipe {recipe}, got one of {settings.recipe}{told}; run with another `--model`")
     if bits not in (None, settings.bits if told else None):
         raise ModelError(f"model {where}: want a code of {bits} bits, got recipe {settings.recipe}{told}; run with another `--model`")

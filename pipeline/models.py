@@ -8,19 +8,30 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.flags import HASHING
+from pipeline.flags import FUSIONS, HASHING, TRAINED
 from pipeline.shards import write_whole
 from stages.null import Null
 from stages.records import Float32
 
+if TYPE_CHECKING:
+    from stages.attended import Attend
+
 ARTIFACTS = Path(__file__).resolve().parent.parent / "artifacts"
 DEFAULT = "two_stage"
 FORMAT = 1
-CHOICES = {"trunk": ("resnet18", "resnet50", "vgg16"), "features": ("delf", "rootsift"), "recipe": (DEFAULT, *HASHING)}
+TRUNKS = ("resnet18", "resnet50")
+CHOICES = {
+    "trunk": (*TRUNKS, "vgg16"),
+    "features": ("delf", "rootsift"),
+    "recipe": (DEFAULT, *TRAINED),
+    "attention": ("", "se", "cbam", "gam"),
+    "fusion": FUSIONS,
+    "eyes": ("", *TRUNKS),
+}
 CARD = {"format": int, "name": str, "sha256": str, "mend": str, "settings": dict, "accept": dict}
 
 
@@ -40,6 +51,12 @@ class Settings:
     recipe: str = DEFAULT  # whose encode half this is
     bits: int = 48  # of a hashing recipe's code
     width: int = 256  # of its hidden layer
+    attention: str = ""  # in the trunk's bottlenecks; these five as stages.attended.Attend has them
+    reduction: int = 16
+    fusion: str = "residual"
+    first: int = 1
+    groups: int = 1
+    eyes: str = ""  # what the second look's own trunk is, where it is another than `trunk`
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -50,6 +67,15 @@ class Settings:
         """As a card has them. What was no choice yet when the first models were made goes without saying, so that they keep their identity."""
         said = ("trunk", "embed_side", "describe_side", "keep")
         return {name: value for name, value in vars(self).items() if name in said or value != type(self).__dataclass_fields__[name].default}
+
+    @property
+    def how(self) -> "Attend | None":
+        """The attention in the trunk's bottlenecks."""
+        if not self.attention:
+            return None
+        from stages.attended import Attend
+
+        return Attend(self.attention, self.reduction, self.fusion, self.first, self.groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +128,12 @@ def read_settings(name: str | Path) -> Settings:
 
 def default_model(recipe: str | None, bits: int | None) -> str:
     """The name under artifacts/ of the model that a recipe takes unless told otherwise. Raises ModelError where it has to be trained first."""
-    if recipe not in HASHING:
+    if recipe not in TRAINED:
         return DEFAULT
-    name = f"{recipe}_{bits or Settings.bits}"
+    length = f" --bits {bits or Settings.bits}" if recipe in HASHING else ""
+    name = f"{recipe}_{bits or Settings.bits}" if length else recipe
     if not (ARTIFACTS / name / "card.json").is_file():
-        train = f"python scripts/train.py {recipe} --bits {bits or Settings.bits} --data CLASSES --start WEIGHTS --out artifacts/{name}"
+        train = f"python scripts/train.py {recipe}{length} --data CLASSES --start WEIGHTS --out artifacts/{name}"
         raise ModelError(f"recipe {recipe}: want a model artifacts/{name}, got none; run `{train}`, or give another by --model")
     return name
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.flags import HASHING, UsageError
+from pipeline.flags import ATTENDED, HASHING, UsageError
 from pipeline.graph import Graph, Node
 from pipeline.models import Model, ModelError
 from stages.affine import RobustAffine
@@ -47,10 +47,11 @@ class Recipe:
 
 def two_stage(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
     """Ours: ResNet18 -> PCA 32 -> ball tree; then DELF, mutual nearest neighbours, a robust affine map, accepted at a stated rate
-    of false alarms a query."""
+    of false alarms a query. Seeds 000 and 001 are the same with a ResNet50 for the first look, plain or with attention in its bottlenecks;
+    that is the model's matter, and their second look is another model's."""
     null = model.null
     verdict = Calibrated(false_alarm, null) if null else FixedCount(int(model.card["accept"]["inliers"]))
-    return Recipe("two_stage", encode(model, device), answer(second_look(seed, device=device), verdict), "4000")
+    return Recipe(model.settings.recipe, encode(model, device), answer(second_look(seed, device=device), verdict), "4000")
 
 
 def second_look(seed: int = 0, threads: int = 0, device: str = "cpu") -> Verify:
@@ -121,7 +122,7 @@ def encode_bits(model: Model, device: str) -> Graph:
 
 def encode_photo(model: Model, device: str) -> Graph:
     """The first look searches `pca`, `embedding` or `logits`: `--code` says which."""
-    trunk = load_resnet(model.settings.trunk, model.part("trunk"), device)
+    trunk = load_resnet(model.settings.trunk, model.part("trunk"), device, model.settings.how)
     embed = Embed(trunk, model.settings.embed_side)
     classify = Classify(model.float32("trunk.fc.weight"), model.float32("trunk.fc.bias"))
     reduce = Reduce(model.float32("reduce.mean"), model.float32("reduce.components"))
@@ -145,7 +146,7 @@ def eyes(model: Model, trunk: "nn.Module", device: str) -> Describe | RootSift:
         return RootSift(settings.describe_side, settings.keep)
     local, attention = model.part("local"), model.part("attention")
     return Describe(
-        load_local(settings.trunk, local, device) if local else trunk,
+        load_local(settings.eyes or settings.trunk, local, device) if local else trunk,
         Attention(*(model.float32(f"attention.{name}") for name in ("hidden", "hidden_bias", "out", "out_bias"))) if attention else None,
         Reduce(model.float32("delf.mean"), model.float32("delf.components"), unit=True),
         side=settings.describe_side,
@@ -180,4 +181,9 @@ def answer(verify: Verify, rank: FixedCount | Calibrated) -> Graph:
     )
 
 
-RECIPES: dict[str, Callable[..., Recipe]] = {"two_stage": two_stage, "seed004": seed004, **dict.fromkeys(HASHING, hashing)}
+RECIPES: dict[str, Callable[..., Recipe]] = {
+    "two_stage": two_stage,
+    "seed004": seed004,
+    **dict.fromkeys(HASHING, hashing),
+    **dict.fromkeys(ATTENDED, two_stage),
+}

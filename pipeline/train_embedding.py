@@ -1,4 +1,4 @@
-"""The first look's training: a ResNet18 learns to tell classes apart, whole or its head alone, from nothing or from given weights."""
+"""The first look's training: a ResNet learns to tell classes apart, whole or its head alone, from nothing or from given weights."""
 
 import sys
 from pathlib import Path
@@ -14,6 +14,7 @@ from pipeline.checkpoint import WEIGHTS
 from pipeline.flags import UsageError
 from pipeline.labelled import Photos
 from pipeline.training import Plan, Task, top1
+from stages.attended import Attend, attend, is_attention
 from stages.embed import generalised_mean
 from stages.records import Float32, Int64, UInt8
 from stages.trunk import build_resnet, last_map, load_resnet, to_tensor
@@ -23,11 +24,11 @@ PARTS = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))  
 TEMPERATURE = 0.05  # of the similarities of unit vectors whose parts are all positive: they differ little
 
 
-def read_start(flag: str, path: Path) -> dict[str, Float32]:
-    """A ResNet18's tensors under torchvision's names, float32: of a run, of a model, or of a safetensors file. Raises UsageError."""
+def read_start(flag: str, path: Path, trunk: str = TRUNK, how: Attend | None = None) -> dict[str, Float32]:
+    """A ResNet's tensors under torchvision's names, float32: of a run, of a model, or of a safetensors file. Raises UsageError."""
     arrays = read_weights(flag, path)
     try:
-        load_resnet(TRUNK, arrays)
+        load_resnet(trunk, arrays, how=how if any(map(is_attention, arrays)) else None)
     except (ValueError, TypeError) as error:
         raise UsageError(f"{flag} {path}: {error}") from None
     return arrays
@@ -46,22 +47,36 @@ def read_weights(flag: str, path: Path) -> dict[str, Float32]:
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
-def embedding(plan: Plan, classes: tuple[str, ...], start: dict[str, Float32] | None, frozen: int, seen: int, bf16: bool, device: str) -> Task:
+def embedding(
+    plan: Plan,
+    classes: tuple[str, ...],
+    start: dict[str, Float32] | None,
+    frozen: int,
+    seen: int,
+    bf16: bool,
+    device: str,
+    trunk: str = TRUNK,
+    how: Attend | None = None,
+) -> Task:
     """Cross-entropy with label smoothing 0.1 over the classes; seen: px that validation photos have.
 
     The first `frozen` of the trunk's five PARTS stay as they are, in evaluation mode; all five leave the class head alone to learn.
     Batch norms that are folded away in the start weights keep their statistics, mean 0 and variance 1, while their scale and shift
-    are trained: real statistics would undo the folding.
+    are trained: real statistics would undo the folding. Attention, told how, begins anew where the start has none.
     """
     torch.manual_seed(plan.seed)
     if start is None:
-        model = build_resnet(TRUNK, len(classes))
+        model = build_resnet(trunk, len(classes), how)
     else:
-        model = load_resnet(TRUNK, start).requires_grad_(True)
+        attentive = any(map(is_attention, start))
+        model = load_resnet(trunk, start, how=how if attentive else None).requires_grad_(True)
+        if how and not attentive:
+            attend(model, how)
         if len(start["fc.weight"]) != len(classes):
             print(f"--start: its head of {len(start['fc.weight'])} classes is replaced by a new one of {len(classes)}", file=sys.stderr)
             model.fc = nn.Linear(model.get_submodule("fc").in_features, len(classes))  # type: ignore[arg-type]
-    folded = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)] if start and is_folded(start) else []
+    norms = [module for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d) and not is_attention(name)]
+    folded = norms if start and is_folded(start) else []
     if folded:
         print("--start: its batch norms are folded; their statistics stay, mean 0 and variance 1", file=sys.stderr)
     still = [model.get_submodule(name) for part in PARTS[:frozen] for name in part]
@@ -69,12 +84,13 @@ def embedding(plan: Plan, classes: tuple[str, ...], start: dict[str, Float32] | 
         module.requires_grad_(False)
     model = model.to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def ready() -> None:
         model.train()
-        for module in (*folded, *still):
+        for module in still:
             module.eval()
+        for norm in folded:
+            norm.training = False  # its own statistics; the attention that may follow it inside learns on
 
     def loss(images: UInt8, labels: Int64, step: int) -> Tensor:
         with torch.autocast(device, torch.bfloat16, enabled=bf16):
@@ -90,16 +106,17 @@ def embedding(plan: Plan, classes: tuple[str, ...], start: dict[str, Float32] | 
         return share
 
     ready()
-    return Task(model, optimizer(trained, plan), loss, validate)
+    return Task(model, optimizer(model, plan), loss, validate)
 
 
-def optimizer(trained: list[nn.Parameter], plan: Plan) -> torch.optim.Optimizer:
-    """SGD with Nesterov's momentum, or AdamW; scales and shifts do not decay."""
-    decay = 1e-2 if plan.adam else 5e-4
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def optimizer(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+    """SGD with Nesterov's momentum, or AdamW; scales and shifts do not decay. Added attention learns at ten times the rate (seed 000,
+    section 3.1)."""
+    groups: list[dict[str, Any]] = []
+    for added in (False, True):
+        trained = [p for name, p in model.named_parameters() if p.requires_grad and is_attention(name) == added]
+        for params, decay in (([p for p in trained if p.ndim > 1], 1e-2 if plan.adam else 5e-4), ([p for p in trained if p.ndim <= 1], 0.0)):
+            groups += [{"params": params, "weight_decay": decay, "times": 10 if added else 1}] if params else []
     return torch.optim.AdamW(groups, lr=plan.rate) if plan.adam else torch.optim.SGD(groups, lr=plan.rate, momentum=0.9, nesterov=True)
 
 
@@ -116,9 +133,10 @@ def same_photo(embedding: Tensor) -> Tensor:
 
 def is_folded(weights: dict[str, Float32]) -> bool:
     """Whether every batch norm has the statistics of none at all, means of 0 and variances of 1, and yet is no untrained one."""
-    means = [array for name, array in weights.items() if name.endswith("running_mean")]
-    variances = [array for name, array in weights.items() if name.endswith("running_var")]
-    shifts = [weights[name.replace("running_mean", "bias")] for name in weights if name.endswith("running_mean")]
+    own = {name: array for name, array in weights.items() if not is_attention(name)}
+    means = [array for name, array in own.items() if name.endswith("running_mean")]
+    variances = [array for name, array in own.items() if name.endswith("running_var")]
+    shifts = [own[name.replace("running_mean", "bias")] for name in own if name.endswith("running_mean")]
     untouched = not any(mean.any() for mean in means) and all(bool((variance == 1).all()) for variance in variances)
     return untouched and any(bool(shift.any()) for shift in shifts)
 

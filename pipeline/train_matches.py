@@ -86,7 +86,7 @@ def matches(plan: Plan, trunk: dict[str, Float32], bf16: bool, device: str) -> T
         model.train()
         return float(np.mean(shares))
 
-    return Task(model, optimizer(list(model.parameters()), plan), loss, validate)
+    return Task(model, optimizer(model, plan), loss, validate)
 
 
 def moved(xy: Float32, went: Float32) -> Float32:

@@ -10,11 +10,12 @@ from safetensors.numpy import save
 
 from pipeline.checkpoint import RESULT, WEIGHTS, Progress, write_result, writing
 from pipeline.fit import fit, look
-from pipeline.flags import UsageError
+from pipeline.flags import ATTENDED, UsageError
 from pipeline.labelled import Data
-from pipeline.models import Settings, write_model
+from pipeline.models import Settings, open_model, write_model
+from pipeline.recipes import delf_of
 from pipeline.shards import write_whole
-from stages.delf import Attention
+from stages.delf import Attention, Describe
 from stages.records import Float32
 from stages.trunk import local_part
 
@@ -59,16 +60,21 @@ def write_trained(
             write_whole(args.out / WEIGHTS, save({name: array.astype(np.float16) for name, array in sorted(weights.items())}))
     else:
         sides = {name: side for name in ("embed_side", "describe_side") if (side := getattr(args, name))}
-        model_settings = Settings(**sides)
+        model_settings, seen = Settings(**sides), None
+        second: dict[str, np.ndarray] = {}
+        if args.what in ATTENDED:
+            model_settings, second, seen = with_eyes(args, sides)
         try:
-            arrays, accept = fit(look(args.data, weights, model_settings, eyes, args.jobs, local=local), args.seed, args.jobs, quantile=args.quantile)
+            looked = look(args.data, weights, model_settings, eyes, args.jobs, local=local, eyes=seen)
+            arrays, accept = fit(looked, args.seed, args.jobs, quantile=args.quantile)
         except ValueError as error:
             raise UsageError(str(error)) from None
         arrays |= {f"attention.{name}": array for name, array in vars(eyes).items()} if eyes else {}
         arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
-        arrays |= {f"trunk.{name}": array.astype(np.float16) for name, array in weights.items()}
+        arrays |= second | {f"trunk.{name}": array.astype(np.float16) for name, array in weights.items()}
         arrays |= {f"local.{name}": array.astype(np.float16) for name, array in local_part(local).items()} if local else {}
-        card = {**card, "accept": accept, "attention": "trained" if eyes else "length of the feature, not trained"}
+        looks = f"of the model {args.eyes}" if second else "trained" if eyes else "length of the feature, not trained"
+        card = {**card, "accept": accept, "attention": looks}
         if args.what == "delf" and args.start is None:
             step_one = json.loads((args.out / "descriptor" / RESULT).read_text("utf-8"))
             card["descriptor"] = {name: step_one[name] for name in ("best_epoch", "validation", "test", "seconds", "log")}
@@ -76,3 +82,25 @@ def write_trained(
         with writing(args.out / WEIGHTS):
             write_model(args.out, arrays, model_settings, card, args.mend or args.command)
     write_result(args.out, {name: value for name, value in card.items() if name != "accept"}, settings)
+
+
+def with_eyes(args: argparse.Namespace, sides: Mapping[str, int]) -> tuple[Settings, dict[str, np.ndarray], Describe]:
+    """A ResNet50 of seeds 000 and 001 beside the second look of the model args.eyes: the settings of both, that look's arrays, and the look.
+    Raises ModelError or UsageError."""
+    model = open_model(args.eyes)
+    describe = delf_of(model, "cpu")
+    other = model.settings
+    own = {name: getattr(args, name) for name in ("fusion", "reduction", "groups", "first")}
+    settings = Settings(
+        trunk="resnet50",
+        embed_side=sides.get("embed_side", other.embed_side),
+        describe_side=other.describe_side,
+        keep=other.keep,
+        recipe=args.what,
+        attention=args.what.partition("_")[2],
+        eyes=other.eyes or other.trunk,
+        **(own if args.what != "resnet50" else {}),
+    )
+    arrays = {f"{part}.{name}": array for part in ("delf", "attention") for name, array in model.part(part).items()}
+    trunk = local_part(model.part("local") or model.part("trunk"))
+    return settings, arrays | {f"local.{name}": array for name, array in trunk.items()}, describe

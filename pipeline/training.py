@@ -94,7 +94,7 @@ def _epoch(task: Task, plan: Plan, train: Photos, out: Path, settings: dict[str,
     for images, labels in batches(train, plan.batch, px, plan.seed, epoch, progress.step % steps, plan.smallest, plan.instance > 0):
         rate = learning_rate(progress.step / total, plan.rate)
         for group in task.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("times", 1)
         value = task.loss(images, labels, progress.step)
         loss = value.item()
         if not math.isfinite(loss):

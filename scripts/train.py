@@ -1,10 +1,11 @@
-"""Train the two looks: `embedding` teaches the trunk to tell classes apart, `delf` teaches it where to look; or the code of a hashing recipe.
+"""Train the two looks: `embedding` teaches the trunk to tell classes apart, `delf` teaches it where to look; or the model of another recipe.
 
 Both run the same on a CPU and on a GPU, keep the weights of the epoch that validated best, log a line an epoch to log.jsonl and go
 on where they were killed: run the same command again. DATA folders hold a folder a class; one photo in twenty is held out for
 validation. `delf` trains the attention on a frozen trunk, --start's or one that it trains first: on classes (Noh et al. 2017, section 3) or, with
 --matches, on which cells are found again when a photo comes back. Hashing recipes (seeds 002 and 003) learn a binary code on the maps of
---start, which stays. All end with a model that `--model` takes.
+--start, which stays. `resnet50` and its kin with attention (seeds 000 and 001) learn as `embedding` does, under one of two settings, and take their
+second look from another model. All end with a model that `--model` takes.
 """
 
 import argparse
@@ -12,24 +13,32 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
-from pipeline.flags import HASHING, Parser, UsageError, at_least_one, code_length, finish, natural, positive, quantile, share, zero_or_more
+from pipeline.flags import (
+    ATTENDED,
+    FUSIONS,
+    HASHING,
+    TRAINED,
+    Parser,
+    UsageError,
+    at_least_one,
+    code_length,
+    finish,
+    natural,
+    positive,
+    quantile,
+    share,
+    zero_or_more,
+)
 from pipeline.results import command, want_folder, want_results, write_row
-
-FREE = {"out", "device", "jobs", "card", "mend", "results", "label", "command", "step_one", "more"}  # what may differ when a run goes on
-FOR_CODES = ("bits", "width", "maps")  # flags of hashing recipes, which have settings of their own
-NOT_FOR_CODES = ("px", "smallest", "bf16", "describe_side", "valid", "test", "test_px", "results", "label")
-FREE |= set(FOR_CODES)
-
-WRITTEN = {"format", "name", "sha256", "bytes", "mend", "settings", "accept", "attention", "command", "seed", "data", "classes", "descriptor"}
-WRITTEN |= {"best_epoch", "validation", "test", "seconds", "log"}  # entries of a card that --card may not replace
+from pipeline.train_flags import EMBEDDINGS, FOR_ATTENDED, FREE, SETTINGS, check_counts, check_flags, fill, usual_rate
 
 
 def train(args: argparse.Namespace) -> int:
     """Check, read, learn, measure, write."""
     from pipeline.checkpoint import check_settings, finished, settings_of
     from pipeline.labelled import read_data
+    from pipeline.models import Settings
     from pipeline.train_delf import attention, fold
     from pipeline.train_embedding import PARTS, embedding, read_start, rounded
     from pipeline.train_matches import matches
@@ -37,7 +46,7 @@ def train(args: argparse.Namespace) -> int:
     from pipeline.training import Plan, learn
     from stages.trunk import pick_device
 
-    settings = settings_of(vars(args), FREE)
+    settings = settings_of(vars(args), FREE if args.what in ATTENDED else FREE | {*FOR_ATTENDED, "first"})
     check_settings(args.out, settings)
     if finished(args.out):
         print(f"{args.out}: finished already; remove it to train once more")
@@ -52,7 +61,10 @@ def train(args: argparse.Namespace) -> int:
         first = args.out / "descriptor"
         alone = {"what": "embedding", "out": first, "local": None, "quantile": 0.0, "matches": False, "step_one": True}
         train(argparse.Namespace(**{**vars(args), **alone}))
-    start = read_start("--start", first) if first else None
+    asked = {"trunk": "resnet50", "attention": args.what.partition("_")[2]} if args.what in ATTENDED else {}
+    how = Settings(**asked, **{name: getattr(args, name) for name in ("fusion", "reduction", "groups", "first")}).how
+    trunk_of = {"trunk": asked["trunk"], "how": how} if asked else {}
+    start = read_start("--start", first, **trunk_of) if first else None
     local = read_start("--local", args.local) if args.local else None
     data = read_data(args.data, args.valid, args.test, round(max(args.px) * 1.3), round(seen * 1.3), 1 if args.matches else 2)
     settings["photos of --data, --valid and --test"] = data.digest[:16]
@@ -61,15 +73,15 @@ def train(args: argparse.Namespace) -> int:
     plan = Plan(
         tuple(args.px), args.epochs, args.batch, args.rate or usual_rate(args), args.smallest, args.seed, args.instance, args.adam or args.matches
     )
-    if args.what == "embedding":
-        task = embedding(plan, data.train.classes, start, len(PARTS) if args.head_only else args.freeze, seen, args.bf16, device)
+    if args.what in EMBEDDINGS:
+        task = embedding(plan, data.train.classes, start, len(PARTS) if args.head_only else args.freeze, seen, args.bf16, device, **trunk_of)
     else:
         trunk = local or start
         assert trunk is not None
         task = matches(plan, trunk, args.bf16, device) if args.matches else attention(plan, data.train.classes, trunk, seen, args.bf16, device)
     want_folder("--out", args.out)
     progress = learn(task, plan, data.train, data.valid, args.out, settings)
-    weights = rounded(task.model) if args.what == "embedding" else start
+    weights = rounded(task.model) if args.what in EMBEDDINGS else start
     assert weights is not None
     test = round(task.validate(data.test), 6) if data.test else None  # of the weights as they are stored
     eyes = fold(task.model) if args.what == "delf" else None
@@ -78,11 +90,6 @@ def train(args: argparse.Namespace) -> int:
     use = f"start from it with `--start {args.out}`" if args.weights_only or args.step_one else f"use it with `--model {args.out}`"
     print(f"{args.out}: validation {progress.validation:.4f} at epoch {progress.best} of {args.epochs}{tested}; {use}")
     return record(args)
-
-
-def usual_rate(args: argparse.Namespace) -> float:
-    """The peak of the rate, unless told."""
-    return 1e-3 if args.matches else 1e-4 if args.adam else 0.1
 
 
 def record(args: argparse.Namespace) -> int:
@@ -97,57 +104,9 @@ def record(args: argparse.Namespace) -> int:
     return 0
 
 
-def check_flags(args: argparse.Namespace, usual: dict[str, Any]) -> None:
-    """Flags that do not go together; usual: their defaults."""
-    for flag, given, what in (
-        ("--local", args.local, "delf"),
-        ("--quantile", args.quantile, "delf"),
-        ("--matches", args.matches, "delf"),
-        ("--head-only", args.head_only, "embedding"),
-        ("--freeze", args.freeze, "embedding"),
-        ("--adam", args.adam, "embedding"),
-        ("--instance", args.instance, "embedding"),
-        ("--weights-only", args.weights_only, "embedding"),
-    ):
-        if given and args.what != what:
-            raise UsageError(f"{flag}: want it with `{what}`, got `{args.what}`; run without it")
-    wrong, right = (NOT_FOR_CODES, "`embedding` or `delf`") if args.what in HASHING else (FOR_CODES, "a hashing recipe")
-    for name in wrong:
-        if getattr(args, name) != usual[name]:
-            raise UsageError(f"--{name.replace('_', '-')}: want it with {right}, got `{args.what}`; run without it")
-    if len(args.px) > args.epochs:
-        raise UsageError(f"--px {' '.join(map(str, args.px))}: want at most one size an epoch, got {len(args.px)} for {args.epochs} epochs")
-    if args.matches and args.start and args.test_px:
-        raise UsageError(f"--test-px {args.test_px}: want none with --matches, which sees all photos at one side; run without it")
-    for flag, given in (("--head-only", args.head_only), ("--freeze", args.freeze)):
-        if given and args.start is None:
-            raise UsageError(f"{flag}: want --start, whose trunk stays, got none; run with `--start RUN` or train the whole")
-    try:
-        args.more = json.loads(args.card.read_text("utf-8")) if args.card else {}
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--card {args.card}: want a JSON file, got: {error}") from None
-    if not isinstance(args.more, dict):
-        raise UsageError(f"--card {args.card}: want a JSON object, got another value")
-    if taken := sorted(WRITTEN & args.more.keys()):
-        raise UsageError(f"--card {args.card}: want entries that the trainer does not write itself, got {', '.join(taken)}; rename them")
-
-
-def check_counts(args: argparse.Namespace, train: int, held: int) -> None:
-    """What would go wrong hours later; train, held: photos of --data."""
-    from pipeline.fit import DESCRIPTOR
-
-    least = 2 * DESCRIPTOR
-    if not 2 <= args.batch <= train:
-        raise UsageError(f"--batch {args.batch}: want 2 or more and at most the {train} photos to train on; run with another `--batch`")
-    if args.instance and args.batch % 2:
-        raise UsageError(f"--batch {args.batch}: want an even number with --instance, two images a photo; run with another `--batch`")
-    if not args.weights_only and train + held < least:
-        raise UsageError(f"--data: want at least {least} photos to fit a model on, got {train + held}; run with `--weights-only` for weights alone")
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
-    what = ("embedding", "delf", *HASHING)
+    what = ("embedding", "delf", *TRAINED)
     parser.add_argument("what", choices=what, metavar="WHAT", help=f"one of {', '.join(what)}")
     add = parser.add_argument
     add("--data", nargs="+", type=Path, required=True, metavar="DIR", help="folders of classes; their classes are joined")
@@ -161,14 +120,13 @@ def main(argv: list[str] | None = None) -> int:
         "--freeze",
         type=int,
         choices=range(5),
-        default=0,
         help="embedding: so many parts of --start's trunk stay: conv1, layer1 and so on (default: 0)",
     )
     add("--adam", action="store_true", help="embedding: AdamW in place of SGD with momentum")
-    add("--px", nargs="+", type=at_least_one, default=[128], metavar="N", help="side of the training crops; several: progressively (default: 128)")
+    add("--px", nargs="+", type=at_least_one, metavar="N", help="side of the training crops; several: progressively (default: 128, or --setting's)")
     add("--test-px", type=at_least_one, metavar="N", help="side that validation and test photos are seen at (default: the last --px)")
-    add("--epochs", type=at_least_one, metavar="N", help="(default: 5; hashing 10)")
-    add("--batch", type=at_least_one, metavar="N", help="(default: 64; hashing 128)")
+    add("--epochs", type=at_least_one, metavar="N", help="(default: 5; hashing 10; or --setting's)")
+    add("--batch", type=at_least_one, metavar="N", help="(default: 64; hashing 128; resnet50 and its kin 32)")
     add("--rate", type=positive, help="peak learning rate (default: 0.1; 1e-4 with --adam, 1e-3 with --matches)")
     add("--smallest", type=share, default=0.3, help="smallest crop, as a share of the photo's area (default: 0.3)")
     add(
@@ -191,6 +149,11 @@ def main(argv: list[str] | None = None) -> int:
     add("--bits", type=code_length, metavar="N", help="hashing: code length (default: 48)")
     add("--width", type=at_least_one, default=256, metavar="N", help="hashing: hidden units (default: 256)")
     add("--maps", type=Path, default=Path("maps"), metavar="DIR", help="hashing: where the trunk's maps are kept, 50 KB a photo (default: maps)")
+    add("--setting", choices=tuple(SETTINGS), default="reduced", help="resnet50 and its kin: full as published, or reduced (default: reduced)")
+    add("--fusion", choices=FUSIONS, default="residual", help="attention: x + g m(x), g from 0; m(x); or both joined (default: residual)")
+    add("--reduction", type=at_least_one, default=16, metavar="R", help="attention: how many times fewer channels it thinks in (default: 16)")
+    add("--groups", type=at_least_one, default=1, metavar="N", help="resnet50_gam: of its 7 x 7 convolutions (default: 1)")
+    add("--eyes", metavar="NAME|DIR", default="two_stage", help="resnet50 and its kin: whose second look they take (default: two_stage)")
     add("--weights-only", action="store_true", help="embedding: write weights to start from, no model")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="threads of the fitting (default: all cores)")
@@ -200,12 +163,12 @@ def main(argv: list[str] | None = None) -> int:
     add("--label", metavar="TEXT", help="of that row, before the seed (default: the name of --out)")
     args = parser.parse_args(argv)
     args.command = command("scripts/train.py", sys.argv[1:] if argv is None else argv)
-    args.epochs = args.epochs or (10 if args.what in HASHING else 5)
-    args.batch = args.batch or (128 if args.what in HASHING else 64)
     args.step_one = False  # whether it is a delf's first step
 
     def job() -> int:
-        check_flags(args, vars(parser.parse_args(["embedding", "--data", "d", "--out", "o"])))
+        usual = vars(parser.parse_args(["embedding", "--data", "d", "--out", "o"]))
+        fill(args)
+        check_flags(args, {**usual, "px": [128]})
         want_results("--results", args.results)
         if args.what in HASHING:
             from pipeline.hashing.train import train_code

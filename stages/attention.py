@@ -38,6 +38,43 @@ def cbam(channels: int, reduction: int = 16) -> nn.Sequential:
     return nn.Sequential(Channel(channels, reduction), Spatial())
 
 
+class Squeeze(nn.Module):
+    """Squeeze and excitation: weights a channel by the mean over places, C -> C/r -> C (Hu et al. 2018, equations 2 to 4), without biases."""
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        hidden = channels // reduction
+        self.excite = nn.Sequential(nn.Linear(channels, hidden, bias=False), nn.ReLU(), nn.Linear(hidden, channels, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(self.excite(x.mean((2, 3))))[:, :, None, None]
+
+
+class Global(nn.Module):
+    """GAM, global attention (Liu et al. 2021, equations 1 and 2; seeds 000 and 001, figures 1 to 3): no pooling anywhere.
+
+    Channels: at every place a perceptron C -> C/r -> C over the channels, as the figure's permutation says; the seeds' text squeezes the map to one
+    vector, which the figure contradicts. Places: two 7 x 7 convolutions C -> C/r -> C, each with a batch norm, where almost all of its
+    parameters are; with `groups` above 1 they are grouped, and so many times cheaper.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16, groups: int = 1) -> None:
+        super().__init__()
+        hidden = channels // reduction
+        self.channel = nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1))  # a perceptron at every place
+        self.spatial = nn.Sequential(
+            nn.Conv2d(channels, hidden, 7, padding=3, groups=groups),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU(),
+            nn.Conv2d(hidden, channels, 7, padding=3, groups=groups),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * torch.sigmoid(self.channel(x))
+        return x * torch.sigmoid(self.spatial(x))
+
+
 class Guided(nn.Module):
     """Mixed attention guided by semantic features: our reading of seed 003, an abstract.
 

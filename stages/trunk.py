@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from stages.attended import Attend
+
 MEAN = (0.485, 0.456, 0.406)  # of RGB in [0, 1]: the convention of every published ResNet
 STD = (0.229, 0.224, 0.225)
 
@@ -32,14 +34,19 @@ def pick_device(wanted: str) -> str:
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def build_resnet(name: str, classes: int) -> nn.Module:
-    """An untrained torchvision ResNet (`resnet18`, `resnet50`) with a `classes`-way head."""
+def build_resnet(name: str, classes: int, how: Attend | None = None) -> nn.Module:
+    """An untrained torchvision ResNet (`resnet18`, `resnet50`) with a `classes`-way head; with attention in its bottlenecks where told how."""
     from stages.vision import torchvision_models
 
-    return getattr(torchvision_models(), name)(num_classes=classes)  # type: ignore[no-any-return]
+    model: nn.Module = getattr(torchvision_models(), name)(num_classes=classes)
+    if how is None:
+        return model
+    from stages.attended import attend
+
+    return attend(model, how)
 
 
-def load_resnet(name: str, weights: Mapping[str, np.ndarray], device: str = "cpu") -> nn.Module:
+def load_resnet(name: str, weights: Mapping[str, np.ndarray], device: str = "cpu", how: Attend | None = None) -> nn.Module:
     """A ResNet ready to answer: float32, evaluation mode, its head as wide as `fc.weight` has rows.
 
     Raises ValueError naming the first tensor that is missing or has another shape.
@@ -47,7 +54,7 @@ def load_resnet(name: str, weights: Mapping[str, np.ndarray], device: str = "cpu
     for key in ("fc.weight", "fc.bias"):
         if key not in weights:
             raise ValueError(f"{name} weights: want a tensor {key}, got none")
-    return _filled(name, build_resnet(name, len(weights["fc.weight"])), weights, device)
+    return _filled(name, build_resnet(name, len(weights["fc.weight"]), how), weights, device)
 
 
 def load_local(name: str, weights: Mapping[str, np.ndarray], device: str = "cpu") -> nn.Module:
