@@ -19,7 +19,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, add_truth, finish
+from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, add_truth, at_least_one, finish
 from pipeline.results import command, figures, want_place, want_results, write_file, write_row
 from pipeline.truth import Case, data_row, read_cases, read_contents
 
@@ -145,6 +145,8 @@ def main(argv: list[str] | None = None) -> int:
     add_truth(parser, revisited=True)
     add_search(parser)
     add_model(parser)
+    parser.add_argument("--first-look", type=Path, metavar="RUN", help="a run of train.py whose embeddings stand in for the gallery's codes")
+    parser.add_argument("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="threads of --first-look (default: all cores)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--per-query", type=Path, metavar="FILE.csv", help="also a line for every query")
     parser.add_argument("--failures", type=Path, metavar="FILE.png", help="also a contact sheet of the queries whose first result is wrong")
@@ -162,6 +164,12 @@ def main(argv: list[str] | None = None) -> int:
             want_place(flag, path)
         want_results("--out", args.out)
         engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits)
+        trained = None
+        if args.first_look:
+            from pipeline.first_look import cost, read_run, with_first_look
+
+            trained = read_run(args.first_look)
+            engine = with_first_look(engine, trained, args.jobs)
         names: Sequence[str] = metrics.QUALITY
         measure, meaning, hit = measure_quality, metrics.MAP, names.index("hit@1")
         if args.revisited:
@@ -194,6 +202,9 @@ def main(argv: list[str] | None = None) -> int:
                 "queries": len(cases),
                 **figures(result, names),
             }
+            if trained:
+                own = {"name": f"{trained.run.resolve().name}, then {engine.binding.model}", "weights_sha256": trained.sha256, **row["model"]}
+                row |= {"recipe": trained.recipe, "model": own, **trained.told, **cost(trained)}
             write_row(args.out, row)
         return 0
 
