@@ -118,7 +118,7 @@ def read_binding(folder: Path) -> Binding:
         return _binding(connection, folder)
 
 
-def check_recipe(folder: Path, made: Binding, length: int, recipe: str | None, bits: int | None) -> None:
+def check_recipe(folder: Path | str, made: Binding, length: int, recipe: str | None, bits: int | None) -> None:
     """Whether a gallery can be asked, or added to, by this recipe at this code length. Raises GalleryError."""
     anew = f"index again with `python -m pipeline.index {shlex.quote(made.photos)} --gallery NEW --recipe"
     if recipe is not None and recipe != made.recipe and {recipe, made.recipe} != {"two_stage", "seed004"}:

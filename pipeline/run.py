@@ -90,7 +90,7 @@ def printable(name: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="python -m pipeline.run", description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
     parser.add_argument("queries", nargs="+", metavar="QUERY", help="a photo's path, or gallery:RELATIVE_PATH")
-    add_gallery(parser)
+    add_gallery(parser, several=True)
     add_search(parser)
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of tables")

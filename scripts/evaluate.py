@@ -141,7 +141,7 @@ def to_csv(outcomes: Sequence[Outcome], hit: int) -> bytes:
 def main(argv: list[str] | None = None) -> int:
     about = __doc__.split("\n\n")
     parser = Parser(description=about[0], epilog=about[1])
-    add_gallery(parser)
+    add_gallery(parser, several=True)
     add_truth(parser, revisited=True)
     add_search(parser)
     add_model(parser)

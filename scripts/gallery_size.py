@@ -182,7 +182,7 @@ def draw(result: dict[str, Any]) -> bytes:
 def main(argv: list[str] | None = None) -> int:
     about = __doc__.split("\n\n")
     parser = Parser(description=about[0], epilog=about[1])
-    add_gallery(parser)
+    add_gallery(parser, several=True)
     add_truth(parser)
     add_search(parser)
     add_model(parser)

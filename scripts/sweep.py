@@ -145,7 +145,7 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> bytes:
 def main(argv: list[str] | None = None) -> int:
     about = __doc__.split("\n\n")
     parser = Parser(description=about[0], epilog=f"{about[1]} Recommended is, by the {RULE}.", conflict_handler="resolve")
-    add_gallery(parser)
+    add_gallery(parser, several=True)
     add_truth(parser)
     add_search(parser)
     parser.add_argument(
