@@ -104,6 +104,23 @@ def add_false_alarm(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cluster",
+        type=cluster_address,
+        metavar="ADDRESS",
+        help="work on a Dask cluster: tcp://HOST:PORT of its scheduler, which has to be one's own, or local:4 for four processes here",
+    )
+
+
+def cluster_address(text: str) -> str:
+    kind, _, rest = text.partition(":")
+    host, _, port = rest.removeprefix("//").rpartition(":")
+    if not (kind == "local" and rest.isdecimal() and int(rest)) and not (kind in ("tcp", "tls") and rest[:2] == "//" and host and port.isdecimal()):
+        raise argparse.ArgumentTypeError(f"want local:N, tcp://HOST:PORT or tls://HOST:PORT, got {text}")
+    return text
+
+
 def positive(text: str) -> float:
     try:
         value = float(text)

@@ -63,6 +63,8 @@ class Opening:
     false_alarm: float
     version: Version
     threads: int = 1  # of each process
+    code: str | None = None  # what the first look searches; None: the recipe's own
+    asking: tuple[Path, Version] | None = None  # another gallery, whose photos are queries
 
 
 def read_version(where: Galleries, model: str | None) -> tuple[tuple[str, ...], Version]:
@@ -73,21 +75,36 @@ def read_version(where: Galleries, model: str | None) -> tuple[tuple[str, ...], 
     for row in rows:
         digest.update(repr(row).encode())
     digest.update(null.encode())  # what is accepted rests on it
-    sources = sorted((*SOURCES.glob("stages/*.py"), *SOURCES.glob("pipeline/**/*.py")))
-    program = hashlib.sha256("".join(map(file_sha256, sources)).encode())
     names = tuple(os.fsdecode(path) for path, _ in rows)
-    return names, Version(digest.hexdigest(), file_sha256(find_model(made) / "card.json"), program.hexdigest())
+    return names, Version(digest.hexdigest(), file_sha256(find_model(made) / "card.json"), read_program(SOURCES))
+
+
+@lru_cache
+def read_program(sources: Path) -> str:
+    """sha256 over the sources, once a process: one that lives on runs what it has loaded, whatever the files become."""
+    files = sorted((*sources.glob("stages/*.py"), *sources.glob("pipeline/**/*.py")))
+    return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()
+
+
+OPENING = threading.Lock()  # a process of a cluster may have several threads
+
+
+def opened(opening: Opening) -> Engine:
+    """This process's engine, with its share of the threads."""
+    with OPENING:
+        return _opened(opening)
 
 
 @lru_cache(maxsize=1)
-def opened(opening: Opening) -> Engine:
-    """This process's engine, with its share of the threads."""
-    engine = open_engine(opening.gallery, opening.recipe, opening.model, None, opening.device, opening.seed, opening.false_alarm)
-    if read_version(opening.gallery, opening.model)[1] != opening.version:
-        raise GalleryError(
-            f"gallery {listed(opening.gallery)}: want it, its model and this program as they were when the job began, got another version; "
-            "run again when they are at rest"
-        )
+def _opened(opening: Opening) -> Engine:
+    where, asking = opening.gallery, opening.asking and opening.asking[0]
+    engine = open_engine(where, opening.recipe, opening.model, opening.code, opening.device, opening.seed, opening.false_alarm, asking)
+    for folders, version in ((where, opening.version), *((((opening.asking[0],), opening.asking[1]),) if opening.asking else ())):
+        if read_version(folders, opening.model)[1] != version:
+            raise GalleryError(
+                f"gallery {listed(folders)}: want it, its model and this program as they were when the job began, got another version; "
+                "run again when they are at rest"
+            )
     answer = engine.recipe.answer
     verify = engine.verify and replace(engine.verify, threads=opening.threads)
     rows = [Node(row.output, verify if verify and row.stage is engine.verify else row.stage, *row.reads) for row in answer.rows]
@@ -108,20 +125,21 @@ def stamp(where: str) -> list[int] | None:
 def second_look(opening: Opening, lists: Sequence[Shortlist]) -> list[Reranked | Failed]:
     """Re-rank a few shortlists in this process."""
     engine = opened(opening)
-    answers: list[Reranked | Failed] = []
-    for each in lists:
-        seen = stamp(each.where)  # before the file is read: a change meanwhile shows
-        try:
-            query = engine.query(each.where)
-        except QueryError as error:
-            answers.append(Failed(each.query, str(error)))
-            continue
-        order = np.arange(len(each.rows), dtype=np.float32)  # another engine's distances are unknown: its order stands in for them
-        matches, ranking = engine.refine(query, Candidates(each.rows[None], order[None]))
-        places = ranking.order[0]
-        evidence = {name: column(matches, ranking)[0, places].tolist() for name, column in EVIDENCE.items()}
-        answers.append(Reranked(each.query, seen, places.tolist(), evidence))
-    return answers
+    return [look_again(engine, each) for each in lists]
+
+
+def look_again(engine: Engine, each: Shortlist) -> Reranked | Failed:
+    """Re-rank one shortlist."""
+    seen = stamp(each.where)  # before the file is read: a change meanwhile shows
+    try:
+        query = engine.query(each.where)
+    except QueryError as error:
+        return Failed(each.query, str(error))
+    order = np.arange(len(each.rows), dtype=np.float32)  # another engine's distances are unknown: its order stands in for them
+    matches, ranking = engine.refine(query, Candidates(each.rows[None], order[None]))
+    places = ranking.order[0]
+    evidence = {name: column(matches, ranking)[0, places].tolist() for name, column in EVIDENCE.items()}
+    return Reranked(each.query, seen, places.tolist(), evidence)
 
 
 def in_chunks(lists: Iterable[Shortlist]) -> Iterator[list[Shortlist]]:

@@ -15,9 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.flags import Parser, UsageError, add_false_alarm, add_gallery, add_model, add_recipe, at_least_one, finish, natural
+from pipeline.flags import Parser, UsageError, add_cluster, add_false_alarm, add_gallery, add_model, add_recipe, at_least_one, finish, natural
 
 if TYPE_CHECKING:
+    from pipeline.cluster import Cluster
     from pipeline.journal import Journal
     from pipeline.runs import Shortlist
     from pipeline.workers import Opening
@@ -50,18 +51,23 @@ def read_candidates(path: Path, form: str, names: tuple[str, ...], skip_bad: boo
     return lists, hashlib.sha256(data).hexdigest()
 
 
-def rerank(opening: "Opening", lists: "list[Shortlist]", journal: "Journal", jobs: int, counts: Counter[str]) -> dict[str, str]:
+def rerank(
+    opening: "Opening", lists: "list[Shortlist]", journal: "Journal", jobs: int, counts: Counter[str], cluster: "Cluster | None" = None
+) -> dict[str, str]:
     """Answer what the journal does not hold yet. Returns the queries that failed, with the reason."""
     from tqdm import tqdm
 
+    from pipeline.afar import answer_afar
     from pipeline.workers import Failed, answer_all, in_chunks
 
     failed = {}
     todo = [each for each in lists if each.query not in journal.done]
     jobs = min(jobs, sum(1 for _ in in_chunks(todo)) or 1)
-    opening = replace(opening, threads=max(1, (os.cpu_count() or 1) // jobs))  # a count changes how long it takes and nothing else
+    threads = cluster.threads if cluster else max(1, (os.cpu_count() or 1) // jobs)
+    opening = replace(opening, threads=threads)  # a count changes how long it takes and nothing else
+    answers = answer_afar(cluster, opening, todo, counts) if cluster else answer_all(opening, todo, jobs, counts)
     with tqdm(total=len(lists), initial=len(journal.done), desc="rerank", unit="query", mininterval=0.5) as bar:
-        for answer in answer_all(opening, todo, jobs, counts):
+        for answer in answers:
             if isinstance(answer, Failed):
                 failed[answer.query] = answer.reason
             else:
@@ -82,10 +88,12 @@ def main(argv: list[str] | None = None) -> int:
     add_false_alarm(parser)
     add_model(parser)
     parser.add_argument("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)")
+    add_cluster(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a line")
     args = parser.parse_args(argv)
 
     def job() -> int:
+        from pipeline.cluster import clustered
         from pipeline.gallery import check_recipe
         from pipeline.journal import fits, journalling
         from pipeline.many import listed, members, read_bindings
@@ -126,7 +134,8 @@ def main(argv: list[str] | None = None) -> int:
             for query in [query for query in journal.done if journal[query].stamp != stamp(given[query].where)]:
                 del journal.done[query]  # its photo is another one by now
             resumed = len(journal.done)
-            failed = rerank(opening, lists, journal, args.jobs, counts)
+            with clustered(args.cluster) as cluster:
+                failed = rerank(opening, lists, journal, args.jobs, counts, cluster)
             for each in lists:
                 if each.query in failed:
                     print(f"rerank: {shown(failed[each.query])}; its list {'stays as it was' if journal.done else 'is not written'}", file=sys.stderr)

@@ -1,0 +1,101 @@
+"""A cluster by one flag: `--cluster local:4` starts four processes here, `--cluster tcp://HOST:PORT` joins a Dask scheduler that runs.
+
+Dask pickles what it sends, so whoever reaches a scheduler can run any code on it, on its workers and on those who join it: `tcp://` is
+for a network of one's own and a scheduler that one trusts. `tls://` takes the certificates of Dask's own configuration
+(`distributed.comm.tls`). Nothing here reads a pickle from a file. Worker processes see galleries, models and photos under the paths that
+the command does: on one machine they do, on several a shared folder does it.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.flags import UsageError
+
+CONNECT_SECONDS = 10  # for a scheduler to answer
+EMPTY_SECONDS = 60.0  # without a single worker: they may be starting
+
+
+class SchedulerLost(UsageError):
+    """The scheduler went away amid the job."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cluster:
+    """Workers that can be asked. Use `clustered(...)`, which begins and ends them."""
+
+    address: str  # as the caller gave it
+    client: Any  # distributed.Client
+    threads: int  # for one task
+
+    def size(self) -> int:
+        """How many tasks run at once now. Raises SchedulerLost."""
+        try:
+            if self.client.status == "running":
+                return sum(self.client.nthreads().values())
+        except (OSError, RuntimeError, TimeoutError):  # whatever it lost its connection in
+            pass
+        raise self.lost()
+
+    def workers(self) -> list[str]:
+        """Their addresses, in one order. Raises SchedulerLost."""
+        self.size()
+        return sorted(self.client.nthreads())
+
+    def lost(self) -> SchedulerLost:
+        return SchedulerLost(f"cluster {self.address}: want a scheduler that stays, got none any more; start it anew and run the same command again")
+
+    def without_workers(self) -> UsageError:
+        return UsageError(
+            f"cluster {self.address}: want a worker, got none in {EMPTY_SECONDS:.0f} s; run `dask worker ADDRESS --nthreads 1` beside it"
+        )
+
+
+@contextmanager
+def clustered(address: str | None) -> Iterator[Cluster | None]:
+    """What `--cluster` names, ready to be asked; None without the flag. Raises UsageError where it cannot be had."""
+    if address is None:
+        yield None
+        return
+    try:
+        import distributed
+    except ImportError:
+        raise UsageError(f"--cluster {address}: want the package distributed, got none; run `pip install '.[cluster]'`") from None
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a loss is told once, by us
+    kind, _, rest = address.partition(":")
+    if kind == "local":
+        with _local(int(rest)) as local, distributed.Client(local, set_as_default=False) as client:
+            yield Cluster(address, client, max(1, (os.cpu_count() or 1) // int(rest)))
+        return
+    try:
+        security = distributed.Security(require_encryption=True) if kind == "tls" else None
+        client = distributed.Client(address, set_as_default=False, security=security, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"cluster {address}: want a Dask scheduler, got {reason}; run `dask scheduler` there, or `--cluster local:2` here") from None
+    try:
+        client.wait_for_workers(1, timeout=EMPTY_SECONDS)
+        yield Cluster(address, client, 1)
+    except TimeoutError:
+        raise Cluster(address, client, 1).without_workers() from None
+    finally:
+        client.close(timeout=2)
+
+
+@contextmanager
+def _local(processes: int) -> Iterator[Any]:
+    """So many processes of one thread each, started anew when they die; they end with us, however we end."""
+    import distributed
+
+    with distributed.LocalCluster(
+        n_workers=processes,
+        threads_per_worker=1,
+        dashboard_address=None,
+        memory_limit=0,  # mapped features count as a worker's memory, which it could not give back: no limit
+        silence_logs=logging.CRITICAL,
+        scheduler_kwargs={"allowed_failures": 0},  # a death is told at once, not when three more have died of it: pipeline/spread.py knows what to do
+    ) as local:
+        yield local
