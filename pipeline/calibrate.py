@@ -7,7 +7,7 @@ drawn from the photos' contents, so that it does not matter in which order, or i
 import hashlib
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from pipeline.gallery_writer import GalleryWriter
 from pipeline.models import DEFAULT, null_from_json, null_to_json
 from pipeline.recipes import second_look
 from stages.null import SPEAKING, Null
-from stages.records import Float32, PackedFeatures
+from stages.records import Float32, Int32, Int64, PackedFeatures
 from stages.verify import Verify
 
 FEWEST = 300  # photos
@@ -26,20 +26,30 @@ QUERIES, CANDIDATES = 500, 200  # photos drawn, and partners for each: 100,000 p
 NEAR = 0.3  # of the photos, by the first look: left out, they may well show the same thing
 
 
-def measure_null(contents: Sequence[str], codes: Float32, features: PackedFeatures, verify: Verify) -> Null | None:
-    """The null of photos with these contents (sha256), codes (N, D) and features; None where there are too few to tell."""
+Count = Callable[[PackedFeatures, Sequence[tuple[int, Int64]]], Sequence[Int32]]  # photos with rows (P,) -> inliers (P,) of each
+
+
+def measure_null(contents: Sequence[str], codes: Float32, features: PackedFeatures, verify: Verify, count: Count | None = None) -> Null | None:
+    """The null of photos with these contents (sha256), codes (N, D) and features; None where there are too few to tell.
+
+    count: what counts the inliers of photos that were drawn, where the features lie elsewhere.
+    """
     seen = np.unique(np.array(contents), return_index=True)[1]  # in the order of contents, each once
     if len(seen) < FEWEST:
         return None
     rng = np.random.default_rng(int(hashlib.sha256("".join(contents[i] for i in seen).encode()).hexdigest()[:16], 16))
-    ours, theirs, inliers = [], [], []
+    drawn_pairs: list[tuple[int, Int64]] = []
     for query in rng.choice(seen, min(QUERIES, len(seen)), replace=False):
         distance = np.square(codes[seen] - codes[query]).sum(1)
         drawn = rng.choice(len(seen), min(CANDIDATES, len(seen) // 2), replace=False)
         rows = seen[drawn[distance[drawn] > np.quantile(distance, NEAR)]]
-        inliers.append(verify.many(features[query], features, rows)[1])
-        ours.append(np.full(len(rows), features.count[query]))
-        theirs.append(features.count[rows])
+        drawn_pairs.append((int(query), rows))
+    if count is None:
+        inliers: Sequence[Int32] = [verify.many(features[query], features, rows)[1] for query, rows in drawn_pairs]
+    else:
+        inliers = count(features, drawn_pairs)
+    ours = [np.full(len(rows), features.count[query]) for query, rows in drawn_pairs]
+    theirs = [features.count[rows] for _, rows in drawn_pairs]
     try:
         return Null.fit(np.concatenate(ours), np.concatenate(theirs), np.concatenate(inliers), verify.fit.least)
     except ValueError:
@@ -67,11 +77,11 @@ def calibrate(writer: GalleryWriter, threads: int) -> Null | None:
     return null
 
 
-def null_text(reading: Reading, verify: Verify) -> str:
+def null_text(reading: Reading, verify: Verify, count: Count | None = None) -> str:
     """What a gallery of just these rows would have been given as its null; nothing where they are too few, or compare no points."""
     if reading.binding.recipe in HASHING:
         return ""
-    null = measure_null(reading.contents, reading.codes, reading.features, verify)
+    null = measure_null(reading.contents, reading.codes, reading.features, verify, count)
     return "" if null is None else _text(null, reading.contents, reading.binding, verify)
 
 

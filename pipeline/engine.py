@@ -1,7 +1,7 @@
 """Ask a gallery: the recipe's two tables put to work for one query after another, by every job that searches."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -171,6 +171,7 @@ class Engine:
     def verify(self) -> Verify | None:
         """None for a recipe that compares no points."""
         stage = self.recipe.answer.stage("matches")
+        stage = getattr(stage, "near", stage)  # what the owners of parts do, pipeline/parts.py
         return stage if isinstance(stage, Verify) else None
 
     @property
@@ -196,6 +197,9 @@ def cropped(name: str, image: Image, box: tuple[float, float, float, float]) -> 
     return Image(np.ascontiguousarray(image.pixels[top:bottom, left:right]))
 
 
+Assemble = Callable[[Galleries, Recipe, str], Engine]  # where, its recipe, the row of `encode` to search
+
+
 def open_engine(
     where: Galleries,
     recipe: str | None,
@@ -206,9 +210,10 @@ def open_engine(
     false_alarm: float = 0.1,
     asking: Path | None = None,
     bits: int | None = None,
+    assemble: Assemble | None = None,
 ) -> Engine:
-    """Open a gallery, or several as one, and another of its model whose photos ask; None: the gallery's own. Raises GalleryError, ModelError or
-    UsageError."""
+    """Open a gallery, or several as one, and another of its model whose photos ask; None: the gallery's own. assemble: what joins galleries
+    that lie elsewhere. Raises GalleryError, ModelError or UsageError."""
     one_thread_each()
     folder, remembered = listed(where), read_bindings(where)
     opened = open_model(remembered.where if model is None else model)
@@ -224,7 +229,7 @@ def open_engine(
         raise UsageError(str(error)) from None
     if code and code not in {node.output for node in built.encode.rows}:
         raise UsageError(f"--code {code}: want none with recipe {built.name}, which searches its own, got one; run without it")
-    engine = _engine(where, built, code or built.stored)
+    engine = (assemble or _engine)(where, built, code or built.stored)
     if asking is None:
         return engine
     want_model(asking, read_bindings(asking), folder, engine.binding)

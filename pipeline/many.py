@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.calibrate import null_text
+from pipeline.calibrate import Count, null_text
 from pipeline.gallery import Binding, GalleryError, Reading, connected, read_binding, read_gallery, read_meta
 from pipeline.recipes import second_look
 from stages.records import PackedFeatures
@@ -58,7 +58,11 @@ def read_galleries(given: Galleries) -> Reading:
     would draw; those hang on the photos alone.
     """
     folders = members(given)
-    parts = [read_gallery(folder) for folder in folders]
+    return joined(folders, [read_gallery(folder) for folder in folders])
+
+
+def joined(folders: Sequence[Path], parts: Sequence[Reading], count: Count | None = None) -> Reading:
+    """The galleries of these folders as one; count: as `measure_null` takes it."""
     if len(parts) == 1:
         return parts[0]
     binding = _bound(folders, [part.binding for part in parts])
@@ -66,7 +70,7 @@ def read_galleries(given: Galleries) -> Reading:
     order = _ascending(named, [folder for folder, part in zip(folders, parts, strict=True) for _ in part.names])
     filled = [part for part in parts if part.names] or parts[:1]  # the codes of an empty one have no width
     contents = [content for part in parts for content in part.contents]
-    joined = Reading(
+    whole = Reading(
         tuple(os.fsdecode(named[row]) for row in order),
         np.concatenate([part.pooled for part in filled])[order],
         np.concatenate([part.codes for part in filled])[order],
@@ -75,7 +79,7 @@ def read_galleries(given: Galleries) -> Reading:
         "",
         binding,
     )
-    return replace(joined, null=null_text(joined, second_look()))
+    return replace(whole, null=null_text(whole, second_look(), count))
 
 
 def read_paths(given: Galleries) -> tuple[list[tuple[bytes, str]], str]:

@@ -6,13 +6,15 @@ A query is a photo's path, or gallery:RELATIVE_PATH for a photo that is indexed.
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, finish, positive
+from pipeline.flags import Parser, UsageError, add_cluster, add_gallery, add_model, add_search, finish, positive
 
 if TYPE_CHECKING:
     from pipeline.answer import Answer
+    from pipeline.cluster import Cluster
     from pipeline.engine import Engine, Query
     from pipeline.report import Page
 
@@ -93,6 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     add_gallery(parser, several=True)
     add_search(parser)
     add_model(parser)
+    add_cluster(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of tables")
     parser.add_argument(
         "--budget-ms",
@@ -104,27 +107,35 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def job() -> int:
-        from pipeline.engine import QueryError, open_engine
+        from pipeline.cluster import clustered
 
+        with clustered(args.cluster) as cluster:
+            return work(cluster)
+
+    def work(cluster: "Cluster | None") -> int:
+        from pipeline.engine import QueryError, open_engine
+        from pipeline.parts import assemble, survived
+
+        how = partial(assemble, cluster) if cluster else None
         if args.report is not None and not args.report.resolve().parent.is_dir():
             raise UsageError(f"--report {args.report}: want a file in an existing folder, got none; run `mkdir -p {args.report.parent}`")
         if args.report is not None and args.report.is_dir():
             raise UsageError(f"--report {args.report}: want a file, got a folder")
-        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, bits=args.bits)
+        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, bits=args.bits, assemble=how)
         if args.budget_ms is not None and engine.verify and len(engine.gallery):  # what is compiled is loaded before a clock runs
             engine.verify.pair(engine.gallery.features[0], engine.gallery.features[0])
         pages, failed = [], 0
         for name in args.queries:
             try:
-                query = engine.query(name)
+                query = survived(name, partial(engine.query, name))
+                answer = survived(name, partial(engine.answer, query, args.k, args.candidates, args.budget_ms))
             except QueryError as error:
                 print(f"run: {printable(str(error))}", file=sys.stderr)
                 failed += 1
                 continue
-            answer = engine.answer(query, args.k, args.candidates, args.budget_ms)
             print(json.dumps(answer.to_json()) if args.json else table(answer), flush=True)
             if args.report is not None:
-                pages.append(page(engine, query, answer))
+                pages.append(survived(name, partial(page, engine, query, answer)))
         if args.report is not None and pages:
             from pipeline.report import write_report
 

@@ -4,7 +4,6 @@ As in pipeline/workers.py nobody knows over which item a worker died, so all tha
 beside it: a death then is that item's own, and after `TRIES` of them it has failed.
 """
 
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import Empty, SimpleQueue
@@ -18,6 +17,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 POLL_SECONDS = 1.0
 DIED = f"want a worker that lives through it, got {TRIES} that died; look for what ends them, such as memory"
+
+
+class Died(Exception):
+    """A worker ended over a task."""
 
 
 def spread(
@@ -40,22 +43,23 @@ def spread(
     in_a_row = 0  # deaths since the last answer
     flight: dict[Any, tuple[range, bool]] = {}  # by future: its items, and whether nothing is beside them
     done: SimpleQueue[Any] = SimpleQueue()
-    size = cluster.size()
+    size = max(1, cluster.size())
     while waiting or suspects or flight:
         while waiting and len(flight) < size + max(1, size // 2):  # the next ones lie with the workers before they are through
             places = waiting.popleft()
-            flight[_send(cluster, work, [items[place] for place in places], done)] = places, False
+            flight[send(cluster, done, work, [items[place] for place in places])] = places, False
         if not flight:
             place = suspects.popleft()
-            flight[_send(cluster, work, [items[place]], done)] = range(place, place + 1), True
-        future, size = _next(cluster, done)
+            flight[send(cluster, done, work, [items[place]])] = range(place, place + 1), True
+        future, seen = next_done(cluster, done)
+        size = seen or size
         places, alone = flight.pop(future)
-        results = _result(cluster, future)
-        if results is not None:
+        try:
+            yield from zip(places, result_of(cluster, future), strict=True)
             in_a_row = 0
-            yield from zip(places, results, strict=True)
             continue
-        in_a_row += 1
+        except Died:
+            in_a_row += 1
         if in_a_row >= GIVE_UP:
             raise UsageError(f"cluster {cluster.address}: want workers that live, got {in_a_row} deaths in a row; look for what ends them")
         counts["retried"] += len(places)
@@ -66,9 +70,11 @@ def spread(
             yield places[0], None
 
 
-def _send(cluster: Cluster, work: Callable[[Sequence[Item]], Sequence[Result]], chunk: Sequence[Item], done: SimpleQueue[Any]) -> Any:
+def send(cluster: Cluster, done: SimpleQueue[Any], work: Callable[..., Any], *arguments: Any, owner: str = "") -> Any:
+    """A worker's promise of work(*arguments), put into `done` when it is kept; by the owner, unless that one is lost. Raises SchedulerLost."""
+    preferred = {"workers": [owner], "allow_other_workers": True} if owner else {}
     try:
-        future = cluster.client.submit(work, chunk, pure=False)
+        future = cluster.client.submit(work, *arguments, pure=False, **preferred)
     except Exception:
         if cluster.client.status != "running":
             raise cluster.lost() from None
@@ -77,21 +83,22 @@ def _send(cluster: Cluster, work: Callable[[Sequence[Item]], Sequence[Result]], 
     return future
 
 
-def _next(cluster: Cluster, done: SimpleQueue[Any]) -> tuple[Any, int]:
-    """What is done next, and how many tasks run at once by now."""
-    since = time.monotonic()
+def next_done(cluster: Cluster, done: SimpleQueue[Any]) -> tuple[Any, int]:
+    """What is done next, and how many tasks ran at once when last asked, 0 where that is not known. Raises SchedulerLost, or UsageError
+    where no worker is left."""
+    empty, size = 0.0, 0
     while True:
         try:
-            return done.get(timeout=POLL_SECONDS), max(1, cluster.size())
+            return done.get(timeout=POLL_SECONDS), size
         except Empty:
-            if cluster.size():
-                since = time.monotonic()
-            if time.monotonic() - since > EMPTY_SECONDS:
+            size = cluster.size()
+            empty = 0.0 if size else empty + POLL_SECONDS
+            if empty > EMPTY_SECONDS:
                 raise cluster.without_workers() from None
 
 
-def _result(cluster: Cluster, future: Any) -> Any:
-    """None where the worker died over it."""
+def result_of(cluster: Cluster, future: Any) -> Any:
+    """What the work came to. Raises Died where its worker did, SchedulerLost, and what the work raises."""
     from distributed import KilledWorker
 
     if future.status not in ("finished", "error"):  # cancelled or lost: the scheduler forgot it
@@ -99,4 +106,4 @@ def _result(cluster: Cluster, future: Any) -> Any:
     try:
         return future.result()
     except KilledWorker:
-        return None
+        raise Died from None

@@ -14,88 +14,20 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, add_truth, at_least_one, finish
+from pipeline.evaluated import Outcome, look, measure_quality, measure_revisited
+from pipeline.flags import Parser, UsageError, add_cluster, add_gallery, add_model, add_search, add_truth, at_least_one, finish
 from pipeline.results import command, figures, want_place, want_results, write_file, write_row
 from pipeline.truth import Case, data_row, read_cases, read_contents
 
 if TYPE_CHECKING:
-    from pipeline.engine import Engine, Ranked
-    from pipeline.sheet import Failure
-    from stages.records import Bool, Int64
-
-    Measure = Callable[[Bool, Int64, int], Sequence[float]]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one query came to."""
-
-    case: Case
-    both: tuple[float, ...]  # the measures, AP first
-    coarse: tuple[float, ...]  # those of the first look alone
-    found: tuple[int, int]  # the rank of the first relevant photo, from 1: both looks, first look
-    accepted: int  # candidates
-    failure: "Failure | None"  # for the contact sheet
-
-
-def measure_quality(relevant: "Bool", ties: "Int64", total: int) -> Sequence[float]:
-    """Of one query, in the order of metrics.QUALITY."""
-    from pipeline.metrics import one
-
-    return astuple(one(relevant, ties, total))
-
-
-def measure_revisited(relevant: "Bool", ties: "Int64", total: int) -> Sequence[float]:
-    """Of one query, in the order of revisited.MEASURES; their definition knows no ties."""
-    from pipeline.revisited import measures
-
-    return measures(relevant, total)
-
-
-def look(engine: "Engine", case: Case, k: int, candidates: str | None, measure: "Measure" = measure_quality) -> Outcome:
-    """One query ranked to full depth, by both looks and by the first alone."""
-    from pipeline.engine import QueryError
-
-    try:
-        ranked = engine.rank(engine.query(case.query, case.box), k, candidates)
-    except QueryError as error:
-        raise UsageError(str(error)) from None
-    relevant, kept = (marks[ranked.coarse.rows[0]] for marks in case.marks(engine.gallery))  # by place in the first look's order
-    order, total = ranked.order[kept[ranked.order]], len(case.relevant)
-    both = tuple(measure(relevant[order], ranked.ties[kept[ranked.order]], total))
-    coarse = tuple(measure(relevant[kept], ranked.coarse_ties[kept], total))
-    found = int(relevant[order].argmax()) + 1, int(relevant[kept].argmax()) + 1
-    accepted = int((ranked.ranking.accepted[0] & kept[: ranked.ranking.accepted.shape[1]]).sum())
-    return Outcome(case, both, coarse, found, accepted, None if found[0] == 1 else failure(engine, case, ranked, order, relevant, both[0]))
-
-
-def failure(engine: "Engine", case: Case, ranked: "Ranked", order: "Int64", relevant: "Bool", precision: float) -> "Failure":
-    """A row of the contact sheet: the query, the first results and the best relevant photo. order (n,): places, without what is left out."""
-    from pipeline.sheet import SHOWN, Failure, Tile
-    from pipeline.truth import photo_file
-
-    def tile(rank: int) -> Tile:
-        place = int(order[rank])
-        name = engine.gallery.names[ranked.coarse.rows[0, place]]
-        seen = "not verified"
-        if place < ranked.matches.inliers.shape[1]:
-            seen = f"{ranked.matches.inliers[0, place]} inliers" + (", accepted" if ranked.ranking.accepted[0, place] else "")
-        return Tile(Path(engine.binding.photos, name), f"{rank + 1:,}. {short(name)}\n{seen}", bool(relevant[place]))
-
-    ranks = [*range(min(SHOWN, len(order))), int(relevant[order].argmax())]
-    asked = Tile(photo_file(engine, case.query), f"query {short(case.query)}\nAP {precision:.3f}", None, case.box)
-    return Failure(precision, (asked, *map(tile, ranks)))
-
-
-def short(name: str) -> str:
-    """The last part of a path, safe to draw, its end cut where it is long."""
-    last = os.fsencode(name.rsplit("/", 1)[-1]).decode("utf-8", "backslashreplace").replace("$", r"\$")
-    return last if len(last) <= 24 else f"{last[:11]}…{last[-12:]}"
+    from pipeline.cluster import Cluster
+    from pipeline.engine import Engine
 
 
 def summarise(outcomes: Sequence[Outcome], names: Sequence[str], seed: int) -> dict[str, Any]:
@@ -147,6 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     add_model(parser)
     parser.add_argument("--first-look", type=Path, metavar="RUN", help="a run of train.py whose embeddings stand in for the gallery's codes")
     parser.add_argument("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="threads of --first-look (default: all cores)")
+    add_cluster(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--per-query", type=Path, metavar="FILE.csv", help="also a line for every query")
     parser.add_argument("--failures", type=Path, metavar="FILE.png", help="also a contact sheet of the queries whose first result is wrong")
@@ -155,15 +88,25 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def job() -> int:
+        from pipeline.cluster import clustered
+
+        if args.cluster and args.first_look:
+            raise UsageError("--cluster: want it without --first-look, whose codes only this process has, got both; run without one of them")
+        with clustered(args.cluster) as cluster:
+            return work(cluster)
+
+    def work(cluster: "Cluster | None") -> int:
         from tqdm import tqdm
 
         from pipeline import metrics
+        from pipeline.afar import assembling, measured
         from pipeline.engine import open_engine
 
         for flag, path in (("--per-query", args.per_query), ("--failures", args.failures)):
             want_place(flag, path)
         want_results("--out", args.out)
-        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits)
+        how = assembling(cluster, args.gallery)
+        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits, how)
         trained = None
         if args.first_look:
             from pipeline.first_look import cost, read_run, with_first_look
@@ -181,7 +124,9 @@ def main(argv: list[str] | None = None) -> int:
         else:
             cases = read_cases(args, engine)
         contents = read_contents(engine, cases, args.allow_self)
-        outcomes = [look(engine, case, args.k, args.candidates, measure) for case in tqdm(cases, desc="evaluate", unit="query", mininterval=0.5)]
+        looked = measured(cluster, args, engine, partial(look, k=args.k, candidates=args.candidates, measure=measure), cases)
+        bar = tqdm(looked, desc="evaluate", total=len(cases), unit="query", mininterval=0.5)
+        outcomes = [replace(one, case=case) for one, case in zip(bar, cases, strict=True)]  # as it is called here
         result = {**summarise(outcomes, names, args.seed), "mAP_is": meaning}
         title = f"recipe {engine.recipe.name}, model {engine.binding.model}"
         print(json.dumps(result) if args.json else table(result, names, f"{len(cases)} queries, {len(engine.gallery)} photos, {title}"), flush=True)

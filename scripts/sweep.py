@@ -9,21 +9,21 @@ and neither are embed and describe where the query is an indexed photo (--labels
 
 import csv
 import io
-import itertools
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, add_truth, candidates, count_candidates, finish
+from pipeline.flags import Parser, add_cluster, add_gallery, add_model, add_search, add_truth, candidates, count_candidates, finish
 from pipeline.results import command, want_folder, want_results, write_file, write_row
-from pipeline.truth import Case, data_row, read_cases, read_contents
+from pipeline.swept import Outcome, Size, look
+from pipeline.truth import data_row, read_cases, read_contents
 
 if TYPE_CHECKING:
-    from pipeline.engine import Engine
-    from pipeline.metrics import Quality
+    from pipeline.cluster import Cluster
 
 SIZES = ("10", "20", "40", "100", "200", "400", "1000", "4000")
 RULE = (
@@ -32,61 +32,12 @@ RULE = (
 )
 
 
-@dataclass(frozen=True)
-class Size:
-    """So many candidates."""
-
-    label: str  # as the caller wrote it, "40=4x" where two came to the same
-    candidates: int
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one query came to at one size; 0 candidates are the first look alone."""
-
-    quality: "Quality"
-    shortlisted: bool  # an answer is among the candidates
-    accepted: int  # candidates
-    seconds: float
-
-
 def count_sizes(labels: Sequence[str], k: int, photos: int) -> list[Size]:
     """Ascending, each once, none above the gallery."""
     found: dict[int, dict[str, None]] = {}
     for label in labels:
         found.setdefault(min(count_candidates(label, k), photos), {})[label] = None
     return [Size("=".join(found[count]), count) for count in sorted(found)]
-
-
-def look(engine: "Engine", case: Case, sizes: Sequence[Size]) -> list[Outcome]:
-    """One query: the first look alone, then every size."""
-    from pipeline.engine import QueryError
-    from pipeline.metrics import both_ties, first_ties, one
-    from stages.records import Matches
-
-    try:
-        query = engine.query(case.query)
-    except QueryError as error:
-        raise UsageError(str(error)) from None
-    coarse, total = engine.coarse(query, len(engine.gallery)), len(case.relevant)
-    relevant, kept = (marks[coarse.rows[0]] for marks in case.marks(engine.gallery))  # by place in the first look's order
-    looked = sum(query.seconds.values())
-    outcomes = [Outcome(one(relevant[kept], first_ties(coarse)[kept], total), False, 0, looked - query.seconds.get("describe", 0.0))]
-    given = engine.given(query)
-    parts: list[Matches] = []
-    verified: dict[str, float] = {}
-    for begin, end in itertools.pairwise([0, *(size.candidates for size in sizes)]):
-        parts.append(engine.recipe.answer({**given, "candidates": coarse.part(begin, end)}, "matches", seconds=verified))
-        ranked: dict[str, float] = {}
-        joined = Matches.join(parts)
-        given_now = {**given, "candidates": coarse.part(0, end), "matches": joined}
-        ranking = engine.recipe.answer(given_now, "ranking", seconds=ranked)  # what is accepted may depend on how many were looked at
-        order, ties = both_ties(coarse, ranking)
-        quality = one(relevant[order][kept[order]], ties[kept[order]], total)
-        accepted = int((ranking.accepted[0] & kept[:end]).sum())
-        seconds = looked + sum(verified.values()) + sum(ranked.values())
-        outcomes.append(Outcome(quality, bool(relevant[:end].any()), accepted, seconds))
-    return outcomes
 
 
 def summarise(outcomes: Sequence[Sequence[Outcome]], sizes: Sequence[Size], seed: int) -> tuple[list[dict[str, Any]], int]:
@@ -153,25 +104,35 @@ def main(argv: list[str] | None = None) -> int:
     )
     add_model(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for sweep.csv, sweep.json and sweep.png")
+    add_cluster(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.add_argument("--results", type=Path, metavar="FILE.json", help="also a row of this results file for every size")
     parser.add_argument("--label", metavar="TEXT", help="of those rows, before the size; the same one is replaced (default: recipe and model)")
     args = parser.parse_args(argv)
 
     def job() -> int:
+        from pipeline.cluster import clustered
+
+        with clustered(args.cluster) as cluster:
+            return work(cluster)
+
+    def work(cluster: "Cluster | None") -> int:
         from tqdm import tqdm
 
+        from pipeline.afar import assembling, measured
         from pipeline.curves import draw
         from pipeline.engine import open_engine
 
         want_folder("--out", args.out)
         want_results("--results", args.results)
-        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits)
+        how = assembling(cluster, args.gallery)
+        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits, how)
         cases = read_cases(args, engine)
         contents = read_contents(engine, cases, args.allow_self)
         sizes = count_sizes(args.candidates, args.k, len(engine.gallery))
-        with tqdm(cases, desc="sweep", unit="query", mininterval=0.5) as progress:
-            outcomes = [look(engine, case, sizes) for case in progress]
+        looked = measured(cluster, args, engine, partial(look, sizes=sizes), cases)
+        with tqdm(looked, desc="sweep", total=len(cases), unit="query", mininterval=0.5) as progress:
+            outcomes = list(progress)
         rows, recommended = summarise(outcomes, sizes, args.seed)
         result = {
             "command": command("scripts/sweep.py", sys.argv[1:] if argv is None else argv),

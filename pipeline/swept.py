@@ -1,0 +1,62 @@
+"""What one query of `scripts/sweep.py` comes to at every number of candidates, from one verification."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.flags import UsageError
+from pipeline.truth import Case
+
+if TYPE_CHECKING:
+    from pipeline.engine import Engine
+    from pipeline.metrics import Quality
+
+
+@dataclass(frozen=True)
+class Size:
+    """So many candidates."""
+
+    label: str  # as the caller wrote it, "40=4x" where two came to the same
+    candidates: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one query came to at one size; 0 candidates are the first look alone."""
+
+    quality: "Quality"
+    shortlisted: bool  # an answer is among the candidates
+    accepted: int  # candidates
+    seconds: float
+
+
+def look(engine: "Engine", case: Case, sizes: Sequence[Size]) -> list[Outcome]:
+    """One query: the first look alone, then every size."""
+    from pipeline.engine import QueryError
+    from pipeline.metrics import both_ties, first_ties, one
+    from stages.records import Matches
+
+    try:
+        query = engine.query(case.query)
+    except QueryError as error:
+        raise UsageError(str(error)) from None
+    coarse, total = engine.coarse(query, len(engine.gallery)), len(case.relevant)
+    relevant, kept = (marks[coarse.rows[0]] for marks in case.marks(engine.gallery))  # by place in the first look's order
+    looked = sum(query.seconds.values())
+    outcomes = [Outcome(one(relevant[kept], first_ties(coarse)[kept], total), False, 0, looked - query.seconds.get("describe", 0.0))]
+    given = engine.given(query)
+    parts: list[Matches] = []
+    verified: dict[str, float] = {}
+    for begin, end in itertools.pairwise([0, *(size.candidates for size in sizes)]):
+        parts.append(engine.recipe.answer({**given, "candidates": coarse.part(begin, end)}, "matches", seconds=verified))
+        ranked: dict[str, float] = {}
+        joined = Matches.join(parts)
+        given_now = {**given, "candidates": coarse.part(0, end), "matches": joined}
+        ranking = engine.recipe.answer(given_now, "ranking", seconds=ranked)  # what is accepted may depend on how many were looked at
+        order, ties = both_ties(coarse, ranking)
+        quality = one(relevant[order][kept[order]], ties[kept[order]], total)
+        accepted = int((ranking.accepted[0] & kept[:end]).sum())
+        seconds = looked + sum(verified.values()) + sum(ranked.values())
+        outcomes.append(Outcome(quality, bool(relevant[:end].any()), accepted, seconds))
+    return outcomes
