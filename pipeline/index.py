@@ -4,7 +4,6 @@ Each thread decodes and encodes one photo at a time while this one commits what 
 or 64 photos, and only then does the bar count them. Kill it whenever you like and run it again.
 """
 
-import hashlib
 import json
 import os
 import sys
@@ -12,13 +11,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.flags import HASHING, TRAINED, Parser, UsageError, add_gallery, add_model, add_recipe, at_least_one, finish
+from pipeline.encoded import Failed, Same, encode_file, load_encoder
+from pipeline.flags import HASHING, TRAINED, Parser, UsageError, add_cluster, add_gallery, add_model, add_recipe, at_least_one, finish
 
 if TYPE_CHECKING:
+    from pipeline.cluster import Cluster
+    from pipeline.encoded import Afar
     from pipeline.gallery import Binding, Encoded, Entry
     from pipeline.gallery_writer import GalleryWriter
     from pipeline.graph import Graph
@@ -26,43 +28,6 @@ if TYPE_CHECKING:
 
 COMMIT_PHOTOS = 64
 COMMIT_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A file that is no photo we can read."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Same:
-    """A file whose time changed and whose bytes did not."""
-
-    name: str
-    entry: "Entry"
-
-
-def encode_file(found: "Found", known: "Entry | None", encode: "Graph") -> "Encoded | Failed | Same":
-    """One file to one row. The bytes that are hashed are the bytes that are decoded."""
-    from pipeline.gallery import Encoded, Entry
-    from pipeline.images import ImageError, decode, read_photo
-    from pipeline.recipes import stored
-
-    try:
-        mtime_ns = found.path.stat().st_mtime_ns
-        data = read_photo(found.path)
-        entry = Entry(hashlib.sha256(data).hexdigest(), len(data), mtime_ns)
-        if known is not None and known.sha256 == entry.sha256:
-            return Same(found.name, entry)
-        image = decode(data)
-    except OSError as error:
-        return Failed(found.name, f"want a readable file, got {error.strerror}")
-    except ImageError as error:
-        return Failed(found.name, str(error))
-    pooled, code, features = encode({"image": image}, "pooled", stored(encode), "features")
-    return Encoded(found.name, entry, pooled, code, features)
 
 
 def in_threads(work: "Callable[[Found], Encoded | Failed | Same]", items: "list[Found]", threads: int) -> "Iterator[Encoded | Failed | Same]":
@@ -82,11 +47,18 @@ def in_threads(work: "Callable[[Found], Encoded | Failed | Same]", items: "list[
 
 
 def index_folder(
-    photos: Path, writer: "GalleryWriter", encoder: "Callable[[], Graph]", threads: int, *, prune: bool, quiet: bool = False
+    photos: Path,
+    writer: "GalleryWriter",
+    encoder: "Callable[[], Graph]",
+    threads: int,
+    *,
+    prune: bool,
+    quiet: bool = False,
+    afar: "Afar | None" = None,
 ) -> dict[str, int]:
     """Bring the gallery up to date with the folder. Returns the counts that the command prints.
 
-    `encoder` gives the encode half of the recipe; it is not asked when no photo is new.
+    `encoder` gives the encode half of the recipe; it is not asked when no photo is new, or where `afar` has photos encoded elsewhere.
     """
     from tqdm import tqdm
 
@@ -112,11 +84,15 @@ def index_folder(
             else:
                 todo.append(found)
         if todo:
-            encode = encoder()
+            if afar is None:
+                encode = encoder()
+                rows = in_threads(lambda found: encode_file(found, known.get(found.name), encode), todo, threads)
+            else:
+                rows = afar(todo, known)
             batch: list[Encoded] = []
             committed = time.monotonic()
             with tqdm(total=len(todo), desc="index", unit="photo", disable=quiet, mininterval=0.5) as bar:
-                for done in in_threads(lambda found: encode_file(found, known.get(found.name), encode), todo, threads):
+                for done in rows:
                     if isinstance(done, Failed):
                         fail(done.name, done.reason)
                         bar.update()
@@ -152,20 +128,6 @@ def _unchanged(path: Path, known: "Entry | None") -> bool:
     return known is not None and (found.st_size, found.st_mtime_ns) == (known.size, known.mtime_ns)
 
 
-def load_encoder(model: str, device: str) -> "Graph":
-    """The encode half of the recipe, one torch thread a photo: as fast as batching, and no photo's numbers depend on another's."""
-    from pipeline.models import open_model
-    from pipeline.recipes import encode
-    from pipeline.threads import one_thread_each
-    from stages.trunk import pick_device
-
-    one_thread_each()
-    try:
-        return encode(open_model(model), pick_device(device))
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
 def bind(gallery: Path, model: str | None, photos: Path, recipe: str | None = None, bits: int | None = None) -> "Binding":
     """What this gallery's numbers are made by: the model asked for, else the one it remembers, else the recipe's own."""
     from pipeline.gallery import Binding, GalleryError, check_recipe, read_binding
@@ -196,11 +158,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--prune", action="store_true", help="drop photos whose files have vanished")
     add_recipe(parser)
     add_model(parser)
+    add_cluster(parser)
     parser.add_argument("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="threads (default: all cores)")
     args = parser.parse_args(argv)
 
     def job() -> int:
+        from pipeline.cluster import clustered
+
+        with clustered(args.cluster) as cluster:
+            return work(cluster)
+
+    def work(cluster: "Cluster | None") -> int:
         from pipeline.calibrate import calibrate
+        from pipeline.encode_afar import encoding
         from pipeline.gallery_writer import writing
         from pipeline.images import ImageError
         from pipeline.many import members
@@ -212,7 +182,9 @@ def main(argv: list[str] | None = None) -> int:
         binding = bind(args.gallery, args.model, args.photos, args.recipe, args.bits)
         with writing(args.gallery, binding) as writer:
             try:
-                counts = index_folder(args.photos, writer, lambda: load_encoder(binding.where, args.device), args.jobs, prune=args.prune)
+                afar = encoding(cluster, binding, args.device) if cluster else None
+                encoder = partial(load_encoder, binding.where, args.device)
+                counts = index_folder(args.photos, writer, encoder, args.jobs, prune=args.prune, afar=afar)
             except ImageError as error:
                 raise UsageError(f"{args.photos}: {error}") from None
             total = len(writer.known())

@@ -1,0 +1,153 @@
+"""A cluster of two processes answers to the byte as this process does, also where one of them is killed; what cannot be had is one line."""
+
+import builtins
+import contextlib
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted_gallery import planted, taken
+from small import answers, complaint, indexed, rows
+
+from pipeline import calibrate, cluster
+from pipeline.cluster import clustered
+from pipeline.gallery import read_gallery
+from scripts import evaluate, partition, rerank, sweep
+
+PHOTOS = 30
+ON = ("--cluster", "local:2")
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def name(seed: int) -> str:
+    return f"{'abc'[seed % 3]}/{seed:03d}{'é' if seed % 7 else chr(0xDCE9)}.jpg"
+
+
+@pytest.fixture(scope="module")
+def work(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `whole` gallery, `parts` of it, and `run.csv` where every photo asks. Not to be changed."""
+    folder = tmp_path_factory.mktemp("cluster")
+    planted(folder / "whole", small_model, [taken(name(seed), seed) for seed in range(PHOTOS)])
+    assert partition.main(["--gallery", str(folder / "whole"), "--parts", "3", "--out", str(folder / "parts")]) == 0
+    names = read_gallery(folder / "whole").names
+    rows = [f"gallery:{query},{image}\n" for query in names for image in names]
+    (folder / "run.csv").write_bytes(("query,image\n" + "".join(rows)).encode("utf-8", "surrogateescape"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Any]:
+    """Two, for all tests of this file: to start them is most of the time."""
+    pytest.importorskip("distributed", reason="needs the extra `cluster`")
+    with cluster._local(2) as local:
+        yield local
+
+
+@pytest.fixture
+def two(processes: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What `--cluster local:2` finds."""
+    monkeypatch.setattr(cluster, "_local", lambda count: contextlib.nullcontext(processes))
+    return processes
+
+
+def jobs(work: Path, where: str, out: Path, *more: str) -> list[bytes]:
+    """What rerank, evaluate and sweep write; sweep's seconds are left out."""
+    out.mkdir()
+    here = ["--gallery", str(work / where)]
+    assert rerank.main([*here, "--candidates", str(work / "run.csv"), "--out", str(out / "out.csv"), "--jobs", "1", *more]) == 0
+    labels = [*here, "--labels", "folder", "--allow-self", *more]
+    assert evaluate.main([*labels, "--per-query", str(out / "queries.csv")]) == 0
+    assert sweep.main([*labels, "--candidates", "5", "30", "--out", str(out / "sweep")]) == 0
+    swept = [line.split(b",") for line in (out / "sweep/sweep.csv").read_bytes().splitlines()]
+    kept = [place for place, column in enumerate(swept[0]) if not column.startswith(b"seconds")]
+    return [(out / "out.csv").read_bytes(), (out / "queries.csv").read_bytes(), *(b",".join(row[place] for place in kept) for row in swept)]
+
+
+@pytest.mark.usefixtures("two")
+def test_a_cluster_answers_as_one_process(work: Path, tmp_path: Path) -> None:
+    alone = jobs(work, "whole", tmp_path / "alone")
+    assert jobs(work, "whole", tmp_path / "cluster", *ON) == alone
+    assert jobs(work, "parts", tmp_path / "parts", *ON) == alone
+
+
+@pytest.mark.usefixtures("two")
+def test_parts_with_their_owners_are_the_whole(work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(calibrate, "FEWEST", 20)  # so that chance is measured, too: over all parts
+    names = read_gallery(work / "whole").names
+    queries = [f"gallery:{names[place]}" for place in (0, 11, 29)]
+    wanted = answers(capsys, work / "parts", *queries, "-k", PHOTOS)
+    assert {answer["null"] for answer in wanted} <= {"gallery", "model"}
+    assert answers(capsys, work / "parts", *queries, "-k", PHOTOS, *ON) == wanted
+    assert answers(capsys, work / "parts", queries[0], "-k", 3, "--recipe", "seed004", *ON) == answers(
+        capsys, work / "parts", queries[0], "-k", 3, "--recipe", "seed004"
+    )
+    assert answers(capsys, work / "parts", "nothing.jpg", *ON, code=2) == []
+
+
+@pytest.mark.usefixtures("two")
+def test_photos_are_encoded_there_and_committed_here(indexed_photos: Path, small_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(indexed_photos / "photos", tmp_path / "photos")
+    (tmp_path / "photos/bad.jpg").write_bytes(b"no photo")
+    assert indexed(tmp_path / "photos", tmp_path / "gallery", "--model", small_model, *ON) == 0
+    assert rows(tmp_path / "gallery") == rows(indexed_photos / "gallery")
+    assert "bad.jpg" in (tmp_path / "gallery/errors.jsonl").read_text()
+
+
+@pytest.mark.parametrize("where", ["whole", "parts"])
+def test_a_worker_that_is_killed_changes_nothing(where: str, work: Path, two: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    here = ["--gallery", str(work / where), "--candidates", str(work / "run.csv")]
+    assert rerank.main([*here, "--out", str(tmp_path / "one.csv"), "--jobs", "1"]) == 0
+    victim = two.workers[0].pid
+
+    def kill() -> None:
+        deadline = time.monotonic() + 120
+        while not two.scheduler.workers[two.workers[0].worker_address].processing and time.monotonic() < deadline:
+            time.sleep(0.001)
+        os.kill(victim, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    capsys.readouterr()
+    assert rerank.main([*here, "--out", str(tmp_path / "two.csv"), *ON]) == 0
+    thread.join()
+    assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
+    assert ", 0 failed; " in capsys.readouterr().out
+
+
+def test_without_the_extra_one_line_names_it(work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    known = builtins.__import__
+
+    def without(name: str, *more: Any) -> Any:
+        if name == "distributed":
+            raise ImportError
+        return known(name, *more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert evaluate.main(["--gallery", str(work / "whole"), "--labels", "folder", *ON]) == 2
+    assert complaint(capsys) == "evaluate: --cluster local:2: want the package distributed, got none; run `pip install '.[cluster]'`"
+
+
+def test_a_scheduler_that_is_not_there_is_one_line(work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("distributed", reason="needs the extra `cluster`")
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    assert evaluate.main(["--gallery", str(work / "whole"), "--labels", "folder", "--cluster", "tcp://127.0.0.1:9"]) == 2
+    assert complaint(capsys).startswith("evaluate: cluster tcp://127.0.0.1:9: want a Dask scheduler, got ")
+
+
+@pytest.mark.parametrize("text", ["local", "local:0", "local:x", "tcp:host:1", "tcp://host", "http://host:1", "tls://:1"])
+def test_an_address_that_is_none_is_one_line(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main(["--labels", "folder", "--cluster", text])
+    assert stop.value.code == 2
+    assert f"want local:N, tcp://HOST:PORT or tls://HOST:PORT, got {text}" in complaint(capsys)
+
+
+def test_no_flag_is_no_cluster() -> None:
+    with clustered(None) as none:
+        assert none is None
