@@ -65,9 +65,10 @@ def inputs(encode: "Graph", image: "Image") -> list[Callable[[], object]]:
 
 def bench_index(args: argparse.Namespace) -> dict[str, Any]:
     """Half of the bare passes run before the job and half after, so that a drifting clock hits both alike."""
+    from pipeline.encoded import load_encoder
     from pipeline.gallery_writer import writing
     from pipeline.images import find_photos, load_image
-    from pipeline.index import bind, index_folder, load_encoder
+    from pipeline.index import bind, index_folder
 
     found = [photo.path for photo in find_photos(args.photos) if photo.reason is None]
     if not found:
