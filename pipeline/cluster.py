@@ -88,14 +88,26 @@ def clustered(address: str | None) -> Iterator[Cluster | None]:
 @contextmanager
 def _local(processes: int) -> Iterator[Any]:
     """So many processes of one thread each, started anew when they die; they end with us, however we end."""
+    import dask
     import distributed
 
-    with distributed.LocalCluster(
-        n_workers=processes,
-        threads_per_worker=1,
-        dashboard_address=None,
-        memory_limit=0,  # mapped features count as a worker's memory, which it could not give back: no limit
-        silence_logs=logging.CRITICAL,
-        scheduler_kwargs={"allowed_failures": 0},  # a death is told at once, not when three more have died of it: pipeline/spread.py knows what to do
-    ) as local:
+    settings = {
+        # Dask's own would have every freed array go back to the system at once, and faulted in again
+        "distributed.nanny.pre-spawn-environ": dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1),
+        "distributed.worker.profile.enabled": False,  # looks at every thread a hundred times a second, for a page that nobody has open
+        "distributed.admin.tick.interval": "500ms",
+    }
+    with (
+        dask.config.set(settings),
+        distributed.LocalCluster(
+            n_workers=processes,
+            threads_per_worker=1,
+            dashboard_address=None,
+            memory_limit=0,  # mapped features count as a worker's memory, which it could not give back: no limit
+            silence_logs=logging.CRITICAL,
+            scheduler_kwargs={
+                "allowed_failures": 0
+            },  # a death is told at once, not when three more have died of it: pipeline/spread.py knows what to do
+        ) as local,
+    ):
         yield local
