@@ -8,6 +8,7 @@ the command does: on one machine they do, on several a shared folder does it.
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,18 +97,28 @@ def _local(processes: int) -> Iterator[Any]:
         "distributed.nanny.pre-spawn-environ": dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1),
         "distributed.worker.profile.enabled": False,  # looks at every thread a hundred times a second, for a page that nobody has open
         "distributed.admin.tick.interval": "500ms",
+        "distributed.scheduler.http.routes": [],  # Dask listens for a browser even without a page to show: with nothing to say
+        "distributed.worker.http.routes": [],
+    }
+    scheduler = {
+        "allowed_failures": 0,  # a death is told at once, not when three more have died of it: pipeline/spread.py knows what to do
+        "dashboard": False,
+        "dashboard_address": "127.0.0.1:0",
     }
     with (
         dask.config.set(settings),
         distributed.LocalCluster(
             n_workers=processes,
             threads_per_worker=1,
-            dashboard_address=None,
             memory_limit=0,  # mapped features count as a worker's memory, which it could not give back: no limit
             silence_logs=logging.CRITICAL,
-            scheduler_kwargs={
-                "allowed_failures": 0
-            },  # a death is told at once, not when three more have died of it: pipeline/spread.py knows what to do
+            scheduler_kwargs=scheduler,
+            preload=[__name__],  # which has each worker call dask_setup
         ) as local,
     ):
         yield local
+
+
+def dask_setup(worker: object) -> None:
+    """In a local worker as it starts: Ctrl-C is for the command, which ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

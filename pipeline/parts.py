@@ -6,6 +6,7 @@ features stay where they are. Photos are encoded here, and the verdict is spoken
 """
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -25,7 +26,7 @@ from pipeline.graph import Graph, Node
 from pipeline.many import Galleries, joined, members, read_paths
 from pipeline.part import Listing, Pack, Part, Search, column, count_inliers, described, digest, listing, look_twice, shortlist
 from pipeline.recipes import Recipe, second_look
-from pipeline.spread import DIED, Died, next_done, result_of, send
+from pipeline.spread import DIED, POLL_SECONDS, Died, next_done, result_of, send
 from pipeline.workers import SOURCES, TRIES, read_program
 from stages.records import Candidates, Float32, Gallery, Int32, Int64, LocalFeatures, Matches, PackedFeatures, UInt16
 from stages.verify import Verify
@@ -43,6 +44,7 @@ class Owners:
     parts: tuple[Part, ...]
     held: dict[int, str] = field(default_factory=dict)  # by part: its worker's address
     lock: threading.Lock = field(default_factory=threading.Lock)
+    looked: list[float] = field(default_factory=lambda: [-POLL_SECONDS])  # when it was last asked who there is
 
     def ask(self, calls: Sequence[tuple[int, Callable[..., Any], tuple[Any, ...]]]) -> list[Any]:
         """(part, function of it, further arguments) each -> what they return. Raises Died where a worker ended over one."""
@@ -56,12 +58,15 @@ class Owners:
         return found
 
     def owners(self) -> dict[int, str]:
-        workers = self.cluster.workers()
+        """By part. One that was lost a moment ago may be among them: another works in its place then."""
         with self.lock:
-            for part in range(len(self.parts)):
-                if workers and self.held.get(part) not in workers:
-                    load = Counter(self.held.values())
-                    self.held[part] = min(workers, key=lambda worker: (load[worker], worker))
+            if time.monotonic() - self.looked[0] >= POLL_SECONDS:
+                workers = self.cluster.workers()
+                for part in range(len(self.parts)):
+                    if workers and self.held.get(part) not in workers:
+                        load = Counter(self.held.values())
+                        self.held[part] = min(workers, key=lambda worker: (load[worker], worker))
+                self.looked[0] = time.monotonic()
             return dict(self.held) or dict.fromkeys(range(len(self.parts)), "")
 
 

@@ -14,10 +14,10 @@ from planted_gallery import planted, taken
 from small import complaint
 
 from pipeline.engine import Ranked
+from pipeline.evaluated import look, short
 from pipeline.sheet import Failure, Tile, draw, thumbnail
 from pipeline.truth import Case
 from scripts import evaluate
-from scripts.evaluate import look, short
 from stages.records import Candidates, Matches, Ranking
 
 MEASURES = ("mAP", "precision@1", "precision@10", "hit@1", "hit@10")
