@@ -30,7 +30,9 @@ FILES = {
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }  # fmt: skip
 PHOTO = {"requestBody": {"required": True, "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/*",)}}}
-JPEG = {200: {"description": "a JPEG", "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}}
+JPEG: dict[int | str, dict[str, Any]] = {
+    200: {"description": "a JPEG", "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
+}
 FOREVER = {"cache-control": "private, max-age=31536000, immutable"}  # an id means these bytes and no others
 Id = Annotated[str, InPath(pattern="^[0-9a-f]{32}$", description="a photo's id, as /look gives it")]
 Outcome = TypeVar("Outcome")

@@ -161,7 +161,7 @@ function figure(look, result, shown) {
 
 function caption(result, shown) {
   const drawn = `${shown.inliers.length} of ${count(result.inliers)} inliers, ${shown.outliers.length} of ${count(result.matches - result.inliers)} outliers (dashed)`;
-  return el("figcaption", {}, `Your photo ${narrow.matches ? "above, the gallery's below" : "left, the gallery's right"}; drawn: ${drawn}. Frame: where your photo lies in the other.`);
+  return el("figcaption", {}, `Your photo ${narrow.matches ? "above, the gallery's below" : "left, the gallery's right"}; drawn: ${drawn}. Frames: where each photo lies in the other.`);
 }
 
 /** Where each photo lies: {x, y, width, height, scale}, side by side, or one above the other where there is no room. */
@@ -176,6 +176,19 @@ function panels(...sizes) {
     y += box.height + GAP;
   });
   return { boxes, width: narrow.matches ? BOX : 2 * BOX + GAP, height: narrow.matches ? y - GAP : high };
+}
+
+/** The edge of a photo of this size as a map puts it into another photo, cut off at that one's edge, which an inner svg does by itself. */
+function frame(box, [width, height], [[a, b, c], [d, e, f]]) {
+  const corners = [[0, 0], [1, 0], [1, 1], [0, 1]].map(([x, y]) => [x * width - 0.5, y * height - 0.5]);
+  const points = corners.map(([x, y]) => [(a * x + b * y + c + 0.5) * box.scale, (d * x + e * y + f + 0.5) * box.scale]);
+  const polygon = svg("polygon", { class: "frame", points: points.flat().every(Number.isFinite) ? points.join(" ") : "" });
+  return svg("svg", { x: box.x, y: box.y, width: box.width, height: box.height }, polygon);
+}
+
+function inverse([[a, b, c], [d, e, f]]) {
+  const area = a * e - b * d;
+  return [[e / area, -b / area, (b * f - c * e) / area], [-d / area, a / area, (c * d - a * f) / area]];
 }
 
 function pair(look, result, shown) {
@@ -193,12 +206,9 @@ function pair(look, result, shown) {
     const [[x1, y1], [x2, y2]] = [at(left, x, y), at(right, u, v)];
     return [svg("line", { x1, y1, x2, y2 }), svg("path", { class: "dot", d: `M${x1},${y1}h0M${x2},${y2}h0` })];
   }));
-  const corners = [[0, 0], [1, 0], [1, 1], [0, 1]].map(([x, y]) => [x * look.width - 0.5, y * look.height - 0.5]);
-  const [[a, b, c], [d, e, f]] = result.affine;
-  const points = corners.map(([x, y]) => [(a * x + b * y + c + 0.5) * right.scale, (d * x + e * y + f + 0.5) * right.scale]);
-  const frame = svg("svg", { x: right.x, y: right.y, width: right.width, height: right.height }, svg("polygon", { class: "frame", points: points.join(" ") }));
+  const frames = [frame(right, [look.width, look.height], result.affine), frame(left, [shown.width, shown.height], inverse(result.affine))];
   const label = `${count(result.inliers)} of ${count(result.matches)} matching points of the two photos agree on one map`;
-  holder.append(svg("svg", { class: "over", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label }, frame, group("out", shown.outliers), group("in", shown.inliers)));
+  holder.append(svg("svg", { class: "over", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label }, ...frames, group("out", shown.outliers), group("in", shown.inliers)));
   return holder;
 }
 

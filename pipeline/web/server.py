@@ -57,14 +57,18 @@ def bind(host: str, port: int) -> socket.socket:
     return socket.create_server(address[:2], family=family)
 
 
-def run(app: App, listening: socket.socket) -> None:
-    """Answer until SIGINT or SIGTERM; then what is being answered is finished."""
+def server_for(app: App) -> uvicorn.Server:
     options: dict[str, Any] = {
         "http": Impatient, "ws": "none", "lifespan": "on", "log_config": None, "log_level": "error", "access_log": False,
         "server_header": False, "proxy_headers": False, "timeout_keep_alive": IDLE_SECONDS, "timeout_graceful_shutdown": END_SECONDS,
         "limit_concurrency": CONNECTIONS, "h11_max_incomplete_event_size": 16 << 10,
     }  # fmt: skip
-    server = uvicorn.Server(uvicorn.Config(app, **options))
+    return uvicorn.Server(uvicorn.Config(app, **options))
+
+
+def run(app: App, listening: socket.socket) -> None:
+    """Answer until SIGINT or SIGTERM; then what is being answered is finished."""
+    server = server_for(app)
 
     def stop(*_: object) -> None:  # uvicorn raises the signal once more when it has ended: to be told to stop is no mistake
         server.should_exit = True
