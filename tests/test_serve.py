@@ -32,22 +32,20 @@ def served(indexed_photos: Path) -> Iterator[Served]:
 
 @pytest.mark.parametrize("choice", ["", "?k=3", "?candidates=2", "?k=2&candidates=1x", "?k=1000&false_alarm=5"])
 def test_the_answer_is_the_command_lines(served: Served, indexed_photos: Path, capsys: pytest.CaptureFixture[str], choice: str) -> None:
-    arguments = [f"--{name.replace('_', '-')}".replace("--k", "-k") + f"={value}" for name, value in re.findall(r"(\w+)=(\w+)", choice)]
-    arguments = [part for argument in arguments for part in argument.split("=")]
-    for name in NAMES:
-        query = indexed_photos / "photos" / name
-        (wanted,) = answers(capsys, indexed_photos / "gallery", query, *arguments)
+    flags = {"k": "-k", "candidates": "--candidates", "false_alarm": "--false-alarm"}
+    arguments = [part for name, value in re.findall(r"(\w+)=(\w+)", choice) for part in (flags[name], value)]
+    queries = [indexed_photos / "photos" / name for name in NAMES]
+    for query, wanted in zip(queries, answers(capsys, indexed_photos / "gallery", *queries, *arguments), strict=True):
         got = served.search(query, choice)
         assert got.pop("seconds").keys() >= {"embed", "describe", "verify"}
-        assert list(got) == [key for key in wanted]
+        assert list(got) == list(wanted)
         assert got == {**wanted, "query": "query"}
 
 
 def test_an_indexed_photo_asks_by_its_id(served: Served, indexed_photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ids = served.ids(indexed_photos / "photos/a.png")
     assert set(ids) == set(LABELS.values())
-    for name in NAMES:
-        (wanted,) = answers(capsys, indexed_photos / "gallery", f"gallery:{name}")
+    for name, wanted in zip(NAMES, answers(capsys, indexed_photos / "gallery", *(f"gallery:{name}" for name in NAMES)), strict=True):
         got = served.get(f"/search/{ids[LABELS[name]]}").json()
         del got["seconds"]
         assert got == wanted
