@@ -1,6 +1,7 @@
 """The server answers what the command line answers, shows what was indexed, and follows the gallery."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -154,3 +155,21 @@ def test_mistakes_are_one_line(here: Path, capsys: pytest.CaptureFixture[str], m
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert serve.main([]) == 2
     assert complaint(capsys) == "serve: want the packages of the extra `web`, got no fastapi and no uvicorn; run `pip install '.[web]'`"
+
+
+def test_the_load_test_finds_what_differs(served: Served, indexed_photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from scripts import load_serve
+
+    queries = [str(indexed_photos / "photos" / name) for name in NAMES]
+    told = answers(capsys, indexed_photos / "gallery", *queries)
+    lines = tmp_path / "answers.jsonl"
+    arguments = [f"http://127.0.0.1:{served.port}/", "--answers", str(lines), "--clients", "4", "--seconds", "1", "--pid", str(os.getpid())]
+    for places, code in ((6, 0), (5, 1)):
+        lines.write_text("".join(json.dumps({**answer, "results": answer["results"][:places]}) + "\n" for answer in told))
+        assert load_serve.main(arguments) == code
+        said = json.loads(capsys.readouterr().out)
+        assert said["answered"] >= 4
+        assert (said["wrong"] == 0, said["refused_503"], said["memory_mb"] != []) == (code == 0, 0, True)
+    lines.write_text("no answer\n")
+    assert load_serve.main(arguments) == 2
+    assert "want lines of `pipeline.run" in complaint(capsys)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import traceback
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -213,7 +214,10 @@ def named(opened: Opened, photo: str) -> str:
 
 
 async def watch(live: Live, pool: ThreadPoolExecutor) -> None:
-    """Look at the manifest once a second."""
+    """Look at the manifest once a second. What goes wrong in an unforeseen way is shown whole, and does not end the watch."""
     while True:
         await asyncio.sleep(LOOK)
-        await asyncio.get_running_loop().run_in_executor(pool, live.refresh)
+        try:
+            await asyncio.get_running_loop().run_in_executor(pool, live.refresh)
+        except Exception:
+            traceback.print_exc()

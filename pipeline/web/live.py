@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.engine import Engine, engine_of
+from pipeline.flags import UsageError
 from pipeline.gallery import GalleryError, read_binding
 from pipeline.models import ModelError
 
@@ -59,20 +60,19 @@ class Live:
         self.due = began + REST * (time.monotonic() - began)
         self.said = ""
 
-    def refresh(self) -> bool:
+    def refresh(self) -> None:
         """Open the gallery again where it has changed, with the model that is in memory where it is still the gallery's. What cannot be
         opened is said once and tried again, and the version before it goes on answering."""
         seen, began = stamp(self.folder), time.monotonic()
         if seen == self.stamp or began < self.due:
-            return False
+            return
         engine = self.now.engine
         try:
             same = read_binding(self.folder).identity == engine.binding.identity
             self.now = Opened.of(engine_of(self.folder, engine.recipe, engine.code) if same else self.opening())
             self.stamp, self.said = seen, ""
-        except (GalleryError, ModelError) as error:
+        except (GalleryError, ModelError, UsageError) as error:
             if str(error) != self.said:
                 print(f"serve: {error}; the version before it goes on answering", file=sys.stderr)
             self.said = str(error)
         self.due = time.monotonic() + REST * (time.monotonic() - began)
-        return not self.said
