@@ -223,7 +223,7 @@ def open_engine(
         raise UsageError(str(error)) from None
     if code and code not in {node.output for node in built.encode.rows}:
         raise UsageError(f"--code {code}: want none with recipe {built.name}, which searches its own, got one; run without it")
-    engine = _engine(folder, built, code or built.stored)
+    engine = engine_of(folder, built, code or built.stored)
     if asking is None:
         return engine
     other = read_binding(asking)
@@ -233,10 +233,11 @@ def open_engine(
             f"got {other.model} ({other.identity[:12]}); "
             f"run `python -m pipeline.index {shlex.quote(other.photos)} --gallery NEW --model {shlex.quote(engine.binding.where)}`"
         )
-    return replace(engine, asking=_engine(asking, built, engine.code))
+    return replace(engine, asking=engine_of(asking, built, engine.code))
 
 
-def _engine(folder: Path, built: Recipe, code: str) -> Engine:
+def engine_of(folder: Path, built: Recipe, code: str) -> Engine:
+    """A recipe that is built and the gallery as it is now. Raises GalleryError."""
     reading = read_gallery(folder)
     codes = reading.codes
     if code != built.stored:  # stored pooled vectors go through the same rows of the table as a query's
