@@ -12,10 +12,11 @@ from pipeline.calibrate import gallery_null
 from pipeline.flags import UsageError, count_candidates
 from pipeline.gallery import Binding, GalleryError, check_recipe
 from pipeline.images import ImageError, load_image
-from pipeline.many import Galleries, listed, read_bindings, read_galleries, want_model
+from pipeline.many import Galleries, listed, members, read_bindings, read_galleries, want_model
 from pipeline.metrics import both_ties, first_ties, full_order
 from pipeline.models import open_model
 from pipeline.recipes import RECIPES, Recipe, second_look
+from pipeline.searching import choose
 from pipeline.threads import one_thread_each
 from stages.rank import Calibrated
 from stages.records import Candidates, Float32, Gallery, Image, Int64, LocalFeatures, Matches, Ranking
@@ -157,6 +158,7 @@ class Engine:
             fell_back=not all(result.accepted for result in results),
             results=tuple(results),
             seconds={stage: round(spent, 6) for stage, spent in query.seconds.items()},
+            first_look=None if (index := self.gallery.index) is None else {"index": index.kind, "recall": round(index.recall, 6)},
         )
 
     def evidence(self, query: Query, result: Result) -> Evidence | None:
@@ -206,6 +208,7 @@ def open_engine(
     false_alarm: float = 0.1,
     asking: Path | None = None,
     bits: int | None = None,
+    search: str = "auto",
 ) -> Engine:
     """Open a gallery, or several as one, and another of its model whose photos ask; None: the gallery's own. Raises GalleryError, ModelError or
     UsageError."""
@@ -224,18 +227,20 @@ def open_engine(
         raise UsageError(str(error)) from None
     if code and code not in {node.output for node in built.encode.rows}:
         raise UsageError(f"--code {code}: want none with recipe {built.name}, which searches its own, got one; run without it")
-    engine = _engine(where, built, code or built.stored)
+    engine = _engine(where, built, code or built.stored, search)
     if asking is None:
         return engine
     want_model(asking, read_bindings(asking), folder, engine.binding)
-    return replace(engine, asking=_engine(asking, built, engine.code))
+    return replace(engine, asking=_engine(asking, built, engine.code, "tree"))
 
 
-def _engine(where: Galleries, built: Recipe, code: str) -> Engine:
+def _engine(where: Galleries, built: Recipe, code: str, search: str) -> Engine:
     reading = read_galleries(where)
     codes = reading.codes
     if code != built.stored:  # stored pooled vectors go through the same rows of the table as a query's
         vectors: Sequence[Float32] = [built.encode({"pooled": pooled.astype(np.float32)}, code) for pooled in reading.pooled]
         codes = np.stack(vectors) if vectors else codes
-    gallery = reading.gallery(codes, gallery_null(reading, second_look()), built.pack)
+    folders = members(where)
+    find = choose(search, len(codes), built.pack is not None, folders[0] if len(folders) == 1 else None)
+    gallery = reading.gallery(codes, gallery_null(reading, second_look()), built.pack, find)
     return Engine(built, gallery, reading.binding, code, dict(zip(reading.names, reading.contents, strict=True)))

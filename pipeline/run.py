@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
             raise UsageError(f"--report {args.report}: want a file in an existing folder, got none; run `mkdir -p {args.report.parent}`")
         if args.report is not None and args.report.is_dir():
             raise UsageError(f"--report {args.report}: want a file, got a folder")
-        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, bits=args.bits)
+        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, None, args.bits, args.search)
         if args.budget_ms is not None and engine.verify and len(engine.gallery):  # what is compiled is loaded before a clock runs
             engine.verify.pair(engine.gallery.features[0], engine.gallery.features[0])
         pages, failed = [], 0
