@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pipeline.capacity_tables import capacity, first_look, plan
 from pipeline.flags import UsageError
 from pipeline.hashing.table import hamming, hashing
 from pipeline.tables import Row, accuracy, classes, false_alarms, gallery_size, quality, selection, sweep, table2, verify
@@ -27,6 +28,9 @@ TABLES: dict[str, tuple[str, Callable[[Sequence[Row]], list[str]]]] = {
     "false_alarms": ("false_alarms", false_alarms),
     "cifar10": ("cifar10", hashing),
     "hamming": ("hamming", hamming),
+    "first_look": ("first_look", first_look),
+    "capacity": ("capacity", capacity),
+    "plan": ("capacity", plan),
     "imagenette_candidates": ("imagenette_candidates", sweep),
 }
 
