@@ -37,6 +37,7 @@ class Answer:
     fell_back: bool  # some returned place was filled from coarse order
     results: tuple[Result, ...]  # at most k
     seconds: dict[str, float]  # by stage
+    first_look: dict[str, str | float] | None = None  # on FAISS: its index, and the recall that was measured when it was built
 
     @property
     def by_codes(self) -> bool:

@@ -63,13 +63,25 @@ def calibrate(writer: GalleryWriter, threads: int) -> Null | None:
     reading = read_gallery(writer.folder)
     null = measure_null(reading.contents, reading.codes, reading.features, verify)
     if null is not None:
-        writer.write_null(json.dumps({"key": _key(contents, binding, verify), **null_to_json(null)}))
+        writer.write_null(_text(null, contents, binding, verify))
     return null
+
+
+def null_text(reading: Reading, verify: Verify) -> str:
+    """What a gallery of just these rows would have been given as its null; nothing where they are too few, or compare no points."""
+    if reading.binding.recipe in HASHING:
+        return ""
+    null = measure_null(reading.contents, reading.codes, reading.features, verify)
+    return "" if null is None else _text(null, reading.contents, reading.binding, verify)
 
 
 def gallery_null(reading: Reading, verify: Verify) -> Null | None:
     """The null that was measured on just these photos, model and parameters; None where there is none. Raises GalleryError."""
     return _stored(reading.null, reading.contents, reading.binding, verify)
+
+
+def _text(null: Null, contents: Sequence[str], binding: Binding, verify: Verify) -> str:
+    return json.dumps({"key": _key(contents, binding, verify), **null_to_json(null)})
 
 
 def _stored(text: str, contents: Sequence[str], binding: Binding, verify: Verify) -> Null | None:

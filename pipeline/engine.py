@@ -1,6 +1,5 @@
 """Ask a gallery: the recipe's two tables put to work for one query after another, by every job that searches."""
 
-import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,11 +10,13 @@ import numpy as np
 from pipeline.answer import Answer, Evidence, Result, round_digits
 from pipeline.calibrate import gallery_null
 from pipeline.flags import UsageError, count_candidates
-from pipeline.gallery import Binding, GalleryError, check_recipe, read_binding, read_gallery
+from pipeline.gallery import Binding, GalleryError, check_recipe
 from pipeline.images import ImageError, load_image
+from pipeline.many import Galleries, listed, members, read_bindings, read_galleries, want_model
 from pipeline.metrics import both_ties, first_ties, full_order
 from pipeline.models import open_model
 from pipeline.recipes import RECIPES, Recipe, second_look
+from pipeline.searching import choose
 from pipeline.threads import one_thread_each
 from stages.rank import Calibrated
 from stages.records import Candidates, Float32, Gallery, Image, Int64, LocalFeatures, Matches, Ranking
@@ -157,6 +158,7 @@ class Engine:
             fell_back=not all(result.accepted for result in results),
             results=tuple(results),
             seconds={stage: round(spent, 6) for stage, spent in query.seconds.items()},
+            first_look=None if (index := self.gallery.index) is None else {"index": index.kind, "recall": round(index.recall, 6)},
         )
 
     def evidence(self, query: Query, result: Result) -> Evidence | None:
@@ -197,7 +199,7 @@ def cropped(name: str, image: Image, box: tuple[float, float, float, float]) -> 
 
 
 def open_engine(
-    folder: Path,
+    where: Galleries,
     recipe: str | None,
     model: str | None,
     code: str | None,
@@ -206,10 +208,12 @@ def open_engine(
     false_alarm: float = 0.1,
     asking: Path | None = None,
     bits: int | None = None,
+    search: str = "auto",
 ) -> Engine:
-    """Open a gallery, and another one of its model whose photos ask; None: the gallery's own. Raises GalleryError, ModelError or UsageError."""
+    """Open a gallery, or several as one, and another of its model whose photos ask; None: the gallery's own. Raises GalleryError, ModelError or
+    UsageError."""
     one_thread_each()
-    remembered = read_binding(folder)
+    folder, remembered = listed(where), read_bindings(where)
     opened = open_model(remembered.where if model is None else model)
     if opened.identity != remembered.identity:
         raise GalleryError(
@@ -223,25 +227,21 @@ def open_engine(
         raise UsageError(str(error)) from None
     if code and code not in {node.output for node in built.encode.rows}:
         raise UsageError(f"--code {code}: want none with recipe {built.name}, which searches its own, got one; run without it")
-    engine = engine_of(folder, built, code or built.stored)
+    engine = engine_of(where, built, code or built.stored, search)
     if asking is None:
         return engine
-    other = read_binding(asking)
-    if other.identity != engine.binding.identity:
-        raise GalleryError(
-            f"gallery {asking}: want model {engine.binding.model} ({engine.binding.identity[:12]}) as {folder} has, "
-            f"got {other.model} ({other.identity[:12]}); "
-            f"run `python -m pipeline.index {shlex.quote(other.photos)} --gallery NEW --model {shlex.quote(engine.binding.where)}`"
-        )
-    return replace(engine, asking=engine_of(asking, built, engine.code))
+    want_model(asking, read_bindings(asking), folder, engine.binding)
+    return replace(engine, asking=engine_of(asking, built, engine.code, "tree"))
 
 
-def engine_of(folder: Path, built: Recipe, code: str) -> Engine:
-    """A recipe that is built and the gallery as it is now. Raises GalleryError."""
-    reading = read_gallery(folder)
+def engine_of(where: Galleries, built: Recipe, code: str, search: str) -> Engine:
+    """A recipe that is built and the galleries as they are now. Raises GalleryError."""
+    reading = read_galleries(where)
     codes = reading.codes
     if code != built.stored:  # stored pooled vectors go through the same rows of the table as a query's
         vectors: Sequence[Float32] = [built.encode({"pooled": pooled.astype(np.float32)}, code) for pooled in reading.pooled]
         codes = np.stack(vectors) if vectors else codes
-    gallery = reading.gallery(codes, gallery_null(reading, second_look()), built.pack)
+    folders = members(where)
+    find = choose(search, len(codes), built.pack is not None, folders[0] if len(folders) == 1 else None)
+    gallery = reading.gallery(codes, gallery_null(reading, second_look()), built.pack, find)
     return Engine(built, gallery, reading.binding, code, dict(zip(reading.names, reading.contents, strict=True)))

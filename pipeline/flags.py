@@ -34,9 +34,28 @@ def default_gallery() -> Path:
     return Path(os.environ.get("PIPELINE_GALLERY", "gallery"))
 
 
-def add_gallery(parser: argparse.ArgumentParser) -> None:
+class Gather(argparse.Action):
+    """Given once it is what it would be, given again a tuple of all; `const` says whether it may be."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: object, option: str | None = None) -> None:
+        known = getattr(namespace, self.dest)
+        if known is not self.default and not self.const:
+            raise argparse.ArgumentError(self, "want one gallery, got several")
+        several = known if isinstance(known, tuple) else (known,)
+        setattr(namespace, self.dest, value if known is self.default else (*several, value))
+
+
+def add_gallery(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """several: args.gallery is a Path, or a tuple of them where the flag is given again: what `open_engine` takes."""
+    more = "; again, or a folder of galleries: many as one" if several else ""
     parser.add_argument(
-        "--gallery", type=Path, default=default_gallery(), metavar="DIR", help="folder of the gallery (default: $PIPELINE_GALLERY, then ./gallery)"
+        "--gallery",
+        type=Path,
+        default=default_gallery(),
+        metavar="DIR",
+        action=Gather,
+        const=several,
+        help=f"folder of the gallery{more} (default: $PIPELINE_GALLERY, then ./gallery)",
     )
 
 
@@ -60,6 +79,12 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     )
     add_false_alarm(parser)
     parser.add_argument("--code", choices=("pca", "embedding", "logits"), help="what the first look searches (default: pca; hashing has its own)")
+    parser.add_argument(
+        "--search",
+        choices=("auto", "tree", "faiss"),
+        default="auto",
+        help="what searches the codes: the ball tree, or FAISS, which the extra `faiss` brings (default: auto, by their number)",
+    )
     parser.add_argument("--seed", type=natural, default=0, help="of all random draws (default: 0)")
 
 

@@ -203,7 +203,10 @@ def main(argv: list[str] | None = None) -> int:
         from pipeline.calibrate import calibrate
         from pipeline.gallery_writer import writing
         from pipeline.images import ImageError
+        from pipeline.many import members
 
+        if members(args.gallery) != (args.gallery,):
+            raise UsageError(f"--gallery {args.gallery}: want one gallery, got a folder of galleries; run with one of them, or with a new folder")
         if not args.photos.is_dir():
             raise UsageError(f"{args.photos}: want a folder of photos, got {'a file' if args.photos.exists() else 'nothing there'}")
         binding = bind(args.gallery, args.model, args.photos, args.recipe, args.bits)

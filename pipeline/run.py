@@ -90,7 +90,7 @@ def printable(name: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="python -m pipeline.run", description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
     parser.add_argument("queries", nargs="+", metavar="QUERY", help="a photo's path, or gallery:RELATIVE_PATH")
-    add_gallery(parser)
+    add_gallery(parser, several=True)
     add_search(parser)
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of tables")
@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
             raise UsageError(f"--report {args.report}: want a file in an existing folder, got none; run `mkdir -p {args.report.parent}`")
         if args.report is not None and args.report.is_dir():
             raise UsageError(f"--report {args.report}: want a file, got a folder")
-        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, bits=args.bits)
+        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, None, args.bits, args.search)
         if args.budget_ms is not None and engine.verify and len(engine.gallery):  # what is compiled is loaded before a clock runs
             engine.verify.pair(engine.gallery.features[0], engine.gallery.features[0])
         pages, failed = [], 0

@@ -8,7 +8,6 @@ import importlib.util
 import ipaddress
 import os
 import secrets
-import shlex
 import socket
 import sys
 
@@ -61,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen at; another machine's requests need the token")
     parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="a name that this server may be called by; repeatable")
     parser.add_argument("--token", metavar="WORD", help="what requests have to bring (default: none on this machine alone, else made and printed)")
-    add_gallery(parser)
+    add_gallery(parser, several=True)
     add_search(parser)
     add_model(parser)
     parser.add_argument("--workers", type=at_least_one, metavar="N", help="photos looked at at once (default: a core each)")
@@ -73,6 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         require_extra()
 
         from pipeline.engine import open_engine
+        from pipeline.many import listed
         from pipeline.web.app import Defaults, make_app
         from pipeline.web.guard import Rules
         from pipeline.web.intake import Limits
@@ -84,9 +84,11 @@ def main(argv: list[str] | None = None) -> int:
             token = token_of(args.token, loopback)
             names = {name.lower() for name in (args.host, *args.allow_host)}
             hosts = Rules.hosts | names | {f"[{name}]" for name in names if ":" in name} | (set() if loopback else {socket.gethostname().lower()})
+            opening = (args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, None, args.bits, args.search)
             live = Live(
                 args.gallery,
-                lambda: open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, bits=args.bits),
+                lambda: open_engine(args.gallery, *opening),
+                args.search,
             )
             engine = live.now.engine
             if engine.verify and len(engine.gallery):  # what is compiled is loaded before the first request waits for it
@@ -95,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
             limits = Limits(workers=workers, waiting=args.waiting, max_bytes=args.max_bytes)
             app = make_app(live, limits, Defaults(args.k, args.candidates), Rules(frozenset(hosts), not loopback, token))
             address = where(listening, args.host) + (f"#token={token}" if token else "")
-            print(f"serve: {address} answers from {shlex.quote(str(args.gallery))}, {len(engine.gallery):,} photos; Ctrl-C ends it", file=sys.stderr)
+            print(f"serve: {address} answers from {listed(args.gallery)}, {len(engine.gallery):,} photos; Ctrl-C ends it", file=sys.stderr)
             run(app, listening)
         return 0
 

@@ -95,6 +95,8 @@ def crossed_cases(names: Sequence[str], queries: Sequence[str]) -> list[Case]:
 
 def read_cases(args: argparse.Namespace, engine: "Engine") -> list[Case]:
     """What `--truth` names, or `--labels` with or without `--queries`. Raises UsageError where that leaves no query."""
+    from pipeline.many import listed
+
     if args.truth is not None:
         if args.queries is not None:
             raise UsageError("--queries: want it with --labels folder, got --truth, which names its own")
@@ -102,13 +104,13 @@ def read_cases(args: argparse.Namespace, engine: "Engine") -> list[Case]:
     if engine.asking is not None:
         cases = crossed_cases(engine.gallery.names, engine.asking.gallery.names)
         if not cases:
-            raise UsageError(f"--queries {args.queries}: want photos in folders named as some of {args.gallery} are, got none")
+            raise UsageError(f"--queries {args.queries}: want photos in folders named as some of {listed(args.gallery)} are, got none")
         return cases
     cases = label_cases(engine.gallery.names)
     if not args.allow_self:
         cases = without_copies(cases, engine.contents)
     if not cases:
-        raise UsageError(f"{args.gallery}: want folders of at least two photos, got none")
+        raise UsageError(f"{listed(args.gallery)}: want folders of at least two photos, got none")
     return cases
 
 

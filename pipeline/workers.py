@@ -20,8 +20,9 @@ import numpy as np
 
 from pipeline.engine import INDEXED, Engine, QueryError, open_engine
 from pipeline.flags import UsageError
-from pipeline.gallery import GalleryError, connected, read_binding, read_meta
+from pipeline.gallery import GalleryError
 from pipeline.graph import Graph, Node
+from pipeline.many import Galleries, listed, read_bindings, read_paths
 from pipeline.models import find_model
 from pipeline.runs import EVIDENCE, Reranked, Shortlist
 from pipeline.shards import file_sha256
@@ -54,7 +55,7 @@ class Version:
 class Opening:
     """How a process opens its engine. Equal in all of them, and hashable."""
 
-    gallery: Path  # absolute: the processes outlive a change of folder
+    gallery: tuple[Path, ...]  # absolute: the processes outlive a change of folder
     recipe: str
     model: str | None  # absolute where it is a folder
     device: str
@@ -64,19 +65,18 @@ class Opening:
     threads: int = 1  # of each process
 
 
-def read_version(folder: Path, model: str | None) -> tuple[tuple[str, ...], Version]:
+def read_version(where: Galleries, model: str | None) -> tuple[tuple[str, ...], Version]:
     """The indexed paths in the order of their rows, and what they are. Raises GalleryError or ModelError."""
-    where = read_binding(folder).where if model is None else model
+    made = read_bindings(where).where if model is None else model
     digest = hashlib.sha256()
-    names = []
-    with connected(folder) as connection:
-        for path, sha256 in connection.execute("SELECT path, sha256 FROM photos ORDER BY path"):
-            names.append(os.fsdecode(path))
-            digest.update(repr((path, sha256)).encode())
-        digest.update(read_meta(connection).get("null", "").encode())  # what is accepted rests on it
+    rows, null = read_paths(where)
+    for row in rows:
+        digest.update(repr(row).encode())
+    digest.update(null.encode())  # what is accepted rests on it
     sources = sorted((*SOURCES.glob("stages/*.py"), *SOURCES.glob("pipeline/**/*.py")))
     program = hashlib.sha256("".join(map(file_sha256, sources)).encode())
-    return tuple(names), Version(digest.hexdigest(), file_sha256(find_model(where) / "card.json"), program.hexdigest())
+    names = tuple(os.fsdecode(path) for path, _ in rows)
+    return names, Version(digest.hexdigest(), file_sha256(find_model(made) / "card.json"), program.hexdigest())
 
 
 @lru_cache(maxsize=1)
@@ -85,7 +85,7 @@ def opened(opening: Opening) -> Engine:
     engine = open_engine(opening.gallery, opening.recipe, opening.model, None, opening.device, opening.seed, opening.false_alarm)
     if read_version(opening.gallery, opening.model)[1] != opening.version:
         raise GalleryError(
-            f"gallery {opening.gallery}: want it, its model and this program as they were when the job began, got another version; "
+            f"gallery {listed(opening.gallery)}: want it, its model and this program as they were when the job began, got another version; "
             "run again when they are at rest"
         )
     answer = engine.recipe.answer

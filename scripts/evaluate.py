@@ -141,7 +141,7 @@ def to_csv(outcomes: Sequence[Outcome], hit: int) -> bytes:
 def main(argv: list[str] | None = None) -> int:
     about = __doc__.split("\n\n")
     parser = Parser(description=about[0], epilog=about[1])
-    add_gallery(parser)
+    add_gallery(parser, several=True)
     add_truth(parser, revisited=True)
     add_search(parser)
     add_model(parser)
@@ -163,7 +163,8 @@ def main(argv: list[str] | None = None) -> int:
         for flag, path in (("--per-query", args.per_query), ("--failures", args.failures)):
             want_place(flag, path)
         want_results("--out", args.out)
-        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits)
+        opening = (args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits, args.search)
+        engine = open_engine(args.gallery, *opening)
         trained = None
         if args.first_look:
             from pipeline.first_look import cost, read_run, with_first_look

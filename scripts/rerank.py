@@ -72,7 +72,7 @@ def rerank(opening: "Opening", lists: "list[Shortlist]", journal: "Journal", job
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
-    add_gallery(parser)
+    add_gallery(parser, several=True)
     parser.add_argument("--candidates", type=Path, required=True, metavar="FILE", help="the shortlists: CSV `query,image`, best first, or a TREC run")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the re-ranked lists; its name says the format, too")
     parser.add_argument("--format", choices=("csv", "trec"), help="what --candidates is (default: by its name)")
@@ -86,8 +86,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def job() -> int:
-        from pipeline.gallery import check_recipe, read_binding
+        from pipeline.gallery import check_recipe
         from pipeline.journal import fits, journalling
+        from pipeline.many import listed, members, read_bindings
         from pipeline.models import find_model, read_settings
         from pipeline.runs import COLUMNS, check_writable, form_of, shown, write_lists
         from pipeline.shards import write_whole
@@ -100,14 +101,16 @@ def main(argv: list[str] | None = None) -> int:
             raise UsageError(f"{args.candidates}: want .csv, .trec, .run or .txt, got another name; run with `--format csv` or `--format trec`")
         model = None if args.model is None else str(find_model(args.model))
         names, version = read_version(args.gallery, model)
-        made = read_binding(args.gallery)
-        check_recipe(args.gallery, made, read_settings(made.where).bits if args.bits else 0, args.recipe, args.bits)
+        made = read_bindings(args.gallery)
+        check_recipe(listed(args.gallery), made, read_settings(made.where).bits if args.bits else 0, args.recipe, args.bits)
         recipe = args.recipe or made.recipe
         lists, digest = read_candidates(args.candidates, form, names, args.skip_bad)
         out_form = form_of(args.out) or form
         check_writable(args.out, out_form, lists, names)
 
-        opening = Opening(args.gallery.resolve(), recipe, model, args.device, args.seed, args.false_alarm, version)
+        opening = Opening(
+            tuple(folder.resolve() for folder in members(args.gallery)), recipe, model, args.device, args.seed, args.false_alarm, version
+        )
         flags = {
             "recipe": recipe,
             "seed": str(args.seed),

@@ -145,7 +145,7 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> bytes:
 def main(argv: list[str] | None = None) -> int:
     about = __doc__.split("\n\n")
     parser = Parser(description=about[0], epilog=f"{about[1]} Recommended is, by the {RULE}.", conflict_handler="resolve")
-    add_gallery(parser)
+    add_gallery(parser, several=True)
     add_truth(parser)
     add_search(parser)
     parser.add_argument(
@@ -166,7 +166,8 @@ def main(argv: list[str] | None = None) -> int:
 
         want_folder("--out", args.out)
         want_results("--results", args.results)
-        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits)
+        opening = (args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits, args.search)
+        engine = open_engine(args.gallery, *opening)
         cases = read_cases(args, engine)
         contents = read_contents(engine, cases, args.allow_self)
         sizes = count_sizes(args.candidates, args.k, len(engine.gallery))

@@ -5,11 +5,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.engine import Engine, engine_of
 from pipeline.flags import UsageError
-from pipeline.gallery import GalleryError, read_binding
+from pipeline.gallery import GalleryError
+from pipeline.many import Galleries, members, read_bindings
 from pipeline.models import ModelError
 
 ID = 32  # hexadecimal digits of the sha256 of a photo's bytes: the name under which it is asked for
@@ -36,12 +36,12 @@ def photo_id(engine: Engine, name: str) -> str:
     return engine.contents[name][:ID]
 
 
-def stamp(folder: Path) -> Stamp:
+def stamp(given: Galleries) -> Stamp:
     """What every commit changes: SQLite appends it to the log beside the manifest, or moves the log into the manifest."""
     found = []
-    for file in ("manifest.sqlite", "manifest.sqlite-wal"):
+    for path in (folder / file for folder in members(given) for file in ("manifest.sqlite", "manifest.sqlite-wal")):
         try:
-            status = os.stat(folder / file)
+            status = os.stat(path)
         except OSError:
             continue
         if status.st_size:  # a reader makes an empty log, and removes it again
@@ -52,8 +52,8 @@ def stamp(folder: Path) -> Stamp:
 class Live:
     """Holds the version that new requests are answered from. `refresh` is called by one thread at a time."""
 
-    def __init__(self, folder: Path, opening: Callable[[], Engine]) -> None:
-        self.folder, self.opening = folder, opening
+    def __init__(self, folder: Galleries, opening: Callable[[], Engine], search: str = "auto") -> None:
+        self.folder, self.opening, self.search = folder, opening, search
         self.stamp = stamp(folder)  # before the opening: a commit meanwhile shows afterwards
         began = time.monotonic()
         self.now = Opened.of(opening())
@@ -68,8 +68,8 @@ class Live:
             return
         engine = self.now.engine
         try:
-            same = read_binding(self.folder).identity == engine.binding.identity
-            self.now = Opened.of(engine_of(self.folder, engine.recipe, engine.code) if same else self.opening())
+            same = read_bindings(self.folder).identity == engine.binding.identity
+            self.now = Opened.of(engine_of(self.folder, engine.recipe, engine.code, self.search) if same else self.opening())
             self.stamp, self.said = seen, ""
         except (GalleryError, ModelError, UsageError) as error:
             if str(error) != self.said:
