@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.flags import UsageError
 from pipeline.shards import write_whole
-from stages.neighbours import COUNT, QUERIES, RECALL, Neighbours, cells_for
+from stages.neighbours import COUNT, FLAT_ENDS, QUERIES, RECALL, Neighbours, cells_for
 from stages.records import Float32
 
 TREE_ENDS = 30_000  # codes: the tree finds 4,000 in under 6 ms by then, FAISS in 1.4; at 100,000 it is 35 against 2.4 (scripts/bench.py first_look)
@@ -47,13 +47,14 @@ def build(codes: Float32, folder: Path | None) -> Neighbours:
     key = hashlib.sha256(repr((codes.shape, COUNT, QUERIES, RECALL)).encode() + np.ascontiguousarray(codes).data).hexdigest()
     known = None if folder is None else read_kept(folder / KEPT, key, cells_for(len(codes)))
     made = Neighbours.fit(codes, known)
-    if made.cells is None:
-        return made
-    if known is None and folder is not None:
-        kept = {"key": key, "index": made.kind, "cells": made.cells.nlist, "probes": made.probes, "recall": made.recall, "count": COUNT}
+    if known is None and folder is not None and len(codes) > FLAT_ENDS:
+        cells = 0 if made.cells is None else made.cells.nlist
+        kept = {"key": key, "index": made.kind, "cells": cells, "probes": made.probes, "recall": made.recall, "count": COUNT}
         with suppress(OSError):  # a gallery that may only be read
             write_whole(folder / KEPT, json.dumps(kept).encode())
-    print(f"first look: {len(codes):,} codes on FAISS, {made.probes} of {made.cells.nlist} cells a query, recall {made.recall:.4f}", file=sys.stderr)
+    if made.cells is not None:
+        how = f"{made.probes} of {made.cells.nlist} cells a query, recall {made.recall:.4f}"
+        print(f"first look: {len(codes):,} codes on FAISS, {how}", file=sys.stderr)
     return made
 
 
@@ -62,7 +63,7 @@ def read_kept(path: Path, key: str, cells: int) -> tuple[int, float] | None:
     try:
         kept = json.loads(path.read_bytes())
         probes, recall = kept["probes"], kept["recall"]
-        fine = kept["key"] == key and isinstance(probes, int) and 1 <= probes <= cells and isinstance(recall, float) and 0 <= recall <= 1
+        fine = kept["key"] == key and isinstance(probes, int) and 0 <= probes <= cells and isinstance(recall, float) and 0 <= recall <= 1
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None
     return (probes, recall) if fine else None

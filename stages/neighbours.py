@@ -16,6 +16,7 @@ FLAT_ENDS = 3_000_000  # codes: comparing them all takes some 25 ms by then; cel
 COUNT = 4000  # nearest codes that the cells are tuned for; more than these are found by comparing all
 RECALL = 0.995  # of them, wanted while tuning, so that other queries find .99
 QUERIES = 64  # codes that ask while tuning
+WORTH = 0.25  # of the cells: to look into more takes as long as to compare all; codes without any structure need it
 SLACK = 64  # more are asked for than wanted: those tied with the last one have to be there to be ordered
 NEAR = 1 + 1e-5  # FAISS's squared distances are float32 sums
 
@@ -35,11 +36,11 @@ class Neighbours:
 
     @classmethod
     def fit(cls, codes: Float32, known: tuple[int, float] | None = None, flat_ends: int = FLAT_ENDS) -> Neighbours:
-        """codes (N, D). known: probes and recall as they were measured on just these codes, which is not done again then."""
+        """codes (N, D). known: probes (0: cells are not worth it) and recall as they were measured on just these codes, not to be measured again."""
         import faiss
 
         want("Neighbours", "codes", codes, np.float32, None, None)
-        if len(codes) <= flat_ends:
+        if len(codes) <= flat_ends or (known is not None and known[0] == 0):
             return cls(codes)
         cells = faiss.IndexIVFFlat(faiss.IndexFlatL2(codes.shape[1]), codes.shape[1], cells_for(len(codes)))
         cells.cp.seed, cells.cp.niter, cells.cp.max_points_per_centroid = 1, 10, 64
@@ -61,6 +62,8 @@ class Neighbours:
                 low = middle
             else:
                 high, found = middle, recall
+        if high > WORTH * cells.nlist:
+            return cls(codes)
         return cls(codes, cells, high, found)
 
     def near(self, code: Float32, count: int) -> Int64:

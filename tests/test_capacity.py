@@ -49,7 +49,7 @@ def test_the_bench(small_model: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert [(at["photos"], at["candidates"]) for at in found["sizes"]] == [(60, 60), (90, 80)]
     assert found["encoded"] == 3
     for at in found["sizes"]:
-        assert 225 * 52 < at["bytes_a_photo"] < 20_000  # 40 of a descriptor, 8 of its place, 4 of its score; SQLite's pages weigh on a few photos
+        assert 500 * 52 < at["bytes_a_photo"] < 35_000  # 40 of a descriptor, 8 of its place, 4 of its score; SQLite's pages weigh on a few photos
         assert min(at[name] for name in ("write_seconds_a_photo", "read_seconds", "search_seconds", "verify_seconds")) > 0
 
 

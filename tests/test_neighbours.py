@@ -83,6 +83,13 @@ def test_a_query_whose_cells_hold_too_few_is_answered_in_full(monkeypatch: pytes
             np.testing.assert_array_equal(found.rows, search(code, 200, tree).rows)
 
 
+@needs_faiss
+def test_codes_without_structure_are_all_compared() -> None:
+    made = Neighbours.fit(np.random.default_rng(0).normal(size=(5000, 32)).astype(np.float32), flat_ends=0)
+    assert (made.kind, made.probes, made.recall) == ("flat", 0, 1.0)
+    assert Neighbours.fit(made.codes, known=(0, 1.0), flat_ends=0).kind == "flat"
+
+
 def test_the_number_of_cells() -> None:
     assert [cells_for(count) for count in (0, 1, 100, 6000, 1_000_000, 10_000_000)] == [1, 1, 8, 64, 512, 2048]
 
@@ -105,6 +112,8 @@ def test_which_gallery_gets_what(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 @needs_faiss
 def test_the_recall_is_kept_and_the_index_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(searching.Neighbours, "fit", partial(Neighbours.fit, flat_ends=0))
+    monkeypatch.setattr(searching, "FLAT_ENDS", 0)
+    monkeypatch.setattr(neighbours, "COUNT", 50)
     codes = kinds(3000)
     made = build(codes, tmp_path)
     assert f"first look: 3,000 codes on FAISS, {made.probes} of 32 cells a query, recall {made.recall:.4f}\n" == capsys.readouterr().err
