@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
                     took.append(time.monotonic() - began)
                     got = json.loads(body)
                     if any(got[key] != wanted[key] for key in wanted if key not in NOT_COMPARED):
-                        wrong.append(f"{wanted['query']}: want {wanted}, got {got}")
+                        wrong.append(f"{wanted['query']!a}: want {wanted!a}, got {got!a}")
                 elif status != 503:
                     wrong.append(f"{status}: {body}")
                 turn += status == 200
