@@ -54,17 +54,18 @@ def capacity(rows: Sequence[Row]) -> list[str]:
 
 def plan(rows: Sequence[Row]) -> list[str]:
     """What PLANNED photos need, by the formulas that stand above the table. rows: of `capacity`, then of `first_look`."""
-    photo, far = rows[0]["sizes"][-1], rows[1]["sizes"][-1]
-    memory = photo["memory_a_photo"] + far["index_bytes"] / far["codes"]
-    most = MACHINE * SHARE / memory  # photos a machine
+    photo, sizes = rows[0]["sizes"][-1], rows[1]["sizes"]
+    most = MACHINE * SHARE / (photo["memory_a_photo"] + sizes[-1]["index_bytes"] / sizes[-1]["codes"])  # photos a machine
     encode = rows[0]["encode_seconds_a_photo"]
     verify = photo["verify_seconds"] / CORES
     body = []
     for photos in PLANNED:
         machines = math.ceil(photos / most)
         each = photos / machines
-        search = far["faiss_seconds"] * each / far["codes"]
-        opens = each * (photo["read_seconds"] / photo["photos"] + far["faiss_build_seconds"] / far["codes"])
+        at = next((size for size in sizes if size["codes"] >= each), sizes[-1])
+        memory = photo["memory_a_photo"] + at["index_bytes"] / at["codes"]
+        search = at["faiss_seconds"] * each / at["codes"]
+        opens = each * (photo["read_seconds"] / photo["photos"] + at["faiss_build_seconds"] / at["codes"])
         body.append(
             [
                 number(photos, ",d"),

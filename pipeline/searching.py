@@ -18,7 +18,7 @@ from pipeline.shards import write_whole
 from stages.neighbours import COUNT, FLAT_ENDS, QUERIES, RECALL, Neighbours, cells_for
 from stages.records import Float32
 
-TREE_ENDS = 30_000  # codes: the tree finds 4,000 in under 6 ms by then, FAISS in 1.4; at 100,000 it is 35 against 2.4 (scripts/bench.py first_look)
+TREE_ENDS = 30_000  # codes: the tree finds 4,000 in 8 ms then, FAISS in 2; at 100,000 it is 26 ms against 2.7 (scripts/bench.py first_look)
 KEPT = "first_look.json"  # beside the manifest
 MISSING = "want FAISS, got none; run `pip install '.[faiss]'`"
 

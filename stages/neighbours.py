@@ -12,7 +12,7 @@ import numpy as np
 
 from stages.records import Float32, Int64, want
 
-FLAT_ENDS = 3_000_000  # codes: comparing them all takes some 25 ms by then; cells take minutes to build, and miss some
+FLAT_ENDS = 3_000_000  # codes: comparing all takes some 20 ms by then (7 at a million); cells take minutes to build, and miss some
 COUNT = 4000  # nearest codes that the cells are tuned for; more than these are found by comparing all
 RECALL = 0.995  # of them, wanted while tuning, so that other queries find .99
 QUERIES = 64  # codes that ask while tuning
