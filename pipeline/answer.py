@@ -45,7 +45,8 @@ class Answer:
         return any(result.code_distance is not None for result in self.results)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """`first_look` only where it was on FAISS."""
+        return {name: value for name, value in asdict(self).items() if name != "first_look" or value is not None}
 
 
 @dataclass(frozen=True, eq=False)
