@@ -99,7 +99,8 @@ def make_app(live: Live, limits: Limits, defaults: Defaults, rules: Rules) -> Ap
         engine = at_rate(opened.engine, asked.false_alarm)
         seen = query(engine)
         answer = engine.answer(seen, asked.k or defaults.k, asked.candidates or defaults.candidates)
-        body = asdict(look(engine, seen, answer)) if draw else answer.to_json()
+        told = answer.to_json()
+        body = {**asdict(look(engine, seen, answer)), "answer": told} if draw else told
         return Response(json.dumps(body), media_type="application/json")
 
     async def by_bytes(request: Request, asked: Asked, draw: bool) -> Response:
