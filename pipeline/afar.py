@@ -13,7 +13,7 @@ from functools import partial
 from typing import TypeVar
 
 from pipeline.cluster import Cluster
-from pipeline.engine import ASKING, INDEXED, Assemble, Engine, open_engine
+from pipeline.engine import ASKING, INDEXED, Engine, engine_of, open_engine
 from pipeline.flags import UsageError
 from pipeline.many import Galleries, members
 from pipeline.models import find_model
@@ -26,14 +26,15 @@ from pipeline.workers import Failed, Opening, in_chunks, look_again, opened, rea
 Outcome = TypeVar("Outcome")
 
 
-def assembling(cluster: Cluster | None, where: Galleries) -> Assemble | None:
-    """How `open_engine` opens these galleries: where there are several and a cluster, with their owners."""
-    return partial(assemble, cluster) if cluster and len(members(where)) > 1 else None
+def assembling(cluster: Cluster | None, where: Galleries) -> Callable[..., Engine]:
+    """What `open_engine` joins these galleries with: where there are several and a cluster, with their owners."""
+    return partial(assemble, cluster) if cluster and len(members(where)) > 1 else engine_of
 
 
 def answer_afar(cluster: Cluster, opening: Opening, lists: Sequence[Shortlist], counts: Counter[str]) -> Iterator[Reranked | Failed]:
     """Every shortlist answered, in any order; as pipeline/workers.py `answer_all`."""
-    if how := assembling(cluster, opening.gallery):
+    if len(members(opening.gallery)) > 1:
+        how = partial(assemble, cluster)
         engine = open_engine(opening.gallery, opening.recipe, opening.model, None, opening.device, opening.seed, opening.false_alarm, assemble=how)
         answers: Iterator[tuple[int, Reranked | Failed | None]] = in_turns(cluster, partial(look_again, engine), lists, counts)
     else:
@@ -53,7 +54,7 @@ def measured(
         yield from (look(engine, case) for case in cases)
         return
     counts: Counter[str] = Counter()
-    if assembling(cluster, args.gallery):
+    if len(members(args.gallery)) > 1:
         found: Iterator[tuple[int, Outcome | None]] = in_turns(cluster, partial(look, engine), cases, counts)
     else:
         sent = [replace(case, query=_absolute(case.query)) for case in cases]
@@ -83,4 +84,4 @@ def _opening(args: argparse.Namespace, threads: int) -> Opening:
     where = tuple(folder.resolve() for folder in members(args.gallery))
     asking = None if args.queries is None else (args.queries.resolve(), read_version(args.queries, model)[1])
     version = read_version(args.gallery, model)[1]
-    return Opening(where, args.recipe, model, args.device, args.seed, args.false_alarm, version, threads, args.code, asking)
+    return Opening(where, args.recipe, model, args.device, args.seed, args.false_alarm, version, threads, args.code, args.search, asking)

@@ -37,6 +37,7 @@ class Answer:
     fell_back: bool  # some returned place was filled from coarse order
     results: tuple[Result, ...]  # at most k
     seconds: dict[str, float]  # by stage
+    first_look: dict[str, str | float] | None = None  # on FAISS: its index, and the recall that was measured when it was built
 
     @property
     def by_codes(self) -> bool:
@@ -44,7 +45,8 @@ class Answer:
         return any(result.code_distance is not None for result in self.results)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """`first_look` only where it was on FAISS."""
+        return {name: value for name, value in asdict(self).items() if name != "first_look" or value is not None}
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ def bench_hamming(codes: int, bits: int, count: int, seed: int, jobs: int) -> di
     try:
         import faiss
     except ImportError:
-        raise UsageError("hamming: want FAISS, the baseline, got none; run `pip install faiss-cpu`") from None
+        raise UsageError("hamming: want FAISS, the baseline, got none; run `pip install '.[faiss]'`") from None
     if bits % 16:
         raise UsageError(f"--bits {bits}: want a multiple of 16, which FAISS and we pack alike, got another number")
     count = min(count, codes)

@@ -12,10 +12,11 @@ from pipeline.calibrate import gallery_null
 from pipeline.flags import UsageError, count_candidates
 from pipeline.gallery import Binding, GalleryError, check_recipe
 from pipeline.images import ImageError, load_image
-from pipeline.many import Galleries, listed, read_bindings, read_galleries, want_model
+from pipeline.many import Galleries, listed, members, read_bindings, read_galleries, want_model
 from pipeline.metrics import both_ties, first_ties, full_order
 from pipeline.models import open_model
 from pipeline.recipes import RECIPES, Recipe, second_look
+from pipeline.searching import choose
 from pipeline.threads import one_thread_each
 from stages.rank import Calibrated
 from stages.records import Candidates, Float32, Gallery, Image, Int64, LocalFeatures, Matches, Ranking
@@ -157,6 +158,7 @@ class Engine:
             fell_back=not all(result.accepted for result in results),
             results=tuple(results),
             seconds={stage: round(spent, 6) for stage, spent in query.seconds.items()},
+            first_look=None if (index := self.gallery.index) is None else {"index": index.kind, "recall": round(index.recall, 6)},
         )
 
     def evidence(self, query: Query, result: Result) -> Evidence | None:
@@ -197,7 +199,17 @@ def cropped(name: str, image: Image, box: tuple[float, float, float, float]) -> 
     return Image(np.ascontiguousarray(image.pixels[top:bottom, left:right]))
 
 
-Assemble = Callable[[Galleries, Recipe, str], Engine]  # where, its recipe, the row of `encode` to search
+def engine_of(where: Galleries, built: Recipe, code: str, search: str) -> Engine:
+    """A recipe that is built and the galleries as they are now. Raises GalleryError."""
+    reading = read_galleries(where)
+    codes = reading.codes
+    if code != built.stored:  # stored pooled vectors go through the same rows of the table as a query's
+        vectors: Sequence[Float32] = [built.encode({"pooled": pooled.astype(np.float32)}, code) for pooled in reading.pooled]
+        codes = np.stack(vectors) if vectors else codes
+    folders = members(where)
+    find = choose(search, len(codes), built.pack is not None, folders[0] if len(folders) == 1 else None)
+    gallery = reading.gallery(codes, gallery_null(reading, second_look()), built.pack, find)
+    return Engine(built, gallery, reading.binding, code, dict(zip(reading.names, reading.contents, strict=True)))
 
 
 def open_engine(
@@ -210,7 +222,8 @@ def open_engine(
     false_alarm: float = 0.1,
     asking: Path | None = None,
     bits: int | None = None,
-    assemble: Assemble | None = None,
+    search: str = "auto",
+    assemble: Callable[[Galleries, Recipe, str, str], Engine] = engine_of,
 ) -> Engine:
     """Open a gallery, or several as one, and another of its model whose photos ask; None: the gallery's own. assemble: what joins galleries
     that lie elsewhere. Raises GalleryError, ModelError or UsageError."""
@@ -229,18 +242,8 @@ def open_engine(
         raise UsageError(str(error)) from None
     if code and code not in {node.output for node in built.encode.rows}:
         raise UsageError(f"--code {code}: want none with recipe {built.name}, which searches its own, got one; run without it")
-    engine = (assemble or _engine)(where, built, code or built.stored)
+    engine = assemble(where, built, code or built.stored, search)
     if asking is None:
         return engine
     want_model(asking, read_bindings(asking), folder, engine.binding)
-    return replace(engine, asking=_engine(asking, built, engine.code))
-
-
-def _engine(where: Galleries, built: Recipe, code: str) -> Engine:
-    reading = read_galleries(where)
-    codes = reading.codes
-    if code != built.stored:  # stored pooled vectors go through the same rows of the table as a query's
-        vectors: Sequence[Float32] = [built.encode({"pooled": pooled.astype(np.float32)}, code) for pooled in reading.pooled]
-        codes = np.stack(vectors) if vectors else codes
-    gallery = reading.gallery(codes, gallery_null(reading, second_look()), built.pack)
-    return Engine(built, gallery, reading.binding, code, dict(zip(reading.names, reading.contents, strict=True)))
+    return replace(engine, asking=engine_of(asking, built, engine.code, "tree"))

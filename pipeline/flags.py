@@ -79,6 +79,12 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     )
     add_false_alarm(parser)
     parser.add_argument("--code", choices=("pca", "embedding", "logits"), help="what the first look searches (default: pca; hashing has its own)")
+    parser.add_argument(
+        "--search",
+        choices=("auto", "tree", "faiss"),
+        default="auto",
+        help="what searches the codes: the ball tree, or FAISS, which the extra `faiss` brings (default: auto, by their number)",
+    )
     parser.add_argument("--seed", type=natural, default=0, help="of all random draws (default: 0)")
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from pipeline.flags import HASHING
 from pipeline.shards import file_sha256, map_shard
+from stages.neighbours import Neighbours
 from stages.null import Null
 from stages.records import Float32, Gallery, LocalFeatures, PackedFeatures, UInt16
 
@@ -153,8 +154,14 @@ class Reading:
     null: str  # what pipeline/calibrate.py wrote, or nothing
     binding: Binding
 
-    def gallery(self, codes: Float32, null: Null | None = None, pack: Callable[[Float32], UInt16] | None = None) -> Gallery:
-        return Gallery.from_arrays(self.names, codes, self.features, null, pack)
+    def gallery(
+        self,
+        codes: Float32,
+        null: Null | None = None,
+        pack: Callable[[Float32], UInt16] | None = None,
+        find: Callable[[Float32], Neighbours] | None = None,
+    ) -> Gallery:
+        return Gallery.from_arrays(self.names, codes, self.features, null, pack, find)
 
 
 def read_gallery(folder: Path) -> Reading:

@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure  # without pyplot: it draws by Agg, on machines without a screen too
 
 from stages.delf import STRIDE, Describe, feature_norm
+from stages.embed import Embed
 from stages.records import Float32, Image
-from stages.trunk import resize
+from stages.trunk import last_map, resize, run
 
 LONGEST = 480  # px of a drawn photo
 WIDE, ABOVE = 4.0, 0.7  # inches of a drawn photo, and of the words above it
@@ -54,6 +55,37 @@ def draw(describe: Describe, photos: Sequence[tuple[str, Image]], model: str) ->
             axes.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
     kind = "length of the feature, attention not trained" if describe.attention is None else "trained attention"
     figure.suptitle(f"model {model}: {kind}", fontsize=10)
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return png.getvalue()
+
+
+def energy(embed: Embed, image: Image, width: int, height: int) -> Float32:
+    """(height, width): how strongly the last map responds at every place, the mean square over its channels (Zagoruyko & Komodakis 2017,
+    equation 2), as a share of its maximum."""
+    cells = run(last_map, embed.trunk, resize(image.pixels, *embed.input_size(image)))[0]  # (C, rows, columns)
+    strength = np.square(cells, dtype=np.float32).mean(0)
+    warm: Float32 = cv2.resize(strength / max(float(strength.max()), 1e-12), (width, height), interpolation=cv2.INTER_LINEAR)
+    return warm
+
+
+def compare(embeds: Sequence[tuple[str, Embed]], photos: Sequence[tuple[str, Image]]) -> bytes:
+    """A row a photo: itself, then what each embedding looks at, side by side. A PNG."""
+    shrink = [min(1.0, LONGEST / max(image.size)) for _, image in photos]
+    sizes = [tuple(max(1, round(side * s)) for side in image.size) for s, (_, image) in zip(shrink, photos, strict=True)]
+    tall = [WIDE * min(max(height / width, 0.1), 3) + ABOVE for width, height in sizes]
+    figure = Figure(figsize=((1 + len(embeds)) * WIDE, sum(tall)), dpi=80, layout="constrained")
+    panels = figure.subplots(len(photos), 1 + len(embeds), squeeze=False, height_ratios=tall)
+    for row, (name, image), (width, height) in zip(panels, photos, sizes, strict=True):
+        small = resize(image.pixels, width, height)
+        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+        row[0].imshow(small)
+        for axes, (_, embed) in zip(row[1:], embeds, strict=True):
+            axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
+            axes.imshow(energy(embed, image, width, height), cmap="inferno", alpha=0.7, vmin=0, vmax=1)
+        for axes, title in zip(row, (name, *(said for said, _ in embeds)), strict=True):
+            axes.set_title(title.encode("ascii", "backslashreplace").decode().replace("$", r"\$"), loc="left", fontsize=10)
+            axes.set(xticks=[], yticks=[])
     png = io.BytesIO()
     figure.savefig(png, format="png")
     return png.getvalue()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.gallery import Binding, GalleryError, Reading, read_gallery
+from pipeline.searching import choose
 from pipeline.workers import OPENING, SOURCES, read_program
 from stages.records import Candidates, Float32, Gallery, Int32, Int64, LocalFeatures, UInt16
 from stages.verify import Verify
@@ -57,9 +58,9 @@ def listing(part: Part) -> Listing:
     return Listing(reading.names, reading.codes, reading.contents, reading.features.count, reading.features.size, reading.null, reading.binding)
 
 
-def shortlist(part: Part, search: Search, pack: Pack, code: Float32, count: int) -> Candidates:
-    """The first look at this part alone: code (D,), K -> (1, K)."""
-    return search(code, count, _searched(part, pack))
+def shortlist(part: Part, search: Search, pack: Pack, on: str, code: Float32, count: int) -> Candidates:
+    """The first look at this part alone: code (D,), K -> (1, K). on: `--search`."""
+    return search(code, count, _searched(part, pack, on))
 
 
 def look_twice(part: Part, verify: Verify, features: LocalFeatures, rows: Int64) -> tuple[Int32, Int32, Float32]:
@@ -107,12 +108,12 @@ def _opened(part: Part) -> Reading:
     return reading
 
 
-def _searched(part: Part, pack: Pack) -> Gallery:
+def _searched(part: Part, pack: Pack, on: str) -> Gallery:
     with OPENING:
-        return _planted(part, pack)
+        return _planted(part, pack, on)
 
 
 @lru_cache(MOST)
-def _planted(part: Part, pack: Pack) -> Gallery:
+def _planted(part: Part, pack: Pack, on: str) -> Gallery:
     reading = _opened(part)
-    return reading.gallery(reading.codes, None, pack)
+    return reading.gallery(reading.codes, None, pack, choose(on, len(reading.codes), pack is not None, part.folder))

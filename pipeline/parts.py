@@ -95,10 +95,11 @@ class SearchParts:
     rows: tuple[Int64, ...]  # of each part's photos in the whole, ascending as their paths do
     search: Search
     pack: Pack
+    on: str  # `--search`
 
     def __call__(self, code: Float32, count: int, gallery: Gallery) -> Candidates:
         count = min(count, len(gallery))
-        found = self.owners.ask([(part, shortlist, (self.search, self.pack, code, count)) for part in range(len(self.rows))])
+        found = self.owners.ask([(part, shortlist, (self.search, self.pack, self.on, code, count)) for part in range(len(self.rows))])
         rows = np.concatenate([of[each.rows[0]] for of, each in zip(self.rows, found, strict=True)])
         distance = np.concatenate([each.distance[0] for each in found])
         best = np.lexsort((rows, distance))[:count]
@@ -126,7 +127,7 @@ class VerifyParts:
         return Matches(matches[None], inliers[None], affine[None])
 
 
-def assemble(cluster: Cluster, where: Galleries, built: Recipe, code: str) -> Engine:
+def assemble(cluster: Cluster, where: Galleries, built: Recipe, code: str, search: str) -> Engine:
     """The engine over galleries whose owners are the cluster's workers, for `open_engine`. Raises UsageError and GalleryError."""
     if code != built.stored:
         raise UsageError(f"--code {code}: want none with --cluster and several galleries, which search the codes they store, got one")
@@ -139,7 +140,7 @@ def assemble(cluster: Cluster, where: Galleries, built: Recipe, code: str) -> En
     near = replace(second_look(), threads=cluster.threads)
     reading = joined([part.folder for part in owners.parts], readings, lambda packed, drawn: count_afar(owners, near, packed, drawn))
     rows = tuple(np.flatnonzero(reading.features.block == part) for part in range(filled))
-    answer = Graph(built.answer.inputs, [_afar(row, owners, rows, built.pack) for row in built.answer.rows])
+    answer = Graph(built.answer.inputs, [_afar(row, owners, rows, built.pack, search) for row in built.answer.rows])
     gallery = reading.gallery(reading.codes, gallery_null(reading, second_look()), _elsewhere)
     return Engine(replace(built, answer=answer), gallery, reading.binding, code, dict(zip(reading.names, reading.contents, strict=True)))
 
@@ -157,9 +158,9 @@ def _elsewhere(codes: Float32) -> UInt16:
     return np.empty((0, len(codes)), np.uint16)
 
 
-def _afar(row: Node, owners: Owners, rows: tuple[Int64, ...], pack: Pack) -> Node:
+def _afar(row: Node, owners: Owners, rows: tuple[Int64, ...], pack: Pack, search: str) -> Node:
     if row.output == "candidates":
-        return Node(row.output, SearchParts(row.name, owners, rows, row.stage, pack), *row.reads)
+        return Node(row.output, SearchParts(row.name, owners, rows, row.stage, pack, search), *row.reads)
     if isinstance(row.stage, Verify):
         return Node(row.output, VerifyParts(row.name, owners, rows, replace(row.stage, threads=owners.cluster.threads)), *row.reads)
     return row

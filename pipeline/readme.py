@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pipeline.attended_table import attention
+from pipeline.capacity_tables import capacity, first_look, plan
 from pipeline.flags import UsageError
 from pipeline.hashing.table import hamming, hashing
 from pipeline.tables import Row, accuracy, classes, false_alarms, gallery_size, quality, selection, sweep, table2, verify
@@ -27,6 +29,10 @@ TABLES: dict[str, tuple[str, Callable[[Sequence[Row]], list[str]]]] = {
     "false_alarms": ("false_alarms", false_alarms),
     "cifar10": ("cifar10", hashing),
     "hamming": ("hamming", hamming),
+    "attention": ("attention", attention),
+    "first_look": ("first_look", first_look),
+    "capacity": ("capacity", capacity),
+    "plan": ("capacity", plan),
     "imagenette_candidates": ("imagenette_candidates", sweep),
 }
 

@@ -113,15 +113,15 @@ def main(argv: list[str] | None = None) -> int:
             return work(cluster)
 
     def work(cluster: "Cluster | None") -> int:
-        from pipeline.engine import QueryError, open_engine
+        from pipeline.engine import QueryError, engine_of, open_engine
         from pipeline.parts import assemble, survived
 
-        how = partial(assemble, cluster) if cluster else None
         if args.report is not None and not args.report.resolve().parent.is_dir():
             raise UsageError(f"--report {args.report}: want a file in an existing folder, got none; run `mkdir -p {args.report.parent}`")
         if args.report is not None and args.report.is_dir():
             raise UsageError(f"--report {args.report}: want a file, got a folder")
-        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, bits=args.bits, assemble=how)
+        opening = (args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, None, args.bits, args.search)
+        engine = open_engine(args.gallery, *opening, partial(assemble, cluster) if cluster else engine_of)
         if args.budget_ms is not None and engine.verify and len(engine.gallery):  # what is compiled is loaded before a clock runs
             engine.verify.pair(engine.gallery.features[0], engine.gallery.features[0])
         pages, failed = [], 0

@@ -62,6 +62,8 @@ def check_flags(args: argparse.Namespace, usual: dict[str, Any]) -> None:
         raise UsageError(f"--px {' '.join(map(str, args.px))}: want at most one size an epoch, got {len(args.px)} for {args.epochs} epochs")
     if args.matches and args.start and args.test_px:
         raise UsageError(f"--test-px {args.test_px}: want none with --matches, which sees all photos at one side; run without it")
+    if args.what in ATTENDED and args.start is None and args.freeze == SETTINGS[args.setting]["freeze"] > 0:
+        raise UsageError(f"--setting {args.setting}: want --start, whose first stages stay, got none; run with `--start WEIGHTS` or `--setting full`")
     for flag, given in (("--head-only", args.head_only), ("--freeze", args.freeze)):
         if given and args.start is None:
             raise UsageError(f"{flag}: want --start, whose trunk stays, got none; run with `--start RUN` or train the whole")

@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,7 @@ def with_eyes(args: argparse.Namespace, sides: Mapping[str, int]) -> tuple[Setti
     settings = Settings(
         trunk="resnet50",
         embed_side=sides.get("embed_side", other.embed_side),
-        describe_side=other.describe_side,
+        describe_side=sides.get("describe_side", other.describe_side),
         keep=other.keep,
         recipe=args.what,
         attention=args.what.partition("_")[2],
@@ -103,4 +104,4 @@ def with_eyes(args: argparse.Namespace, sides: Mapping[str, int]) -> tuple[Setti
     )
     arrays = {f"{part}.{name}": array for part in ("delf", "attention") for name, array in model.part(part).items()}
     trunk = local_part(model.part("local") or model.part("trunk"))
-    return settings, arrays | {f"local.{name}": array for name, array in trunk.items()}, describe
+    return settings, arrays | {f"local.{name}": array for name, array in trunk.items()}, replace(describe, side=settings.describe_side)

@@ -64,6 +64,7 @@ class Opening:
     version: Version
     threads: int = 1  # of each process
     code: str | None = None  # what the first look searches; None: the recipe's own
+    search: str = "auto"  # on what
     asking: tuple[Path, Version] | None = None  # another gallery, whose photos are queries
 
 
@@ -98,7 +99,8 @@ def opened(opening: Opening) -> Engine:
 @lru_cache(maxsize=1)
 def _opened(opening: Opening) -> Engine:
     where, asking = opening.gallery, opening.asking and opening.asking[0]
-    engine = open_engine(where, opening.recipe, opening.model, opening.code, opening.device, opening.seed, opening.false_alarm, asking)
+    how = (opening.code, opening.device, opening.seed, opening.false_alarm, asking, None, opening.search)
+    engine = open_engine(where, opening.recipe, opening.model, *how)
     for folders, version in ((where, opening.version), *((((opening.asking[0],), opening.asking[1]),) if opening.asking else ())):
         if read_version(folders, opening.model)[1] != version:
             raise GalleryError(

@@ -4,6 +4,8 @@ index: photos a second of the whole job, decoding and writing included, against 
 at the same sizes on the same threads, on tensors already in memory; ratio = job / bare.
 query: seconds a query by stage, medians after a warm-up, against the bare forward passes; ratio = bare / total.
 hamming: seconds a query over generated binary codes, exactly and in packed form, against FAISS; ratio = ours / FAISS flat.
+first_look: seconds a query over generated codes of 32 numbers, the ball tree against FAISS, by size; ratio = tree at a million / FAISS at most.
+capacity: bytes and seconds a photo of galleries of generated rows, 1,000 to 100,000, and what thirty of --photos take to encode.
 verify: pairs a second with seed 004's rule on published features, against its own way, a good OpenCV loop and the bare float32 product.
 """
 
@@ -200,15 +202,9 @@ def bench_verify(args: argparse.Namespace) -> dict[str, Any]:
     return {**result, "speedup": skimage.seconds / skimage.pairs / each, "speedup_opencv": opencv.seconds / opencv.pairs / each}
 
 
-def hamming(args: argparse.Namespace) -> dict[str, Any]:
-    from pipeline.bench_hamming import bench_hamming
-
-    return bench_hamming(args.codes, args.bits, args.candidates, args.seed, args.jobs)
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1], formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=("index", "query", "verify", "hamming"))
+    parser.add_argument("name", choices=("index", "query", "verify", "hamming", "first_look", "capacity"))
     parser.add_argument("--photos", type=Path, default=Path("demo/photos"), metavar="DIR", help="index: photos (default: the demo's)")
     parser.add_argument("--queries", type=Path, default=Path("demo/queries"), metavar="DIR", help="query: photos to ask with (default: the demo's)")
     parser.add_argument(
@@ -219,10 +215,11 @@ def main(argv: list[str] | None = None) -> int:
         help="photos or queries at most; verify: pairs a query for OpenCV, a twentieth of them for skimage (default: 300)",
     )
     parser.add_argument("--features", type=Path, metavar="DIR", help="verify: published features, as scripts/reproduce_seed004.py takes them")
-    parser.add_argument("--candidates", type=at_least_one, default=4000, metavar="N", help="verify, hamming: of each query (default: 4000)")
-    parser.add_argument("--codes", type=at_least_one, default=10_000_000, metavar="N", help="hamming: codes that are searched (default: 10000000)")
+    parser.add_argument("--candidates", type=at_least_one, default=4000, metavar="N", help="of each query (default: 4000)")
+    parser.add_argument("--codes", type=at_least_one, default=10_000_000, metavar="N", help="generated codes (default: 10000000)")
+    parser.add_argument("--kinds", type=natural, default=1000, metavar="N", help="first_look: of codes, 0: all of one kind (default: 1000)")
     parser.add_argument("--bits", type=at_least_one, default=48, metavar="N", help="hamming: of a code (default: 48)")
-    parser.add_argument("--seed", type=natural, default=0, help="verify, hamming: of the random draws (default: 0)")
+    parser.add_argument("--seed", type=natural, default=0, help="of the random draws (default: 0)")
     add_gallery(parser)
     add_model(parser)
     parser.add_argument("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="threads (default: all cores)")
@@ -230,7 +227,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def job() -> int:
-        result = {"index": bench_index, "query": bench_query, "verify": bench_verify, "hamming": hamming}[args.name](args)
+        from pipeline.bench_generated import bench_generated
+
+        result = {"index": bench_index, "query": bench_query, "verify": bench_verify}.get(args.name, bench_generated)(args)
         if args.json:
             print(json.dumps(result))
         else:

@@ -105,8 +105,8 @@ def main(argv: list[str] | None = None) -> int:
         for flag, path in (("--per-query", args.per_query), ("--failures", args.failures)):
             want_place(flag, path)
         want_results("--out", args.out)
-        how = assembling(cluster, args.gallery)
-        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits, how)
+        opening = (args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits, args.search)
+        engine = open_engine(args.gallery, *opening, assembling(cluster, args.gallery))
         trained = None
         if args.first_look:
             from pipeline.first_look import cost, read_run, with_first_look

@@ -208,7 +208,8 @@ def main(argv: list[str] | None = None) -> int:
         if not (args.sizes or args.matches):
             raise UsageError("--sizes, --matches: want at least one, got neither")
         want_folder("--out", args.out)
-        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits)
+        opening = (args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits, args.search)
+        engine = open_engine(args.gallery, *opening)
         if args.null == "model":
             engine = replace(engine, gallery=replace(engine.gallery, null=None))
         parts = [Part("size", size) for size in sorted({min(size, len(engine.gallery)) for size in args.sizes})]

@@ -1,6 +1,7 @@
 """Draw where a model's second look looks: photos, the heat of their attention, and the features that are kept.
 
-The heat of a place is its score, the mean over all scales of the pyramid; the dots are as bright as they score.
+The heat of a place is its score, the mean over all scales of the pyramid; the dots are as bright as they score. With --first-look the
+embeddings of train.py's runs are drawn side by side instead: how strongly the last map of each responds.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from pipeline.flags import Parser, UsageError, add_model, finish
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
     parser.add_argument("photos", nargs="+", metavar="PHOTO")
+    parser.add_argument("--first-look", type=Path, nargs="+", metavar="RUN", help="runs of train.py, such as resnet50 and its kin")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.png")
     add_model(parser)
     args = parser.parse_args(argv)
@@ -21,7 +23,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def heatmap(args: argparse.Namespace) -> int:
     from pipeline.engine import QueryError, read_query
-    from pipeline.heat import draw
+    from pipeline.first_look import embedder, read_run
+    from pipeline.heat import compare, draw
     from pipeline.models import DEFAULT, open_model
     from pipeline.recipes import delf_of
     from pipeline.results import want_place, write_file
@@ -29,13 +32,16 @@ def heatmap(args: argparse.Namespace) -> int:
 
     want_place("--out", args.out)
     one_thread_each()
-    model = open_model(args.model or DEFAULT)
-    describe = delf_of(model, args.device)
     try:
         photos = [(Path(name).name, read_query(name)) for name in args.photos]
     except QueryError as error:
         raise UsageError(str(error)) from None
-    write_file(args.out, draw(describe, photos, model.name))
+    if args.first_look:
+        runs = [read_run(run) for run in args.first_look]
+        write_file(args.out, compare([(trained.run.name, embedder(trained)) for trained in runs], photos))
+    else:
+        model = open_model(args.model or DEFAULT)
+        write_file(args.out, draw(delf_of(model, args.device), photos, model.name))
     print(args.out)
     return 0
 

@@ -125,8 +125,8 @@ def main(argv: list[str] | None = None) -> int:
 
         want_folder("--out", args.out)
         want_results("--results", args.results)
-        how = assembling(cluster, args.gallery)
-        engine = open_engine(args.gallery, args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits, how)
+        opening = (args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits, args.search)
+        engine = open_engine(args.gallery, *opening, assembling(cluster, args.gallery))
         cases = read_cases(args, engine)
         contents = read_contents(engine, cases, args.allow_self)
         sizes = count_sizes(args.candidates, args.k, len(engine.gallery))

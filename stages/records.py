@@ -19,6 +19,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from sklearn.neighbors import BallTree
 
+    from stages.neighbours import Neighbours
     from stages.null import Null
 
 Float32 = npt.NDArray[np.float32]
@@ -126,9 +127,10 @@ class Gallery:
     names: tuple[str, ...]  # (N,) relative paths, ascending, no two alike: a photo's row is its place among them
     codes: Float32  # (N, D) what the first look searches
     features: PackedFeatures  # (N,)
-    tree: BallTree | None = field(default=None, repr=False)  # over codes; None when the gallery is empty or has words
+    tree: BallTree | None = field(default=None, repr=False)  # over codes; None when the gallery is empty or has another
     null: Null | None = None  # what chance does among its own photos; None where they are too few to tell
     words: UInt16 | None = field(default=None, repr=False)  # (W, N) the codes' bits, where the first look compares those alone
+    index: Neighbours | None = field(default=None, repr=False)  # what searches the codes in place of the tree
 
     def __post_init__(self) -> None:
         want("Gallery", "codes", self.codes, np.float32, len(self.names), None)
@@ -137,7 +139,7 @@ class Gallery:
         keys = [os.fsencode(name) for name in self.names]
         if any(a >= b for a, b in itertools.pairwise(keys)):
             raise ValueError("Gallery.names: want ascending paths, each once")
-        if keys and self.tree is None and self.words is None:
+        if keys and self.tree is None and self.words is None and self.index is None:
             raise ValueError("Gallery.tree: want a tree over the codes, got None; make galleries by Gallery.from_arrays")
         if self.words is not None:
             want("Gallery", "words", self.words, np.uint16, None, len(self.names))
@@ -153,11 +155,12 @@ class Gallery:
         features: PackedFeatures,
         null: Null | None = None,
         pack: Callable[[Float32], UInt16] | None = None,
+        find: Callable[[Float32], Neighbours] | None = None,
     ) -> Gallery:
         """Sort by path and plant the tree: the door for photos that were described elsewhere.
 
         names: N relative paths in any order, no two alike; codes (N, D) float32; features of the N photos; pack: codes -> words for
-        a first look that compares bits, in place of the tree.
+        a first look that compares bits, in place of the tree; find: codes in the order of rows -> what searches them in its place.
         """
         from sklearn.neighbors import BallTree
 
@@ -171,6 +174,8 @@ class Gallery:
         sorted_names, photos = tuple(names[i] for i in order), features.part(order)
         if pack is not None:
             return cls(sorted_names, codes, photos, null=null, words=pack(codes))
+        if find is not None and len(order):
+            return cls(sorted_names, codes, photos, null=null, index=find(codes))
         return cls(sorted_names, codes, photos, BallTree(codes) if len(order) else None, null)
 
     def row(self, name: str) -> int:

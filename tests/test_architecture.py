@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = {"stages": set(), "pipeline": {"stages"}, "scripts": {"stages", "pipeline"}}
 SOURCES = [path for folder in ALLOWED for path in sorted((ROOT / folder).rglob("*.py"))]
 FOREIGN_CODE = {"cPickle", "dill", "cloudpickle", "shelve", "marshal", "torchvision.ops", "torchvision.io"}
-FOREIGN = ("types.Type", "models.PrimitiveModel", "nn.Module")  # what numba and torch want a class of ours to be
+FOREIGN = ("types.Type", "models.PrimitiveModel", "nn.Module", "nn.BatchNorm2d")  # what numba and torch want a class of ours to be
 HEAVY = ("torch", "torchvision", "sklearn", "skimage", "scipy", "matplotlib")
 
 

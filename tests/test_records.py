@@ -35,6 +35,7 @@ RIGHT: dict[type, dict[str, Any]] = {
         "tree": BallTree([[0.0]]),
         "null": None,
         "words": None,
+        "index": None,
     },
     Candidates: {"rows": np.array([[4, 2]], i8), "distance": np.array([[0, 1]], f4)},
     Matches: {"matches": np.zeros((1, 2), i4), "inliers": np.zeros((1, 2), i4), "affine": np.zeros((1, 2, 2, 3), f4)},

@@ -1,0 +1,78 @@
+"""What comes in is counted: requests before they begin, bytes while they stream, and the seconds both may take."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+LINGER = 2.0  # seconds in which the rest of a refused body is thrown away, so that the client reads why
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+
+
+class Refused(Exception):
+    """A request that is not answered: an HTTP status and one line that says why."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one server takes on."""
+
+    workers: int = 2  # photos looked at at once
+    waiting: int = 16  # requests that may wait for a worker, beside those at work
+    max_bytes: int = 32 << 20  # of a photo
+    upload_seconds: float = 30.0  # for a photo to arrive
+    pictures: int = 64  # thumbnails and photos asked for at once
+
+
+class Gate:
+    """So many inside at once; the next is refused, not queued. Used by the event loop's one thread."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    @contextlib.contextmanager
+    def seat(self) -> Iterator[None]:
+        """Raises Refused (503)."""
+        if not self.room:
+            raise Refused(503, "want a free place in the queue, got a full one; ask again in a second")
+        self.room -= 1
+        try:
+            yield
+        finally:
+            self.room += 1
+
+
+async def read_body(receive: Receive, limits: Limits) -> bytes:
+    """The whole body. Raises Refused: 413 as soon as it is too long, 408 when it takes too long, 400 when the client goes away."""
+    parts: list[bytes] = []
+    size, more = 0, True
+    try:
+        async with asyncio.timeout(limits.upload_seconds):
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Refused(400, "want a whole photo, got a connection that ended")
+                part = message.get("body", b"")
+                size += len(part)
+                if size > limits.max_bytes:
+                    raise Refused(413, f"want at most {limits.max_bytes:,} bytes, got more")
+                parts.append(part)
+                more = message.get("more_body", False)
+    except TimeoutError:
+        raise Refused(408, f"want the photo within {limits.upload_seconds:g} seconds, got a part of it") from None
+    return b"".join(parts)
+
+
+async def drain(receive: Receive) -> None:
+    """Throw away what still comes, for a moment: a connection that is closed on a client amid its sending loses the answer."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER):
+            while (message := await receive())["type"] == "http.request" and message.get("more_body", False):
+                pass
