@@ -88,8 +88,8 @@ def fill(folder: Path, size: int, seed: int) -> None:
 
 def encoding(photos: Path, model: str | None) -> dict[str, Any]:
     """Processor seconds a photo of the first forward passes and the local features, decoding included."""
-    from pipeline.images import find_photos, load_image
     from pipeline.encoded import load_encoder
+    from pipeline.images import find_photos, load_image
     from pipeline.models import DEFAULT
     from pipeline.threads import one_thread_each
 
