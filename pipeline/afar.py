@@ -17,9 +17,9 @@ from pipeline.engine import ASKING, INDEXED, Engine, engine_of, open_engine
 from pipeline.flags import UsageError
 from pipeline.many import Galleries, members
 from pipeline.models import find_model
-from pipeline.parts import assemble, in_turns
+from pipeline.parts import assemble
 from pipeline.runs import Reranked, Shortlist
-from pipeline.spread import DIED, spread
+from pipeline.spread import DIED, in_turns, spread
 from pipeline.truth import Case
 from pipeline.workers import Failed, Opening, in_chunks, look_again, opened, read_version, second_look
 

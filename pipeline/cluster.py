@@ -65,7 +65,8 @@ def clustered(address: str | None) -> Iterator[Cluster | None]:
         import distributed
     except ImportError:
         raise UsageError(f"--cluster {address}: want the package distributed, got none; run `pip install '.[cluster]'`") from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a loss is told once, by us
+    for name in ("distributed", "distributed.client", "tornado.application"):  # Dask gives each a level
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # a loss is told once, by us
     kind, _, rest = address.partition(":")
     if kind == "local":
         with _local(int(rest)) as local, distributed.Client(local, set_as_default=False) as client:

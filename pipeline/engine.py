@@ -147,6 +147,7 @@ class Engine:
                     code_distance=round(float(-ranking.evidence[0, place]) ** 0.5, 6) if seen and self.recipe.pack else None,
                 )
             )
+        index = getattr(self.recipe.answer.stage("candidates"), "index", self.gallery.index)  # of parts: which finds least
         return Answer(
             query=query.name,
             recipe=self.recipe.name,
@@ -158,7 +159,7 @@ class Engine:
             fell_back=not all(result.accepted for result in results),
             results=tuple(results),
             seconds={stage: round(spent, 6) for stage, spent in query.seconds.items()},
-            first_look=None if (index := self.gallery.index) is None else {"index": index.kind, "recall": round(index.recall, 6)},
+            first_look=None if index is None else {"index": index.kind, "recall": round(index.recall, 6)},
         )
 
     def evidence(self, query: Query, result: Result) -> Evidence | None:

@@ -48,6 +48,14 @@ class Listing:
     binding: Binding
 
 
+@dataclass(frozen=True)
+class Index:
+    """What FAISS searches a part's codes with, as stages/neighbours.py has it."""
+
+    kind: str
+    recall: float
+
+
 def digest(photos: Sequence[tuple[bytes, str]]) -> str:
     """sha256 over paths and contents."""
     return hashlib.sha256(repr(photos).encode()).hexdigest()
@@ -61,6 +69,12 @@ def listing(part: Part) -> Listing:
 def shortlist(part: Part, search: Search, pack: Pack, on: str, code: Float32, count: int) -> Candidates:
     """The first look at this part alone: code (D,), K -> (1, K). on: `--search`."""
     return search(code, count, _searched(part, pack, on))
+
+
+def plant(part: Part, pack: Pack, on: str) -> Index | None:
+    """What the part is searched with; None: the ball tree, or what compares bits."""
+    index = _searched(part, pack, on).index
+    return None if index is None else Index(index.kind, index.recall)
 
 
 def look_twice(part: Part, verify: Verify, features: LocalFeatures, rows: Int64) -> tuple[Int32, Int32, Float32]:

@@ -8,31 +8,41 @@ features stay where they are. Photos are encoded here, and the verdict is spoken
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from queue import SimpleQueue
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 
 from pipeline.calibrate import gallery_null
 from pipeline.cluster import Cluster
-from pipeline.engine import Engine, QueryError
+from pipeline.engine import Engine
 from pipeline.flags import UsageError
 from pipeline.gallery import Reading
 from pipeline.graph import Graph, Node
 from pipeline.many import Galleries, joined, members, read_paths
-from pipeline.part import Listing, Pack, Part, Search, column, count_inliers, described, digest, listing, look_twice, shortlist
+from pipeline.part import (
+    Index,
+    Listing,
+    Pack,
+    Part,
+    Search,
+    column,
+    count_inliers,
+    described,
+    digest,
+    listing,
+    look_twice,
+    plant,
+    shortlist,
+)
 from pipeline.recipes import Recipe, second_look
-from pipeline.spread import DIED, POLL_SECONDS, Died, next_done, result_of, send
-from pipeline.workers import SOURCES, TRIES, read_program
+from pipeline.spread import POLL_SECONDS, next_done, result_of, send, tried
+from pipeline.workers import SOURCES, read_program
 from stages.records import Candidates, Float32, Gallery, Int32, Int64, LocalFeatures, Matches, PackedFeatures, UInt16
 from stages.verify import Verify
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 TOGETHER = 32  # photos whose chance matches are counted by one task
 
 
@@ -96,6 +106,7 @@ class SearchParts:
     search: Search
     pack: Pack
     on: str  # `--search`
+    index: Index | None  # of the part on FAISS that finds least; None: none is
 
     def __call__(self, code: Float32, count: int, gallery: Gallery) -> Candidates:
         count = min(count, len(gallery))
@@ -140,7 +151,9 @@ def assemble(cluster: Cluster, where: Galleries, built: Recipe, code: str, searc
     near = replace(second_look(), threads=cluster.threads)
     reading = joined([part.folder for part in owners.parts], readings, lambda packed, drawn: count_afar(owners, near, packed, drawn))
     rows = tuple(np.flatnonzero(reading.features.block == part) for part in range(filled))
-    answer = Graph(built.answer.inputs, [_afar(row, owners, rows, built.pack, search) for row in built.answer.rows])
+    planted = tried(lambda: owners.ask([(part, plant, (built.pack, search)) for part in range(filled)]))
+    index = min((each for each in planted if each is not None), key=lambda each: each.recall, default=None)
+    answer = Graph(built.answer.inputs, [_afar(row, owners, rows, (built.pack, search, index)) for row in built.answer.rows])
     gallery = reading.gallery(reading.codes, gallery_null(reading, second_look()), _elsewhere)
     return Engine(replace(built, answer=answer), gallery, reading.binding, code, dict(zip(reading.names, reading.contents, strict=True)))
 
@@ -158,9 +171,9 @@ def _elsewhere(codes: Float32) -> UInt16:
     return np.empty((0, len(codes)), np.uint16)
 
 
-def _afar(row: Node, owners: Owners, rows: tuple[Int64, ...], pack: Pack, search: str) -> Node:
+def _afar(row: Node, owners: Owners, rows: tuple[Int64, ...], how: tuple[Pack, str, Index | None]) -> Node:
     if row.output == "candidates":
-        return Node(row.output, SearchParts(row.name, owners, rows, row.stage, pack, search), *row.reads)
+        return Node(row.output, SearchParts(row.name, owners, rows, row.stage, *how), *row.reads)
     if isinstance(row.stage, Verify):
         return Node(row.output, VerifyParts(row.name, owners, rows, replace(row.stage, threads=owners.cluster.threads)), *row.reads)
     return row
@@ -182,53 +195,3 @@ def count_afar(owners: Owners, verify: Verify, packed: PackedFeatures, drawn: Se
             for place, ((_, rows), counted) in enumerate(zip(some, found, strict=True), begin):
                 inliers[place][packed.block[rows] == part] = counted
     return inliers
-
-
-def tried(work: Callable[[], Result], error: Exception | None = None) -> Result:
-    """`work`, again when a worker died over it. Raises `error` when `TRIES` have."""
-    for _ in range(TRIES):
-        try:
-            return work()
-        except Died:
-            continue
-    raise error or UsageError(f"cluster: {DIED}")
-
-
-def survived(query: str, ask: Callable[[], Result]) -> Result:
-    """What is asked about one query. Raises QueryError where no worker survives it."""
-    return tried(ask, QueryError(f"{query}: {DIED}"))
-
-
-def in_turns(cluster: Cluster, work: Callable[[Item], Result], items: Sequence[Item], counts: Counter[str]) -> Iterator[tuple[int, Result | None]]:
-    """The place of every item and what `work` makes of it here, a few at once; None where it ended `TRIES` workers that were asked.
-
-    Those that were at work when a worker died are asked again alone, after all others, as pipeline/spread.py does.
-    """
-    threads = cluster.size() + 1
-    suspects: list[int] = []
-    with ThreadPoolExecutor(threads) as pool:
-        flight: dict[Future[Result], int] = {}
-        waiting = iter(range(len(items)))
-        try:
-            while True:
-                for place in waiting:
-                    flight[pool.submit(work, items[place])] = place
-                    if len(flight) == threads:
-                        break
-                if not flight:
-                    break
-                for future in wait(flight, return_when=FIRST_COMPLETED).done:
-                    place = flight.pop(future)
-                    try:
-                        yield place, future.result()
-                    except Died:
-                        suspects.append(place)
-        finally:
-            for future in flight:
-                future.cancel()
-    for place in suspects:
-        counts["retried"] += 1
-        try:
-            yield place, tried(partial(work, items[place]), Died())
-        except Died:
-            yield place, None

@@ -114,7 +114,8 @@ def main(argv: list[str] | None = None) -> int:
 
     def work(cluster: "Cluster | None") -> int:
         from pipeline.engine import QueryError, engine_of, open_engine
-        from pipeline.parts import assemble, survived
+        from pipeline.parts import assemble
+        from pipeline.spread import survived
 
         if args.report is not None and not args.report.resolve().parent.is_dir():
             raise UsageError(f"--report {args.report}: want a file in an existing folder, got none; run `mkdir -p {args.report.parent}`")

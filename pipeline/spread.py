@@ -6,10 +6,13 @@ beside it: a death then is that item's own, and after `TRIES` of them it has fai
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from pipeline.cluster import EMPTY_SECONDS, Cluster
+from pipeline.engine import QueryError
 from pipeline.flags import UsageError
 from pipeline.workers import GIVE_UP, TRIES
 
@@ -107,3 +110,53 @@ def result_of(cluster: Cluster, future: Any) -> Any:
         return future.result()
     except KilledWorker:
         raise Died from None
+
+
+def tried(work: Callable[[], Result], error: Exception | None = None) -> Result:
+    """`work`, again when a worker died over it. Raises `error` when `TRIES` have."""
+    for _ in range(TRIES):
+        try:
+            return work()
+        except Died:
+            continue
+    raise error or UsageError(f"cluster: {DIED}")
+
+
+def survived(query: str, ask: Callable[[], Result]) -> Result:
+    """What is asked about one query. Raises QueryError where no worker survives it."""
+    return tried(ask, QueryError(f"{query}: {DIED}"))
+
+
+def in_turns(cluster: Cluster, work: Callable[[Item], Result], items: Sequence[Item], counts: Counter[str]) -> Iterator[tuple[int, Result | None]]:
+    """The place of every item and what `work` makes of it here, a few at once; None where it ended `TRIES` workers that were asked.
+
+    Those that were at work when a worker died are asked again alone, after all others, as pipeline/spread.py does.
+    """
+    threads = cluster.size() + 1
+    suspects: list[int] = []
+    with ThreadPoolExecutor(threads) as pool:
+        flight: dict[Future[Result], int] = {}
+        waiting = iter(range(len(items)))
+        try:
+            while True:
+                for place in waiting:
+                    flight[pool.submit(work, items[place])] = place
+                    if len(flight) == threads:
+                        break
+                if not flight:
+                    break
+                for future in wait(flight, return_when=FIRST_COMPLETED).done:
+                    place = flight.pop(future)
+                    try:
+                        yield place, future.result()
+                    except Died:
+                        suspects.append(place)
+        finally:
+            for future in flight:
+                future.cancel()
+    for place in suspects:
+        counts["retried"] += 1
+        try:
+            yield place, tried(partial(work, items[place]), Died())
+        except Died:
+            yield place, None

@@ -91,6 +91,10 @@ def test_parts_with_their_owners_are_the_whole(work: Path, monkeypatch: pytest.M
         capsys, work / "parts", queries[0], "-k", 3, "--recipe", "seed004"
     )
     assert answers(capsys, work / "parts", "nothing.jpg", *ON, code=2) == []
+    pytest.importorskip("faiss", reason="needs the extra `faiss`")
+    found = answers(capsys, work / "parts", queries[0], "-k", 3, "--search", "faiss", *ON)
+    assert found == answers(capsys, work / "parts", queries[0], "-k", 3, "--search", "faiss")
+    assert found[0]["first_look"] == {"index": "flat", "recall": 1.0}
 
 
 @pytest.mark.usefixtures("two")

@@ -9,8 +9,7 @@ import pytest
 from pipeline import cluster, spread
 from pipeline.cluster import Cluster, SchedulerLost
 from pipeline.flags import UsageError
-from pipeline.parts import in_turns
-from pipeline.spread import Died
+from pipeline.spread import Died, in_turns
 from pipeline.workers import GIVE_UP, TRIES
 
 ITEMS = [f"q{i}" for i in range(20)]
