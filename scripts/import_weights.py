@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--untrained", choices=("resnet18", "resnet50"), help="instead of a file: random weights, by --seed")
     parser.add_argument("--photos", type=Path, required=True, metavar="DIR", help="at least 80 photos to fit on; labels are not needed")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the model's folder")
+    parser.add_argument("--recipe", choices=("two_stage", "resnet50"), default="two_stage", help="whose model it is to be (default: two_stage)")
     parser.add_argument("--features", choices=("delf", "rootsift"), default="delf", help="what the second look sees (default: delf)")
     parser.add_argument(
         "--embed-side", type=at_least_one, default=224, metavar="PX", help="the first look's photo, a side of its square (default: 224)"
@@ -55,9 +56,13 @@ def import_weights(args: argparse.Namespace, command: str) -> int:
     if not args.photos.is_dir():
         raise UsageError(f"--photos {args.photos}: want a folder of photos, got none")
     weights, digest = untrained(args.untrained, args.seed) if args.untrained else read_weights(args.weights)
+    trunk = "resnet50" if "layer1.0.conv3.weight" in weights else "resnet18"
+    if args.recipe not in ("two_stage", trunk):
+        raise UsageError(f"--recipe {args.recipe}: want the weights of a resnet50, got a {trunk}'s; run with others or without --recipe")
     rootsift = args.features == "rootsift"
     settings = Settings(
-        trunk="resnet50" if "layer1.0.conv3.weight" in weights else "resnet18",
+        trunk=trunk,
+        recipe=args.recipe,
         embed_side=args.embed_side,
         describe_side=args.describe_side or (SIFT_SIDE if rootsift else 320),
         keep=args.keep,
@@ -67,7 +72,7 @@ def import_weights(args: argparse.Namespace, command: str) -> int:
         arrays, accept = fit(look([args.photos], weights, settings, None, args.jobs), args.seed, args.jobs)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    trunk = {f"trunk.{name}": array.astype(np.float16) for name, array in weights.items()}
+    stored = {f"trunk.{name}": array.astype(np.float16) for name, array in weights.items()}
     source = args.source or (f"{args.untrained}, random, seed {args.seed}" if args.untrained else args.weights.name)
     card = {
         "accept": accept,
@@ -75,7 +80,7 @@ def import_weights(args: argparse.Namespace, command: str) -> int:
         "attention": "none: RootSIFT" if rootsift else "length of the feature, not trained",
         "seed": args.seed,
     }
-    write_model(args.out, {**trunk, **{name: array.astype(np.float32) for name, array in arrays.items()}}, settings, card, command)
+    write_model(args.out, {**stored, **{name: array.astype(np.float32) for name, array in arrays.items()}}, settings, card, command)
     print(f"{args.out}: {settings.trunk}{' and RootSIFT' if rootsift else ''}, use it with `--model {args.out}`")
     return 0
 

@@ -10,11 +10,11 @@ from conftest import picture, write_picture
 from planted_classes import run as learn
 from planted_classes import trained, write_classes
 from safetensors.numpy import load_file
-from small import answers
+from small import answers, complaint
 
 from pipeline import index
 from pipeline.models import open_model
-from scripts import evaluate, heatmap
+from scripts import evaluate, heatmap, import_weights
 from stages.attended import is_attention
 
 
@@ -60,6 +60,19 @@ def test_they_index_and_answer_with_another_models_second_look(
     assert {name.split(".")[1] for name in model.part("trunk") if is_attention(f".{name}")} <= {"0", "1", "2", "3", "4", "5"}
     for name, array in model.part("local").items():
         np.testing.assert_array_equal(array, eyes.part("trunk")[name])
+
+
+def test_a_plain_resnet50_that_is_imported_is_one_of_them(
+    start: Path, classes: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [str(start / "weights.safetensors"), "--photos", str(classes), "--recipe", "resnet50", "--embed-side", "32", "--describe-side", "64"]
+    assert import_weights.main([*given, "--keep", "30", "--jobs", "1", "--out", str(tmp_path / "imported")]) == 0
+    assert _index(asked, tmp_path / "gallery", tmp_path / "imported", "--recipe", "resnet50") == 0
+    capsys.readouterr()
+    (answer,) = answers(capsys, tmp_path / "gallery", asked / "photos/red/101.png")
+    assert (answer["recipe"], answer["results"][0]["image"]) == ("resnet50", "red/101.png")
+    assert import_weights.main(["--untrained", "resnet18", *given[1:], "--out", str(tmp_path / "other")]) == 2
+    assert complaint(capsys).startswith("import_weights: --recipe resnet50: want the weights of a resnet50, got a resnet18's")
 
 
 def test_attention_learns_and_what_is_frozen_stays(start: Path, classes: Path, tmp_path: Path) -> None:
