@@ -5,6 +5,7 @@ at the same sizes on the same threads, on tensors already in memory; ratio = job
 query: seconds a query by stage, medians after a warm-up, against the bare forward passes; ratio = bare / total.
 hamming: seconds a query over generated binary codes, exactly and in packed form, against FAISS; ratio = ours / FAISS flat.
 first_look: seconds a query over generated codes of 32 numbers, the ball tree against FAISS, by size; ratio = tree at a million / FAISS at most.
+cluster: queries a second of scripts/rerank.py with --cluster against joblib; ratio = cluster / joblib.
 capacity: bytes and seconds a photo of galleries of generated rows, 1,000 to 100,000, and what thirty of --photos take to encode.
 verify: pairs a second with seed 004's rule on published features, against its own way, a good OpenCV loop and the bare float32 product.
 """
@@ -204,7 +205,7 @@ def bench_verify(args: argparse.Namespace) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1], formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=("index", "query", "verify", "hamming", "first_look", "capacity"))
+    parser.add_argument("name", choices=("index", "query", "verify", "hamming", "first_look", "capacity", "cluster"))
     parser.add_argument("--photos", type=Path, default=Path("demo/photos"), metavar="DIR", help="index: photos (default: the demo's)")
     parser.add_argument("--queries", type=Path, default=Path("demo/queries"), metavar="DIR", help="query: photos to ask with (default: the demo's)")
     parser.add_argument(
@@ -227,9 +228,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def job() -> int:
-        from pipeline.bench_generated import bench_generated
+        from pipeline.bench_others import bench_others
 
-        result = {"index": bench_index, "query": bench_query, "verify": bench_verify}.get(args.name, bench_generated)(args)
+        result = {"index": bench_index, "query": bench_query, "verify": bench_verify}.get(args.name, bench_others)(args)
         if args.json:
             print(json.dumps(result))
         else:

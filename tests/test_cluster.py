@@ -5,6 +5,7 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from planted_null import even
 from small import answers, complaint, indexed, rows
 
 from pipeline import calibrate, cluster
+from pipeline.bench_cluster import bench_cluster
 from pipeline.cluster import clustered
 from pipeline.gallery import read_gallery
 from pipeline.models import null_to_json, open_model, write_model
@@ -104,6 +106,21 @@ def test_photos_are_encoded_there_and_committed_here(indexed_photos: Path, small
     assert indexed(tmp_path / "photos", tmp_path / "gallery", "--model", small_model, *ON) == 0
     assert rows(tmp_path / "gallery") == rows(indexed_photos / "gallery")
     assert "bad.jpg" in (tmp_path / "gallery/errors.jsonl").read_text()
+
+
+@pytest.mark.usefixtures("two")
+def test_the_bench_runs_both_ways_and_compares_them(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ways = []
+
+    def run(command: list[str], **more: object) -> subprocess.CompletedProcess[str]:
+        ways.append(next(flag for flag in command if flag in ("--jobs", "--cluster")))
+        return subprocess.CompletedProcess(command, rerank.main(command[2:]), "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    found = bench_cluster(work / "whole", None, 4, 20, 2, 0)
+    assert ways == ["--jobs", "--cluster", "--cluster", "--jobs"]
+    assert (found["queries"], found["pairs"], found["identical"]) == (4, 80, True)
+    assert found["ratio"] == found["joblib_seconds"] / found["cluster_seconds"] > 0
 
 
 @pytest.mark.parametrize("where", ["whole", "parts"])
