@@ -32,19 +32,18 @@ class Cluster:
     client: Any  # distributed.Client
     threads: int  # for one task
 
-    def size(self) -> int:
-        """How many tasks run at once now. Raises SchedulerLost."""
+    def workers(self) -> dict[str, int]:
+        """How many tasks each runs at once now, by address. Raises SchedulerLost."""
         try:
             if self.client.status == "running":
-                return sum(self.client.nthreads().values())
-        except (OSError, RuntimeError, TimeoutError):  # whatever it lost its connection in
+                return dict(self.client.nthreads())
+        except (OSError, RuntimeError):  # whatever it lost its connection in
             pass
         raise self.lost()
 
-    def workers(self) -> list[str]:
-        """Their addresses, in one order. Raises SchedulerLost."""
-        self.size()
-        return sorted(self.client.nthreads())
+    def size(self) -> int:
+        """How many tasks run at once now. Raises SchedulerLost."""
+        return sum(self.workers().values())
 
     def lost(self) -> SchedulerLost:
         return SchedulerLost(f"cluster {self.address}: want a scheduler that stays, got none any more; start it anew and run the same command again")
@@ -79,12 +78,17 @@ def clustered(address: str | None) -> Iterator[Cluster | None]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"cluster {address}: want a Dask scheduler, got {reason}; run `dask scheduler` there, or `--cluster local:2` here") from None
     try:
-        client.wait_for_workers(1, timeout=EMPTY_SECONDS)
-        yield Cluster(address, client, 1)
-    except TimeoutError:
-        raise Cluster(address, client, 1).without_workers() from None
+        yield _manned(Cluster(address, client, 1))
     finally:
         client.close(timeout=2)
+
+
+def _manned(cluster: Cluster) -> Cluster:
+    try:
+        cluster.client.wait_for_workers(1, timeout=EMPTY_SECONDS)
+    except OSError:  # a TimeoutError among them
+        raise (cluster.without_workers() if cluster.client.status == "running" else cluster.lost()) from None
+    return cluster
 
 
 @contextmanager
@@ -98,6 +102,7 @@ def _local(processes: int) -> Iterator[Any]:
         "distributed.nanny.pre-spawn-environ": dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1),
         "distributed.worker.profile.enabled": False,  # looks at every thread a hundred times a second, for a page that nobody has open
         "distributed.admin.tick.interval": "500ms",
+        "distributed.scheduler.work-stealing": False,  # a thief would open a part that another worker owns
         "distributed.scheduler.http.routes": [],  # Dask listens for a browser even without a page to show: with nothing to say
         "distributed.worker.http.routes": [],
     }

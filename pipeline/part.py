@@ -7,7 +7,7 @@ over from one that is lost.
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ import numpy as np
 
 from pipeline.gallery import Binding, GalleryError, Reading, read_gallery
 from pipeline.searching import choose
-from pipeline.workers import OPENING, SOURCES, read_program
+from pipeline.workers import CHANGED, OPENING, PROGRAM, SOURCES, read_program
 from stages.records import Candidates, Float32, Gallery, Int32, Int64, LocalFeatures, UInt16
 from stages.verify import Verify
 
-MOST = 256  # parts that a worker keeps open; their features are maps, so it is the codes that count
+MOST = 1024  # parts that a worker keeps open; their features are maps, so it is the codes that count
 
 Pack = Callable[[Float32], UInt16] | None
 Search = Callable[[Float32, int, Gallery], Candidates]
@@ -31,8 +31,18 @@ class Part:
     """One of the galleries, as it was when the job began."""
 
     folder: Path  # absolute, and the same for all workers
-    photos: str  # `digest` of its photos
+    held: str  # `digest` of what it holds
     program: str  # sha256 over the sources
+
+
+@dataclass(frozen=True)
+class How:
+    """What searches the parts."""
+
+    search: Search  # the recipe's stage
+    pack: Pack
+    on: str  # `--search`
+    total: int  # photos of all parts, by which `auto` decides, as one process would
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +66,9 @@ class Index:
     recall: float
 
 
-def digest(photos: Sequence[tuple[bytes, str]]) -> str:
-    """sha256 over paths and contents."""
-    return hashlib.sha256(repr(photos).encode()).hexdigest()
+def digest(photos: Sequence[tuple[bytes, str]], null: str, binding: Binding) -> str:
+    """sha256 over paths and contents, chance as it was measured, and what the numbers were made by."""
+    return hashlib.sha256(repr((photos, null, binding)).encode()).hexdigest()
 
 
 def listing(part: Part) -> Listing:
@@ -66,14 +76,14 @@ def listing(part: Part) -> Listing:
     return Listing(reading.names, reading.codes, reading.contents, reading.features.count, reading.features.size, reading.null, reading.binding)
 
 
-def shortlist(part: Part, search: Search, pack: Pack, on: str, code: Float32, count: int) -> Candidates:
-    """The first look at this part alone: code (D,), K -> (1, K). on: `--search`."""
-    return search(code, count, _searched(part, pack, on))
+def shortlist(part: Part, how: How, code: Float32, count: int) -> Candidates:
+    """The first look at this part alone: code (D,), K -> (1, K)."""
+    return how.search(code, count, _searched(part, how))
 
 
-def plant(part: Part, pack: Pack, on: str) -> Index | None:
+def plant(part: Part, how: How) -> Index | None:
     """What the part is searched with; None: the ball tree, or what compares bits."""
-    index = _searched(part, pack, on).index
+    index = _searched(part, how).index
     return None if index is None else Index(index.kind, index.recall)
 
 
@@ -115,19 +125,19 @@ def _held(part: Part) -> Reading:
 def _opened(part: Part) -> Reading:
     reading = read_gallery(part.folder)
     photos = list(zip(map(os.fsencode, reading.names), reading.contents, strict=True))
-    if (digest(photos), read_program(SOURCES)) != (part.photos, part.program):
-        raise GalleryError(
-            f"gallery {part.folder}: want it and this program as they were when the job began, got another version; run again when they are at rest"
-        )
-    return reading
+    if read_program(SOURCES) != part.program:
+        raise GalleryError(f"gallery {part.folder}: {PROGRAM}")
+    if digest(photos, reading.null, reading.binding) != part.held:
+        raise GalleryError(f"gallery {part.folder}: {CHANGED}")
+    return replace(reading, pooled=np.empty((len(reading.names), 2, 0), np.float16))  # most of the memory, and nobody asks for it
 
 
-def _searched(part: Part, pack: Pack, on: str) -> Gallery:
+def _searched(part: Part, how: How) -> Gallery:
     with OPENING:
-        return _planted(part, pack, on)
+        return _planted(part, how)
 
 
 @lru_cache(MOST)
-def _planted(part: Part, pack: Pack, on: str) -> Gallery:
+def _planted(part: Part, how: How) -> Gallery:
     reading = _opened(part)
-    return reading.gallery(reading.codes, None, pack, choose(on, len(reading.codes), pack is not None, part.folder))
+    return reading.gallery(reading.codes, None, how.pack, choose(how.on, how.total, how.pack is not None, part.folder))

@@ -7,8 +7,7 @@ features stay where they are. Photos are encoded here, and the verdict is spoken
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Any, cast
@@ -19,15 +18,14 @@ from pipeline.calibrate import gallery_null
 from pipeline.cluster import Cluster
 from pipeline.engine import Engine
 from pipeline.flags import UsageError
-from pipeline.gallery import Reading
+from pipeline.gallery import Reading, read_binding
 from pipeline.graph import Graph, Node
 from pipeline.many import Galleries, joined, members, read_paths
 from pipeline.part import (
+    How,
     Index,
     Listing,
-    Pack,
     Part,
-    Search,
     column,
     count_inliers,
     described,
@@ -63,7 +61,7 @@ class Owners:
         sent = {send(self.cluster, done, call, self.parts[part], *more, owner=owners[part]): place for place, (part, call, more) in enumerate(calls)}
         found: list[Any] = [None] * len(calls)
         for _ in calls:
-            future, _ = next_done(self.cluster, done)
+            future = next_done(self.cluster, done)
             found[sent[future]] = result_of(self.cluster, future)
         return found
 
@@ -71,13 +69,21 @@ class Owners:
         """By part. One that was lost a moment ago may be among them: another works in its place then."""
         with self.lock:
             if time.monotonic() - self.looked[0] >= POLL_SECONDS:
-                workers = self.cluster.workers()
-                for part in range(len(self.parts)):
-                    if workers and self.held.get(part) not in workers:
-                        load = Counter(self.held.values())
-                        self.held[part] = min(workers, key=lambda worker: (load[worker], worker))
+                self.held.update(dealt(len(self.parts), self.held, self.cluster.workers()))
                 self.looked[0] = time.monotonic()
-            return dict(self.held) or dict.fromkeys(range(len(self.parts)), "")
+            return {part: self.held.get(part, "") for part in range(len(self.parts))}
+
+
+def dealt(parts: int, held: Mapping[int, str], workers: Iterable[str]) -> dict[int, str]:
+    """Whose each part is: as before where that worker is still there and has no two more than another; nobody's where there is no worker."""
+    hands: dict[str, list[int]] = {worker: [] for worker in sorted(workers)}
+    if not hands:
+        return {}
+    for part in sorted(range(parts), key=lambda part: held.get(part) not in hands):  # what is held stays, then the others are dealt
+        hands.get(held.get(part, ""), min(hands.values(), key=len)).append(part)
+    while len(most := max(hands.values(), key=len)) > 1 + len(least := min(hands.values(), key=len)):
+        least.append(most.pop())
+    return {part: worker for worker, hand in hands.items() for part in hand}
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,14 +109,12 @@ class SearchParts:
     known_as: str  # the stage's name that it stands for
     owners: Owners
     rows: tuple[Int64, ...]  # of each part's photos in the whole, ascending as their paths do
-    search: Search
-    pack: Pack
-    on: str  # `--search`
+    how: How
     index: Index | None  # of the part on FAISS that finds least; None: none is
 
     def __call__(self, code: Float32, count: int, gallery: Gallery) -> Candidates:
         count = min(count, len(gallery))
-        found = self.owners.ask([(part, shortlist, (self.search, self.pack, self.on, code, count)) for part in range(len(self.rows))])
+        found = self.owners.ask([(part, shortlist, (self.how, code, count)) for part in range(len(self.rows))])
         rows = np.concatenate([of[each.rows[0]] for of, each in zip(self.rows, found, strict=True)])
         distance = np.concatenate([each.distance[0] for each in found])
         best = np.lexsort((rows, distance))[:count]
@@ -141,19 +145,21 @@ class VerifyParts:
 def assemble(cluster: Cluster, where: Galleries, built: Recipe, code: str, search: str) -> Engine:
     """The engine over galleries whose owners are the cluster's workers, for `open_engine`. Raises UsageError and GalleryError."""
     if code != built.stored:
-        raise UsageError(f"--code {code}: want none with --cluster and several galleries, which search the codes they store, got one")
-    held = sorted(((folder.resolve(), read_paths(folder)[0]) for folder in members(where)), key=lambda each: not each[1])
+        raise UsageError(f"--code {code}: want none with --cluster, where parts are searched by the codes they store, got one; run without either")
+    held = sorted(((folder.resolve(), *read_paths(folder)) for folder in members(where)), key=lambda each: not each[1])
     # those without a photo stand last: features lie in as many blocks as there are others, in the same order
-    owners = Owners(cluster, tuple(Part(folder, digest(photos), read_program(SOURCES)) for folder, photos in held))
-    filled = max(1, sum(1 for _, photos in held if photos))
+    program = read_program(SOURCES)
+    owners = Owners(cluster, tuple(Part(folder, digest(photos, null, read_binding(folder)), program) for folder, photos, null in held))
+    filled = max(1, sum(1 for _, photos, _ in held if photos))
     listed = tried(lambda: owners.ask([(part, listing, ()) for part in range(len(owners.parts))]))
     readings = [_reading(owners, part, each) for part, each in enumerate(listed)]
     near = replace(second_look(), threads=cluster.threads)
     reading = joined([part.folder for part in owners.parts], readings, lambda packed, drawn: count_afar(owners, near, packed, drawn))
     rows = tuple(np.flatnonzero(reading.features.block == part) for part in range(filled))
-    planted = tried(lambda: owners.ask([(part, plant, (built.pack, search)) for part in range(filled)]))
+    how = How(built.answer.stage("candidates"), built.pack, search, len(reading.names))
+    planted = tried(lambda: owners.ask([(part, plant, (how,)) for part in range(filled)]))
     index = min((each for each in planted if each is not None), key=lambda each: each.recall, default=None)
-    answer = Graph(built.answer.inputs, [_afar(row, owners, rows, (built.pack, search, index)) for row in built.answer.rows])
+    answer = Graph(built.answer.inputs, [_afar(row, owners, rows, how, index) for row in built.answer.rows])
     gallery = reading.gallery(reading.codes, gallery_null(reading, second_look()), _elsewhere)
     return Engine(replace(built, answer=answer), gallery, reading.binding, code, dict(zip(reading.names, reading.contents, strict=True)))
 
@@ -171,9 +177,9 @@ def _elsewhere(codes: Float32) -> UInt16:
     return np.empty((0, len(codes)), np.uint16)
 
 
-def _afar(row: Node, owners: Owners, rows: tuple[Int64, ...], how: tuple[Pack, str, Index | None]) -> Node:
+def _afar(row: Node, owners: Owners, rows: tuple[Int64, ...], how: How, index: Index | None) -> Node:
     if row.output == "candidates":
-        return Node(row.output, SearchParts(row.name, owners, rows, row.stage, *how), *row.reads)
+        return Node(row.output, SearchParts(row.name, owners, rows, how, index), *row.reads)
     if isinstance(row.stage, Verify):
         return Node(row.output, VerifyParts(row.name, owners, rows, replace(row.stage, threads=owners.cluster.threads)), *row.reads)
     return row

@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
     def work(cluster: "Cluster | None") -> int:
         from pipeline.engine import QueryError, engine_of, open_engine
         from pipeline.parts import assemble
-        from pipeline.spread import survived
+        from pipeline.spread import survived, tried
 
         if args.report is not None and not args.report.resolve().parent.is_dir():
             raise UsageError(f"--report {args.report}: want a file in an existing folder, got none; run `mkdir -p {args.report.parent}`")
@@ -124,19 +124,18 @@ def main(argv: list[str] | None = None) -> int:
         opening = (args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, None, args.bits, args.search)
         engine = open_engine(args.gallery, *opening, partial(assemble, cluster) if cluster else engine_of)
         if args.budget_ms is not None and engine.verify and len(engine.gallery):  # what is compiled is loaded before a clock runs
-            engine.verify.pair(engine.gallery.features[0], engine.gallery.features[0])
+            tried(lambda: engine.verify and engine.verify.pair(engine.gallery.features[0], engine.gallery.features[0]))
         pages, failed = [], 0
         for name in args.queries:
             try:
                 query = survived(name, partial(engine.query, name))
                 answer = survived(name, partial(engine.answer, query, args.k, args.candidates, args.budget_ms))
+                print(json.dumps(answer.to_json()) if args.json else table(answer), flush=True)
+                if args.report is not None:
+                    pages.append(survived(name, partial(page, engine, query, answer)))
             except QueryError as error:
                 print(f"run: {printable(str(error))}", file=sys.stderr)
                 failed += 1
-                continue
-            print(json.dumps(answer.to_json()) if args.json else table(answer), flush=True)
-            if args.report is not None:
-                pages.append(survived(name, partial(page, engine, query, answer)))
         if args.report is not None and pages:
             from pipeline.report import write_report
 

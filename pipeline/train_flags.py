@@ -9,7 +9,7 @@ from pipeline.flags import ATTENDED, HASHING, UsageError
 FREE = {"out", "device", "jobs", "card", "mend", "results", "label", "command", "step_one", "more"}  # what may differ when a run goes on
 EMBEDDINGS = ("embedding", *ATTENDED)
 FOR_CODES = ("bits", "width", "maps")  # flags of hashing recipes, which have settings of their own
-NOT_FOR_CODES = ("px", "smallest", "bf16", "describe_side", "valid", "test", "test_px", "results", "label")
+NOT_FOR_CODES = ("last", "px", "smallest", "bf16", "describe_side", "valid", "test", "test_px", "results", "label")
 FREE |= set(FOR_CODES)
 FOR_ATTENDED = ("setting", "fusion", "reduction", "groups", "eyes")
 SETTINGS: dict[str, dict[str, Any]] = {  # of seeds 000 and 001: as published, on a GPU; and one that two cores train in minutes

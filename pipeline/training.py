@@ -48,6 +48,7 @@ class Plan:
     seed: int
     instance: float = 0.0  # weight of telling photos apart, beside classes; above 0 every photo comes as a crop and as a scene
     adam: bool = False  # AdamW in place of SGD, for the embedding: folded batch norms leave layers of very different scale
+    last: bool = False  # the last epoch's weights are kept, whatever its validation: among a few photos the best is chance
 
     def steps(self, photos: int) -> int:
         """Of an epoch."""
@@ -55,7 +56,8 @@ class Plan:
 
 
 def learn(task: Task, plan: Plan, train: Photos, valid: Photos, out: Path, settings: dict[str, Any]) -> Progress:
-    """Train, or go on where a killed run was, in the folder `out`; afterwards the model has the weights of the epoch that validated best.
+    """Train, or go on where a killed run was, in the folder `out`; afterwards the model has the weights of the epoch that validated best, or
+    of the last.
 
     A run killed after any step ends with the same bytes as one never killed, on the same CPU with as many threads.
     Raises UsageError where the loss or the weights stop being numbers; the last checkpoint stays.
@@ -74,7 +76,7 @@ def learn(task: Task, plan: Plan, train: Photos, valid: Photos, out: Path, setti
         began = time.monotonic()
         figure = task.validate(valid)
         line = {**progress.log[-1], "validation": round(figure, 6)}
-        if line["validation"] > progress.validation:  # a tie leaves the earlier epoch
+        if plan.last or line["validation"] > progress.validation:  # a tie leaves the earlier epoch
             best, progress = _copy(model), replace(progress, best=epoch)
         progress = replace(progress, seconds=progress.seconds + time.monotonic() - began)
         progress = replace(progress, log=(*progress.log[:-1], {**line, "seconds": round(progress.seconds)}))

@@ -28,6 +28,8 @@ from pipeline.runs import EVIDENCE, Reranked, Shortlist
 from pipeline.shards import file_sha256
 from stages.records import Candidates
 
+PROGRAM = "want this program as it was when the job began, got another version; run again when it is at rest, a cluster's workers started anew"
+CHANGED = "want it and its model as they were when the job began, got another version; run again when they are at rest"
 SOURCES = Path(__file__).resolve().parents[1]
 CHUNK_QUERIES, CHUNK_PAIRS = 8, 1000  # sent to a process at once, at most: enough to hide the sending, little to lose
 TRIES = 3  # deaths over one query alone before it is given up
@@ -87,6 +89,12 @@ def read_program(sources: Path) -> str:
     return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()
 
 
+def want_version(where: Galleries, model: str | None, version: Version) -> None:
+    """Raises GalleryError where it is not what the job began with."""
+    if (found := read_version(where, model)[1]) != version:
+        raise GalleryError(f"gallery {listed(where)}: {PROGRAM if found.program != version.program else CHANGED}")
+
+
 OPENING = threading.Lock()  # a process of a cluster may have several threads
 
 
@@ -102,11 +110,7 @@ def _opened(opening: Opening) -> Engine:
     how = (opening.code, opening.device, opening.seed, opening.false_alarm, asking, None, opening.search)
     engine = open_engine(where, opening.recipe, opening.model, *how)
     for folders, version in ((where, opening.version), *((((opening.asking[0],), opening.asking[1]),) if opening.asking else ())):
-        if read_version(folders, opening.model)[1] != version:
-            raise GalleryError(
-                f"gallery {listed(folders)}: want it, its model and this program as they were when the job began, got another version; "
-                "run again when they are at rest"
-            )
+        want_version(folders, opening.model, version)
     answer = engine.recipe.answer
     verify = engine.verify and replace(engine.verify, threads=opening.threads)
     rows = [Node(row.output, verify if verify and row.stage is engine.verify else row.stage, *row.reads) for row in answer.rows]

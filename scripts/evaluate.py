@@ -99,12 +99,13 @@ def main(argv: list[str] | None = None) -> int:
         from tqdm import tqdm
 
         from pipeline import metrics
-        from pipeline.afar import assembling, measured
+        from pipeline.afar import assembling, measured, opening_of
         from pipeline.engine import open_engine
 
         for flag, path in (("--per-query", args.per_query), ("--failures", args.failures)):
             want_place(flag, path)
         want_results("--out", args.out)
+        afar = opening_of(cluster, args)
         opening = (args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits, args.search)
         engine = open_engine(args.gallery, *opening, assembling(cluster, args.gallery))
         trained = None
@@ -124,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             cases = read_cases(args, engine)
         contents = read_contents(engine, cases, args.allow_self)
-        looked = measured(cluster, args, engine, partial(look, k=args.k, candidates=args.candidates, measure=measure), cases)
+        looked = measured(cluster, afar, engine, partial(look, k=args.k, candidates=args.candidates, measure=measure), cases)
         bar = tqdm(looked, desc="evaluate", total=len(cases), unit="query", mininterval=0.5)
         outcomes = [replace(one, case=case) for one, case in zip(bar, cases, strict=True)]  # as it is called here
         result = {**summarise(outcomes, names, args.seed), "mAP_is": meaning}

@@ -119,18 +119,19 @@ def main(argv: list[str] | None = None) -> int:
     def work(cluster: "Cluster | None") -> int:
         from tqdm import tqdm
 
-        from pipeline.afar import assembling, measured
+        from pipeline.afar import assembling, measured, opening_of
         from pipeline.curves import draw
         from pipeline.engine import open_engine
 
         want_folder("--out", args.out)
         want_results("--results", args.results)
+        afar = opening_of(cluster, args)
         opening = (args.recipe, args.model, args.code, args.device, args.seed, args.false_alarm, args.queries, args.bits, args.search)
         engine = open_engine(args.gallery, *opening, assembling(cluster, args.gallery))
         cases = read_cases(args, engine)
         contents = read_contents(engine, cases, args.allow_self)
         sizes = count_sizes(args.candidates, args.k, len(engine.gallery))
-        looked = measured(cluster, args, engine, partial(look, sizes=sizes), cases)
+        looked = measured(cluster, afar, engine, partial(look, sizes=sizes), cases)
         with tqdm(looked, desc="sweep", total=len(cases), unit="query", mininterval=0.5) as progress:
             outcomes = list(progress)
         rows, recommended = summarise(outcomes, sizes, args.seed)

@@ -70,9 +70,8 @@ def train(args: argparse.Namespace) -> int:
     settings["photos of --data, --valid and --test"] = data.digest[:16]
     check_settings(args.out, settings)
     check_counts(args, len(data.train.labels), 0 if args.valid else len(data.valid.labels))
-    plan = Plan(
-        tuple(args.px), args.epochs, args.batch, args.rate or usual_rate(args), args.smallest, args.seed, args.instance, args.adam or args.matches
-    )
+    rate, adam = args.rate or usual_rate(args), args.adam or args.matches
+    plan = Plan(tuple(args.px), args.epochs, args.batch, rate, args.smallest, args.seed, args.instance, adam, args.last)
     if args.what in EMBEDDINGS:
         task = embedding(plan, data.train.classes, start, len(PARTS) if args.head_only else args.freeze, seen, args.bf16, device, **trunk_of)
     else:
@@ -112,6 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--data", nargs="+", type=Path, required=True, metavar="DIR", help="folders of classes; their classes are joined")
     add("--out", type=Path, required=True, metavar="DIR", help="where log, checkpoint and result go")
     add("--valid", type=Path, metavar="DIR", help="classes to choose the epoch by (default: one photo in twenty of --data)")
+    add("--last", action="store_true", help="keep the last epoch, not the best: where photos are few, the best is chance")
     add("--test", type=Path, metavar="DIR", help="classes to measure the result on, once, at the end")
     add("--start", type=Path, metavar="RUN|FILE", help="a run, a model or a safetensors file to start from (default: random weights)")
     add("--local", type=Path, metavar="RUN|FILE", help="delf: a second trunk, for the local features alone (default: one for both looks)")

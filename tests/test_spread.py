@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from pipeline import cluster, spread
 from pipeline.cluster import Cluster, SchedulerLost
 from pipeline.flags import UsageError
+from pipeline.parts import dealt
 from pipeline.spread import Died, in_turns
+from pipeline.spread import result_of as fetched
 from pipeline.workers import GIVE_UP, TRIES
 
 ITEMS = [f"q{i}" for i in range(20)]
@@ -45,7 +48,7 @@ class Client:
         for item in chunk:
             if self.deadly.get(item, 0):
                 self.deadly[item] -= 1
-                return Promise("error", Died())
+                return Promise("error", Died(f"worker {len(self.asked)}"))
         return Promise("finished", work(chunk))
 
 
@@ -60,6 +63,78 @@ def result_of(cluster: Cluster, future: Promise) -> Any:
 @pytest.fixture(autouse=True)
 def played(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spread, "result_of", result_of)
+
+
+class Future:
+    """As Dask's, with what becomes of it while it is fetched."""
+
+    def __init__(self, status: str, kept: Any, then: str = "") -> None:
+        self.status, self.kept, self.then = status, kept, then
+
+    def exception(self) -> Exception:
+        assert isinstance(self.kept, Exception)
+        return self.kept
+
+    def result(self, timeout: float) -> Any:
+        if self.then:
+            self.status, self.then = self.then, ""
+            raise TimeoutError
+        if isinstance(self.kept, Exception):
+            raise self.kept
+        return self.kept
+
+
+def test_what_a_task_came_to_is_told_apart() -> None:
+    distributed = pytest.importorskip("distributed", reason="needs the extra `cluster`")
+    killed = distributed.KilledWorker("task", SimpleNamespace(address="tcp://w:1"), 1)
+    here = Cluster("tcp://h:1", Client({}), 1)
+    assert fetched(here, Future("finished", 5)) == 5
+    assert fetched(here, Future("finished", 5, "finished")) == 5  # slow to come
+    for lost in (Future("lost", 5), Future("pending", 5), Future("finished", 5, "lost")):
+        with pytest.raises(Died):
+            fetched(here, lost)
+    with pytest.raises(Died, match="tcp://w:1"):
+        fetched(here, Future("error", killed))
+    with pytest.raises(ConnectionError, match="the work's own"):
+        fetched(here, Future("error", ConnectionError("the work's own")))
+    for gone in (Future("cancelled", None), Future("finished", ConnectionError("Dask's"))):
+        with pytest.raises(SchedulerLost):
+            fetched(here, gone)
+
+
+def test_one_worker_of_many_threads_dies_once() -> None:
+    """All that it had in flight fails at once: that is one death, not twenty in a row."""
+    client = Client({})
+    deaths = iter(range(GIVE_UP + 4))
+
+    def submit(work: Callable[[Sequence[str]], Any], chunk: list[str], pure: bool) -> Promise:
+        return Promise("error", Died("tcp://w:1")) if next(deaths, None) is not None else Promise("finished", work(chunk))
+
+    setattr(client, "submit", submit)  # noqa: B010
+    items = [f"q{i}" for i in range(40)]
+    found = dict(spread.spread(Cluster("local:2", client, 1), shout, items, [[item] for item in items], Counter()))
+    assert [found[place] for place in range(40)] == [item.upper() for item in items]
+
+
+def test_workers_that_join_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spread, "POLL_SECONDS", 0.0)
+    client, flight = Client({}), []
+    monkeypatch.setattr(client, "nthreads", lambda: dict.fromkeys(map(str, range(1 + len(client.asked))), 1))
+    monkeypatch.setattr(spread, "next_done", lambda cluster, done: flight.append(done.qsize()) or done.get())
+    assert len(list(spread.spread(Cluster("tcp://h:1", client, 1), shout, ITEMS, [[item] for item in ITEMS], Counter()))) == 20
+    assert max(flight) > 4  # two, for the one worker of the beginning
+
+
+def test_parts_are_dealt_evenly_and_stay_where_they_are() -> None:
+    alone = dealt(5, {}, ["a"])
+    assert alone == dict.fromkeys(range(5), "a")
+    both = dealt(5, alone, ["a", "b"])
+    assert Counter(both.values()) == {"a": 3, "b": 2}
+    assert dealt(5, both, ["b", "a"]) == both
+    after = dealt(5, both, ["b", "c"])
+    assert Counter(after.values()) == {"b": 3, "c": 2}
+    assert all(after[part] == "b" for part in both if both[part] == "b")
+    assert dealt(5, after, []) == {}
 
 
 def shout(items: Sequence[str]) -> list[str]:
