@@ -89,6 +89,14 @@ def test_the_best_epoch_is_what_is_written(whole: tuple[Path, dict[int, dict[str
     assert [line["validation"] for line in log(out)] == [0.5, 0.9, 0.9]
 
 
+def test_the_last_epoch_is_kept_where_that_is_asked(classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = iter((0.9, 0.5))
+    monkeypatch.setattr("pipeline.train_embedding.top1", lambda *_: next(figures))
+    out = trained("embedding", classes, tmp_path / "run", "--weights-only", "--batch", 32, "--epochs", 2, "--last")
+    result = json.loads((out / "result.json").read_text())
+    assert (result["best_epoch"], result["validation"]) == (2, 0.5)
+
+
 @pytest.mark.parametrize("when", ["after every checkpoint", "before every log", "amid an epoch"])
 def test_a_killed_run_ends_as_if_it_had_not_been(
     when: str, whole: tuple[Path, Any], classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
