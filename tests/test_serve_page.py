@@ -88,6 +88,25 @@ def test_a_result_searches_by_keyboard_and_back_returns(served: Served, tab: Tab
     quiet(tab, served)
 
 
+def test_a_pasted_photo_is_found_and_all_of_it_can_be_heard(served: Served, tab: Tab, indexed_photos: Path) -> None:
+    opened(tab, served)
+    shown = served.ids(indexed_photos / "photos/b.png")["b.png"]
+    tab.run(f"""(async () => {{
+        const held = new DataTransfer(), photo = await (await fetch("photos/{shown}")).blob();
+        held.items.add(new File([photo], "b.png", {{ type: "image/png" }}));
+        document.body.dispatchEvent(new ClipboardEvent("paste", {{ clipboardData: held, bubbles: true }}));
+    }})()""")
+    first_is(tab, "b.png")
+    quiet(tab, served)
+    heard = [node for node in tab.call("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
+    said = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in heard]
+    named = ("button", "link", "combobox", "heading", "image", "region", "table")
+    assert [(role, name) for role, name in said if role in named and not name] == []
+    buttons = [name for role, name in said if role == "button"]
+    assert len(buttons) == len(set(buttons)) == 7  # each says which photo it searches with
+    assert any(role == "image" and name.endswith("matching points of the two photos agree on one map") for role, name in said)
+
+
 def test_a_photo_that_is_not_there_matches_nothing(served: Served, tab: Tab, tmp_path: Path) -> None:
     opened(tab, served)
     write_picture(tmp_path / "black.png", picture(77, 61, 40) * 0)
