@@ -21,11 +21,9 @@ from pipeline.workers import GIVE_UP, TRIES
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 POLL_SECONDS = 1.0
-DIED = f"want a worker that lives through it, got {TRIES} that died; look for what ends them, such as memory"
-
-
 FETCH_SECONDS = 60.0  # for a result to come, before it is asked whether anybody is still there
 MOST = 256  # queries looked at at once, whatever the number of workers
+DIED = f"want a worker that lives through it, got {TRIES} that died; look for what ends them, such as memory"
 
 
 class Died(Exception):
