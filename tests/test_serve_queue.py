@@ -1,5 +1,6 @@
 """Who may ask, and how many at once."""
 
+import socket
 import threading
 import time
 from pathlib import Path
@@ -117,3 +118,22 @@ def test_beyond_the_queue_is_503_and_a_time_to_come_again(here: Path, monkeypatc
             thread.join(60)
         assert sorted(reply.status for reply in replies) == [200] * 3 + [503] * 5
         assert served.ask("POST", "/search", PHOTO.read_bytes()).status == 200
+
+
+def test_one_connection_too_many_is_told_when_to_come_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra `web`")
+    from pipeline.web import server
+
+    monkeypatch.setattr(server, "CONNECTIONS", 2)
+    with serving(here) as served:
+        assert served.get("/gallery").status == 200
+        with socket.create_connection(("127.0.0.1", served.port)), socket.create_connection(("127.0.0.1", served.port)):
+            end = time.monotonic() + 10  # for both to have been taken in
+            while (reply := served.get("/gallery")).status == 200 and time.monotonic() < end:
+                time.sleep(0.01)
+            assert (reply.status, reply.headers["retry-after"], reply.headers["connection"]) == (503, "1", "close")
+            assert reply.headers["x-content-type-options"] == "nosniff"
+            assert "want a free connection" in reply.json()["detail"]
+        while (reply := served.get("/gallery")).status == 503 and time.monotonic() < end:
+            time.sleep(0.01)
+        assert reply.status == 200

@@ -1,4 +1,5 @@
-"""uvicorn with what it lacks: a deadline for a request's head, a socket that is bound before the model is loaded, and a quiet end."""
+"""uvicorn with what it lacks: a deadline for a request's head, a word to those for whom there is no room, a socket that is bound before the
+model is loaded, and a quiet end."""
 
 import asyncio
 import signal
@@ -8,7 +9,8 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from pipeline.web.guard import App
+from pipeline.web.guard import HEADERS, App, Scope, Send, refuse
+from pipeline.web.intake import Message, Receive, Refused
 
 HEAD_SECONDS = 10  # for a request's head to arrive
 IDLE_SECONDS = 15  # between two requests of a connection
@@ -17,12 +19,14 @@ CONNECTIONS = 256
 
 
 class Impatient(H11Protocol):
-    """uvicorn's protocol waits for ever for the end of a head: here the connection is closed."""
+    """uvicorn's protocol waits for ever for the end of a head: here the connection is closed. One too many is told when to come again."""
 
     head_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            self.app = full
         self.watch()
 
     def data_received(self, data: bytes) -> None:
@@ -51,6 +55,14 @@ class Impatient(H11Protocol):
             self.transport.abort()
 
 
+async def full(scope: Scope, receive: Receive, send: Send) -> None:
+    async def sending(message: Message) -> None:
+        more = [*HEADERS, (b"connection", b"close")] if message["type"] == "http.response.start" else []
+        await send({**message, "headers": [*message.get("headers", ()), *more]} if more else message)
+
+    await refuse(Refused(503, "want a free connection, got all in use; ask again in a second"), sending)
+
+
 def bind(host: str, port: int) -> socket.socket:
     """Raises OSError."""
     family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -61,7 +73,7 @@ def server_for(app: App) -> uvicorn.Server:
     options: dict[str, Any] = {
         "http": Impatient, "ws": "none", "lifespan": "on", "log_config": None, "log_level": "error", "access_log": False,
         "server_header": False, "proxy_headers": False, "timeout_keep_alive": IDLE_SECONDS, "timeout_graceful_shutdown": END_SECONDS,
-        "limit_concurrency": CONNECTIONS, "h11_max_incomplete_event_size": 16 << 10,
+        "h11_max_incomplete_event_size": 16 << 10,
     }  # fmt: skip
     return uvicorn.Server(uvicorn.Config(app, **options))
 
