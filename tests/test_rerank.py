@@ -239,7 +239,7 @@ def test_a_gallery_that_changes_as_the_job_begins_ends_it(work: Path, monkeypatc
 
     monkeypatch.setattr(workers, "open_engine", open_late)
     assert job(work) == 2
-    assert "want it, its model and this program as they were when the job began, got another version" in capsys.readouterr().err
+    assert "want it and its model as they were when the job began, got another version" in capsys.readouterr().err
     assert not (work / "out.csv.part").exists()
 
 
