@@ -14,7 +14,7 @@ from pipeline.graph import Graph
 from pipeline.images import Found
 from pipeline.models import ModelError, read_identity
 from pipeline.spread import DIED, spread
-from pipeline.workers import CHANGED, PROGRAM, SOURCES, read_program
+from pipeline.workers import SOURCES, changed, read_program
 
 if TYPE_CHECKING:
     from pipeline.encoded import Afar
@@ -46,5 +46,5 @@ def _encode_some(where: str, identity: str, program: str, device: str, some: Seq
 def _loaded(where: str, identity: str, program: str, device: str) -> Graph:
     encode = load_encoder(where, device)
     if (read_identity(where)[1], read_program(SOURCES)) != (identity, program):
-        raise ModelError(f"model {where}: {PROGRAM if read_program(SOURCES) != program else CHANGED}")
+        raise ModelError(f"model {where}: {changed(program)}")
     return encode

@@ -34,9 +34,7 @@ def heat(describe: Describe, image: Image, width: int, height: int) -> Float32:
 
 def draw(describe: Describe, photos: Sequence[tuple[str, Image]], model: str) -> bytes:
     """A row a photo: itself, its heat, its features. A PNG."""
-    shrink = [min(1.0, LONGEST / max(image.size)) for _, image in photos]
-    sizes = [tuple(max(1, round(side * s)) for side in image.size) for s, (_, image) in zip(shrink, photos, strict=True)]
-    tall = [WIDE * min(max(height / width, 0.1), 3) + ABOVE for width, height in sizes]
+    sizes, tall = drawn_sizes(photos)
     figure = Figure(figsize=(3 * WIDE + 1, sum(tall)), dpi=110, layout="constrained")
     panels = figure.subplots(len(photos), 3, squeeze=False, height_ratios=tall)
     for row, (name, image), (width, height) in zip(panels, photos, sizes, strict=True):
@@ -51,13 +49,11 @@ def draw(describe: Describe, photos: Sequence[tuple[str, Image]], model: str) ->
         row[2].scatter(*features.xy.T, s=5, c=features.score, cmap="inferno", vmin=0, linewidths=0)
         said = (name, "score, mean over scales", f"{len(features)} features kept")
         for axes, title in zip(row, said, strict=True):
-            axes.set_title(title.encode("ascii", "backslashreplace").decode().replace("$", r"\$"), loc="left", fontsize=9)
+            axes.set_title(plain(title), loc="left", fontsize=9)
             axes.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
     kind = "length of the feature, attention not trained" if describe.attention is None else "trained attention"
     figure.suptitle(f"model {model}: {kind}", fontsize=10)
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    return png.getvalue()
+    return as_png(figure)
 
 
 def energy(embed: Embed, image: Image, width: int, height: int) -> Float32:
@@ -71,9 +67,7 @@ def energy(embed: Embed, image: Image, width: int, height: int) -> Float32:
 
 def compare(embeds: Sequence[tuple[str, Embed]], photos: Sequence[tuple[str, Image]]) -> bytes:
     """A row a photo: itself, then what each embedding looks at, side by side. A PNG."""
-    shrink = [min(1.0, LONGEST / max(image.size)) for _, image in photos]
-    sizes = [tuple(max(1, round(side * s)) for side in image.size) for s, (_, image) in zip(shrink, photos, strict=True)]
-    tall = [WIDE * min(max(height / width, 0.1), 3) + ABOVE for width, height in sizes]
+    sizes, tall = drawn_sizes(photos)
     figure = Figure(figsize=((1 + len(embeds)) * WIDE, sum(tall)), dpi=80, layout="constrained")
     panels = figure.subplots(len(photos), 1 + len(embeds), squeeze=False, height_ratios=tall)
     for row, (name, image), (width, height) in zip(panels, photos, sizes, strict=True):
@@ -84,8 +78,27 @@ def compare(embeds: Sequence[tuple[str, Embed]], photos: Sequence[tuple[str, Ima
             axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
             axes.imshow(energy(embed, image, width, height), cmap="inferno", alpha=0.7, vmin=0, vmax=1)
         for axes, title in zip(row, (name, *(said for said, _ in embeds)), strict=True):
-            axes.set_title(title.encode("ascii", "backslashreplace").decode().replace("$", r"\$"), loc="left", fontsize=10)
+            axes.set_title(plain(title), loc="left", fontsize=10)
             axes.set(xticks=[], yticks=[])
+    return as_png(figure)
+
+
+def drawn_sizes(photos: Sequence[tuple[str, Image]]) -> tuple[list[tuple[int, int]], list[float]]:
+    """What every photo is drawn from, (width, height) px, and how tall its row is, in inches."""
+    sizes = []
+    for _, image in photos:
+        shrink = min(1.0, LONGEST / max(image.size))
+        width, height = (max(1, round(side * shrink)) for side in image.size)
+        sizes.append((width, height))
+    return sizes, [WIDE * min(max(height / width, 0.1), 3) + ABOVE for width, height in sizes]
+
+
+def plain(title: str) -> str:
+    """Safe to draw: no letters that the font lacks, no formula."""
+    return title.encode("ascii", "backslashreplace").decode().replace("$", r"\$")
+
+
+def as_png(figure: Figure) -> bytes:
     png = io.BytesIO()
     figure.savefig(png, format="png")
     return png.getvalue()

@@ -170,7 +170,6 @@ def main(argv: list[str] | None = None) -> int:
 
     def work(cluster: "Cluster | None") -> int:
         from pipeline.calibrate import calibrate
-        from pipeline.encode_afar import encoding
         from pipeline.gallery_writer import writing
         from pipeline.images import ImageError
         from pipeline.many import members
@@ -182,7 +181,11 @@ def main(argv: list[str] | None = None) -> int:
         binding = bind(args.gallery, args.model, args.photos, args.recipe, args.bits)
         with writing(args.gallery, binding) as writer:
             try:
-                afar = encoding(cluster, binding, args.device) if cluster else None
+                afar = None
+                if cluster:
+                    from pipeline.encode_afar import encoding
+
+                    afar = encoding(cluster, binding, args.device)
                 encoder = partial(load_encoder, binding.where, args.device)
                 counts = index_folder(args.photos, writer, encoder, args.jobs, prune=args.prune, afar=afar)
             except ImageError as error:

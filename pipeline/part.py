@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.gallery import Binding, GalleryError, Reading, read_gallery
 from pipeline.searching import choose
-from pipeline.workers import CHANGED, OPENING, PROGRAM, SOURCES, read_program
+from pipeline.workers import OPENING, SOURCES, changed, read_program
 from stages.records import Candidates, Float32, Gallery, Int32, Int64, LocalFeatures, UInt16
 from stages.verify import Verify
 
@@ -125,10 +125,8 @@ def _held(part: Part) -> Reading:
 def _opened(part: Part) -> Reading:
     reading = read_gallery(part.folder)
     photos = list(zip(map(os.fsencode, reading.names), reading.contents, strict=True))
-    if read_program(SOURCES) != part.program:
-        raise GalleryError(f"gallery {part.folder}: {PROGRAM}")
-    if digest(photos, reading.null, reading.binding) != part.held:
-        raise GalleryError(f"gallery {part.folder}: {CHANGED}")
+    if (digest(photos, reading.null, reading.binding), read_program(SOURCES)) != (part.held, part.program):
+        raise GalleryError(f"gallery {part.folder}: {changed(part.program)}")
     return replace(reading, pooled=np.empty((len(reading.names), 2, 0), np.float16))  # most of the memory, and nobody asks for it
 
 

@@ -91,8 +91,13 @@ def read_program(sources: Path) -> str:
 
 def want_version(where: Galleries, model: str | None, version: Version) -> None:
     """Raises GalleryError where it is not what the job began with."""
-    if (found := read_version(where, model)[1]) != version:
-        raise GalleryError(f"gallery {listed(where)}: {PROGRAM if found.program != version.program else CHANGED}")
+    if read_version(where, model)[1] != version:
+        raise GalleryError(f"gallery {listed(where)}: {changed(version.program)}")
+
+
+def changed(program: str) -> str:
+    """Why what was opened is not what the job began with, when the program was this one."""
+    return PROGRAM if read_program(SOURCES) != program else CHANGED
 
 
 OPENING = threading.Lock()  # a process of a cluster may have several threads

@@ -36,19 +36,14 @@ def paired(sides: Sequence[Sequence[Path]]) -> "tuple[Floats, Floats]":
     """(measures, N) of either side, means over its files. Raises UsageError where files are about other queries."""
     import numpy as np
 
-    first = sides[0][0]
-    queries = list(read(first))
-    values = []
-    for side in sides:
-        runs = []
-        for path in side:
-            run = read(path)
-            if run.keys() != set(queries):
-                shared = len(run.keys() & set(queries))
-                raise UsageError(f"{path}: want the {len(queries)} queries of {first}, got {len(run)}, {shared} of them the same")
-            runs.append([run[query] for query in queries])
-        values.append(np.array(runs).mean(0).T)
-    return values[0], values[1]
+    runs = [[(path, read(path)) for path in side] for side in sides]
+    first, queries = runs[0][0]
+    for path, run in (each for side in runs for each in side):
+        if run.keys() != queries.keys():
+            shared = len(run.keys() & queries.keys())
+            raise UsageError(f"{path}: want the {len(queries)} queries of {first}, got {len(run)}, {shared} of them the same")
+    these, than = (np.array([[run[query] for query in queries] for _, run in side]).mean(0).T for side in runs)
+    return these, than
 
 
 def main(argv: list[str] | None = None) -> int:
