@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.flags import UsageError
+from pipeline.install import add_extra
 from stages.neighbours import Neighbours
 from stages.records import Candidates, Float32
 from stages.search import by_distance, within
@@ -45,7 +46,7 @@ def generate(count: int, kinds: int, seed: int, stream: int = 0) -> Float32:
 def bench_first_look(count: int, kinds: int, candidates: int, seed: int) -> dict[str, Any]:
     """`recall`: of the `candidates` nearest, on queries that nothing was tuned on. Sizes where the tree is tried end at a million."""
     if find_spec("faiss") is None:
-        raise UsageError("first_look: want FAISS, got none; run `pip install '.[faiss]'`")
+        raise UsageError(f"first_look: want FAISS, got none; run {add_extra('faiss')}")
     import faiss
     from sklearn.neighbors import BallTree
 

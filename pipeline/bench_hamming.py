@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.flags import UsageError
+from pipeline.install import add_extra
 from stages.hashing import nearest_words
 
 QUERIES, TABLES, FLIPS = 20, 3, 2  # multi-index hashing: three tables of 16 bits, buckets within two flipped bits
@@ -28,7 +29,7 @@ def bench_hamming(codes: int, bits: int, count: int, seed: int, jobs: int) -> di
     try:
         import faiss
     except ImportError:
-        raise UsageError("hamming: want FAISS, the baseline, got none; run `pip install '.[faiss]'`") from None
+        raise UsageError(f"hamming: want FAISS, the baseline, got none; run {add_extra('faiss')}") from None
     if bits % 16:
         raise UsageError(f"--bits {bits}: want a multiple of 16, which FAISS and we pack alike, got another number")
     count = min(count, codes)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.flags import UsageError
+from pipeline.install import add_extra
 
 CONNECT_SECONDS = 10  # for a scheduler to answer
 EMPTY_SECONDS = 60.0  # without a single worker: they may be starting
@@ -63,7 +64,7 @@ def clustered(address: str | None) -> Iterator[Cluster | None]:
     try:
         import distributed
     except ImportError:
-        raise UsageError(f"--cluster {address}: want the package distributed, got none; run `pip install '.[cluster]'`") from None
+        raise UsageError(f"--cluster {address}: want the package distributed, got none; run {add_extra('cluster')}") from None
     for name in ("distributed", "distributed.client", "tornado.application"):  # Dask gives each a level
         logging.getLogger(name).setLevel(logging.CRITICAL)  # a loss is told once, by us
     kind, _, rest = address.partition(":")

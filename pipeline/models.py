@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.flags import FUSIONS, HASHING, TRAINED
+from pipeline.install import ARTIFACTS
 from pipeline.shards import write_whole
 from stages.null import Null
 from stages.records import Float32
@@ -20,7 +21,6 @@ from stages.records import Float32
 if TYPE_CHECKING:
     from stages.attended import Attend
 
-ARTIFACTS = Path(__file__).resolve().parent.parent / "artifacts"
 DEFAULT = "two_stage"
 FORMAT = 1
 TRUNKS = ("resnet18", "resnet50")

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.flags import UsageError
+from pipeline.install import add_extra
 from pipeline.shards import write_whole
 from stages.neighbours import COUNT, FLAT_ENDS, QUERIES, RECALL, Neighbours, cells_for
 from stages.records import Float32
 
 TREE_ENDS = 30_000  # codes: the tree finds 4,000 in 8 ms then, FAISS in 2; at 100,000 it is 26 ms against 2.7 (scripts/bench.py first_look)
 KEPT = "first_look.json"  # beside the manifest
-MISSING = "want FAISS, got none; run `pip install '.[faiss]'`"
 
 Finder = Callable[[Float32], Neighbours]
 
@@ -33,11 +33,11 @@ def choose(how: str, codes: int, bits: bool, folder: Path | None) -> Finder | No
     if how == "faiss" and bits:
         raise UsageError("--search faiss: want a recipe that compares distances, got one that compares bits, which has its own; run without it")
     if how == "faiss" and find_spec("faiss") is None:
-        raise UsageError(f"--search faiss: {MISSING}")
+        raise UsageError(f"--search faiss: want FAISS, got none; run {add_extra('faiss')}")
     if how == "tree" or bits or (how == "auto" and codes <= TREE_ENDS):
         return None
     if find_spec("faiss") is None:
-        print(f"first look: {codes:,} codes in a ball tree; FAISS finds them sooner: `pip install '.[faiss]'`", file=sys.stderr)
+        print(f"first look: {codes:,} codes in a ball tree; FAISS finds them sooner: {add_extra('faiss')}", file=sys.stderr)
         return None
     return lambda sorted_codes: build(sorted_codes, folder)
 

@@ -12,6 +12,7 @@ import socket
 import sys
 
 from pipeline.flags import Parser, UsageError, add_gallery, add_model, add_search, at_least_one, finish, natural
+from pipeline.install import add_extra
 
 LEAST_TOKEN = 16  # characters
 
@@ -19,7 +20,7 @@ LEAST_TOKEN = 16  # characters
 def require_extra() -> None:
     """Raises UsageError where the extra is not installed."""
     if missing := [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]:
-        raise UsageError(f"want the packages of the extra `web`, got no {' and no '.join(missing)}; run `pip install '.[web]'`")
+        raise UsageError(f"want the packages of the extra `web`, got no {' and no '.join(missing)}; run {add_extra('web')}")
 
 
 def bound(host: str, port: int) -> socket.socket:

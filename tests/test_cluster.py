@@ -170,7 +170,7 @@ def test_without_the_extra_one_line_names_it(work: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(builtins, "__import__", without)
     assert evaluate.main(["--gallery", str(work / "whole"), "--labels", "folder", *ON]) == 2
-    assert complaint(capsys) == "evaluate: --cluster local:2: want the package distributed, got none; run `pip install '.[cluster]'`"
+    assert complaint(capsys) == "evaluate: --cluster local:2: want the package distributed, got none; run `pip install -e '.[cluster]'`"
 
 
 def test_a_scheduler_that_is_not_there_is_one_line(work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

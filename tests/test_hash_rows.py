@@ -148,7 +148,7 @@ def test_the_table() -> None:
 
 
 def test_the_bench_against_faiss(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("faiss", reason="FAISS is not installed: pip install '.[faiss]'")
+    pytest.importorskip("faiss", reason="FAISS is not installed: pip install -e '.[faiss]'")
     assert bench.main(["hamming", "--codes", "20000", "--candidates", "100", "--jobs", "1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["same_distances"]
@@ -158,4 +158,4 @@ def test_the_bench_against_faiss(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_bench_without_faiss(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(__import__("sys").modules, "faiss", None)
     assert bench.main(["hamming", "--codes", "2000"]) == 2
-    assert "want FAISS, the baseline, got none; run `pip install '.[faiss]'`" in capsys.readouterr().err
+    assert "want FAISS, the baseline, got none; run `pip install -e '.[faiss]'`" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from stages.neighbours import COUNT, Neighbours, cells_for
 from stages.records import Float32, Gallery
 from stages.search import search
 
-needs_faiss = pytest.mark.skipif(searching.find_spec("faiss") is None, reason="FAISS is not installed: pip install '.[faiss]'")
+needs_faiss = pytest.mark.skipif(searching.find_spec("faiss") is None, reason="FAISS is not installed: pip install -e '.[faiss]'")
 NOTHING = unrelated(np.random.default_rng(0), 0)
 QUERY = f"gallery:{NAMES[0]}"
 
@@ -106,7 +106,7 @@ def test_which_gallery_gets_what(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(searching, "find_spec", lambda name: None)
     assert choose("auto", 40_000, False, None) is None
-    assert capsys.readouterr().err == "first look: 40,000 codes in a ball tree; FAISS finds them sooner: `pip install '.[faiss]'`\n"
+    assert capsys.readouterr().err == "first look: 40,000 codes in a ball tree; FAISS finds them sooner: `pip install -e '.[faiss]'`\n"
 
 
 @needs_faiss
@@ -142,9 +142,9 @@ def test_without_the_extra_one_line_names_it(indexed_photos: Path, monkeypatch: 
     monkeypatch.setitem(__import__("sys").modules, "faiss", None)
     capsys.readouterr()
     assert run.main([QUERY, "--gallery", str(indexed_photos / "gallery"), "--search", "faiss"]) == 2
-    assert complaint(capsys) == "run: --search faiss: want FAISS, got none; run `pip install '.[faiss]'`"
+    assert complaint(capsys) == "run: --search faiss: want FAISS, got none; run `pip install -e '.[faiss]'`"
     assert bench.main(["first_look"]) == 2
-    assert complaint(capsys) == "bench: first_look: want FAISS, got none; run `pip install '.[faiss]'`"
+    assert complaint(capsys) == "bench: first_look: want FAISS, got none; run `pip install -e '.[faiss]'`"
 
 
 @needs_faiss

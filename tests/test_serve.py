@@ -154,7 +154,7 @@ def test_mistakes_are_one_line(here: Path, capsys: pytest.CaptureFixture[str], m
     assert "run `python -m pipeline.index" in complaint(capsys)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert serve.main([]) == 2
-    assert complaint(capsys) == "serve: want the packages of the extra `web`, got no fastapi and no uvicorn; run `pip install '.[web]'`"
+    assert complaint(capsys) == "serve: want the packages of the extra `web`, got no fastapi and no uvicorn; run `pip install -e '.[web]'`"
 
 
 def test_the_load_test_finds_what_differs(served: Served, indexed_photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
