@@ -37,6 +37,7 @@ class Answer:
     fell_back: bool  # some returned place was filled from coarse order
     results: tuple[Result, ...]  # at most k
     seconds: dict[str, float]  # by stage
+    null_reason: str = ""  # why the model's null stands in for the gallery's own; not part of the JSON
     first_look: dict[str, str | float] | None = None  # on FAISS: its index, and the recall that was measured when it was built
 
     @property
@@ -46,7 +47,8 @@ class Answer:
 
     def to_json(self) -> dict[str, Any]:
         """`first_look` only where it was on FAISS."""
-        return {name: value for name, value in asdict(self).items() if name != "first_look" or value is not None}
+        left_out = {"null_reason"} if self.first_look is not None else {"null_reason", "first_look"}
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from stages.verify import Verify
 
 FEWEST = 300  # photos
 QUERIES, CANDIDATES = 500, 200  # photos drawn, and partners for each: 100,000 pairs at most
+UNMEASURABLE = "too few random pairs of its photos agree on a map to measure it"
 NEAR = 0.3  # of the photos, by the first look: left out, they may well show the same thing
 
 
@@ -64,48 +65,88 @@ def calibrate(writer: GalleryWriter, threads: int) -> Null | None:
     binding = Binding(meta["model"], meta["identity"], meta["where"], meta["photos"])
     contents = [entry.sha256 for entry in writer.known().values()]
     try:
-        known = _stored(meta.get("null", ""), contents, binding, verify)
+        known, reason = _stored(meta.get("null", ""), contents, binding, verify)
     except GalleryError:  # a damaged one is forgotten, and measured anew where there are photos enough
-        known = None
+        known, reason = None, "damaged"
         writer.write_null("")
-    if known is not None or len(contents) < FEWEST:
+    if known is not None or len(set(contents)) < FEWEST or reason == UNMEASURABLE:
         return known
     reading = read_gallery(writer.folder)
     null = measure_null(reading.contents, reading.codes, reading.features, verify)
-    if null is not None:
-        writer.write_null(_text(null, contents, binding, verify))
+    writer.write_null(_text(null, contents, binding, verify))
     return null
 
 
 def null_text(reading: Reading, verify: Verify, count: Count | None = None) -> str:
     """What a gallery of just these rows would have been given as its null; nothing where they are too few, or compare no points."""
-    if reading.binding.recipe in HASHING:
+    if reading.binding.recipe in HASHING or len(set(reading.contents)) < FEWEST:
         return ""
     null = measure_null(reading.contents, reading.codes, reading.features, verify, count)
-    return "" if null is None else _text(null, reading.contents, reading.binding, verify)
+    return _text(null, reading.contents, reading.binding, verify)
 
 
-def gallery_null(reading: Reading, verify: Verify) -> Null | None:
-    """The null that was measured on just these photos, model and parameters; None where there is none. Raises GalleryError."""
-    return _stored(reading.null, reading.contents, reading.binding, verify)
+def gallery_null(reading: Reading, verify: Verify) -> tuple[Null | None, str]:
+    """The null that was measured on just these photos, model and parameters; or None and the reason why there is none. Raises GalleryError."""
+    null, reason = _stored(reading.null, reading.contents, reading.binding, verify)
+    if null is None and (photos := len(set(reading.contents))) < FEWEST:
+        return None, f"{photos} different photos are too few to measure it, {FEWEST} are needed"
+    return null, reason
 
 
-def _text(null: Null, contents: Sequence[str], binding: Binding, verify: Verify) -> str:
-    return json.dumps({"key": _key(contents, binding, verify), **null_to_json(null)})
+def _text(null: Null | None, contents: Sequence[str], binding: Binding, verify: Verify) -> str:
+    return json.dumps({"key": _key(contents, binding, verify), "null": null_to_json(null) if null else None})
 
 
-def _stored(text: str, contents: Sequence[str], binding: Binding, verify: Verify) -> Null | None:
+def _stored(text: str, contents: Sequence[str], binding: Binding, verify: Verify) -> tuple[Null | None, str]:
+    """What the manifest holds, where its key is the key of what is asked; else None and the reason."""
+    mend = f"`python -m pipeline.index {shlex.quote(binding.photos)}` with this `--gallery`"
     if not text:
-        return None
+        return None, f"it has not been measured yet; run {mend}"
     try:
         stored = json.loads(text)
-        return null_from_json(stored) if stored.pop("key") == _key(contents, binding, verify) else None
+        got, want = stored.pop("key"), _key(contents, binding, verify)
+        if isinstance(got, str):  # a manifest of version 1
+            same = got == _key_version_1(contents, binding, verify)
+            return (null_from_json(stored), "") if same else (None, f"it was measured for other photos, parameters or another model; run {mend}")
+        if other := [name for name in want if got.get(name) != want[name]]:
+            return None, f"it was measured with other {', '.join(other)}; run {mend}"
+        if stored["null"] is None:
+            return None, UNMEASURABLE
+        return null_from_json(stored["null"]), ""
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
-        mend = f"python -m pipeline.index {shlex.quote(binding.photos)}"
-        raise GalleryError(f"gallery manifest: want a null as it was measured, got {error}; run `{mend}` with this `--gallery`") from None
+        raise GalleryError(f"gallery manifest: want a null as it was measured, got {error}; run {mend}") from None
 
 
-def _key(contents: Sequence[str], binding: Binding, verify: Verify) -> str:
+def _key(contents: Sequence[str], binding: Binding, verify: Verify) -> dict[str, Any]:
+    """What a null depends on, named: seeds, threads and devices change nothing of it. A new parameter of matching or fitting is added
+    here with the value that it had before, or under a new version."""
+    match, fit = verify.match, verify.fit
+    return {
+        "version": 2,
+        "photos": hashlib.sha256("\n".join(sorted(set(contents))).encode()).hexdigest(),
+        "model": binding.identity,
+        "pairs": {"fewest": FEWEST, "queries": QUERIES, "candidates": CANDIDATES, "near": NEAR, "speaking": SPEAKING},
+        "match": {"mutual": match.mutual, "distance": match.distance},
+        "fit": {
+            "relative": fit.relative,
+            "threshold": fit.threshold,
+            "trials": fit.trials,
+            "polish": fit.polish,
+            "least": fit.least,
+            "largest_scale": fit.largest_scale,
+            "largest_stretch": fit.largest_stretch,
+            "backward": fit.backward,
+        },
+    }
+
+
+def _key_version_1(contents: Sequence[str], binding: Binding, verify: Verify) -> str:
+    """The key of galleries from before version 2: sha256 over how Python showed these values then, written out here so that it stays."""
+    match, fit = verify.match, verify.fit
     how = (FEWEST, QUERIES, CANDIDATES, NEAR, SPEAKING)
-    what = repr((how, sorted(set(contents)), binding.identity, replace(verify, seed=0, threads=1, device="cpu")))
-    return hashlib.sha256(what.encode()).hexdigest()
+    shown = (
+        f"Verify(match=Nearest(mutual={match.mutual!r}, distance={match.distance!r}), fit=RobustAffine(relative={fit.relative!r}, "
+        f"threshold={fit.threshold!r}, trials={fit.trials!r}, polish={fit.polish!r}, least={fit.least!r}, largest_scale={fit.largest_scale!r}, "
+        f"largest_stretch={fit.largest_stretch!r}, backward={fit.backward!r}), seed=0, threads=1, device='cpu')"
+    )
+    return hashlib.sha256(f"({how!r}, {sorted(set(contents))!r}, {binding.identity!r}, {shown})".encode()).hexdigest()

@@ -63,6 +63,7 @@ class Engine:
     binding: Binding
     code: str  # the row of `encode` that the first look searches
     contents: Mapping[str, str] = field(default_factory=dict)  # sha256 of each indexed photo's bytes
+    model_null: str = ""  # why the chance of a false alarm is the model's and not measured on the gallery's own photos
     asking: "Engine | None" = None  # another gallery, whose photos are queries
 
     def query(self, name: str, box: tuple[float, float, float, float] | None = None) -> Query:
@@ -156,6 +157,7 @@ class Engine:
             accepted=int(ranking.accepted.sum()),
             false_alarm=self.verdict.rate if isinstance(self.verdict, Calibrated) else None,
             null=None if not isinstance(self.verdict, Calibrated) else "model" if self.gallery.null is None else "gallery",
+            null_reason=self.model_null,
             fell_back=not all(result.accepted for result in results),
             results=tuple(results),
             seconds={stage: round(spent, 6) for stage, spent in query.seconds.items()},
@@ -209,8 +211,9 @@ def engine_of(where: Galleries, built: Recipe, code: str, search: str) -> Engine
         codes = np.stack(vectors) if vectors else codes
     folders = members(where)
     find = choose(search, len(codes), built.pack is not None, folders[0] if len(folders) == 1 else None)
-    gallery = reading.gallery(codes, gallery_null(reading, second_look()), built.pack, find)
-    return Engine(built, gallery, reading.binding, code, dict(zip(reading.names, reading.contents, strict=True)))
+    null, reason = gallery_null(reading, second_look())
+    gallery = reading.gallery(codes, null, built.pack, find)
+    return Engine(built, gallery, reading.binding, code, dict(zip(reading.names, reading.contents, strict=True)), reason)
 
 
 def open_engine(

@@ -160,8 +160,9 @@ def assemble(cluster: Cluster, where: Galleries, built: Recipe, code: str, searc
     planted = tried(lambda: owners.ask([(part, plant, (how,)) for part in range(filled)]))
     index = min((each for each in planted if each is not None), key=lambda each: each.recall, default=None)
     answer = Graph(built.answer.inputs, [_afar(row, owners, rows, how, index) for row in built.answer.rows])
-    gallery = reading.gallery(reading.codes, gallery_null(reading, second_look()), _elsewhere)
-    return Engine(replace(built, answer=answer), gallery, reading.binding, code, dict(zip(reading.names, reading.contents, strict=True)))
+    null, reason = gallery_null(reading, second_look())
+    gallery = reading.gallery(reading.codes, null, _elsewhere)
+    return Engine(replace(built, answer=answer), gallery, reading.binding, code, dict(zip(reading.names, reading.contents, strict=True)), reason)
 
 
 def _reading(owners: Owners, part: int, found: Listing) -> Reading:

@@ -71,7 +71,7 @@ def verdict(answer: "Answer") -> str:
         said = "nothing in this gallery matches; all places in coarse order"
     else:
         said = f"{answer.accepted} accepted" + (", the other places in coarse order" if answer.fell_back else "")
-    return said + (" (chance as the model knows it: too few photos here to measure it)" if answer.null == "model" else "")
+    return said + (f" (chance as the model knows it: {answer.null_reason})" if answer.null == "model" else "")
 
 
 def shortly(distance: float | None) -> str:

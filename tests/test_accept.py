@@ -63,7 +63,7 @@ def test_nothing_in_this_gallery_matches(judging: Path, capsys: pytest.CaptureFi
     line, _, *rows = capsys.readouterr().out.splitlines()
     assert line == (
         "gallery:a.png: 6 candidates looked at twice, 1 accepted, the other places in coarse order "
-        "(chance as the model knows it: too few photos here to measure it)"
+        "(chance as the model knows it: 6 different photos are too few to measure it, 300 are needed)"
     )
     assert [row.split()[-2] == "*" for row in rows] == [True] + [False] * 5
     assert run.main(["gallery:a.png", *model, "--false-alarm", "1e-30"]) == 0

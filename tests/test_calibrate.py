@@ -15,7 +15,7 @@ from small import answers, complaint, indexed
 
 from pipeline import calibrate, run
 from pipeline.calibrate import gallery_null
-from pipeline.gallery import GalleryError, read_gallery
+from pipeline.gallery import Binding, GalleryError, Reading, read_gallery
 from pipeline.gallery_writer import writing
 from pipeline.models import null_to_json, open_model, write_model
 from pipeline.recipes import published_second_look, second_look
@@ -23,6 +23,7 @@ from stages.null import Null
 from stages.rank import Calibrated
 from stages.records import Gallery, PackedFeatures
 from stages.search import search
+from stages.verify import Verify
 
 PHOTOS = 70
 
@@ -102,12 +103,52 @@ def test_it_is_measured_once(whole: Path, model: Path, monkeypatch: pytest.Monke
 
 def test_it_is_bound_to_photos_model_and_parameters(whole: Path) -> None:
     reading, verify = read_gallery(whole), second_look()
-    assert gallery_null(reading, second_look(seed=5, threads=3)) is not None  # these change nothing of it
-    assert gallery_null(reading, published_second_look()) is None
-    assert gallery_null(reading, replace(verify, fit=replace(verify.fit, trials=999))) is None
-    assert gallery_null(replace(reading, binding=replace(reading.binding, identity="b" * 64)), verify) is None
-    assert gallery_null(replace(reading, contents=reading.contents[1:]), verify) is None
-    assert gallery_null(replace(reading, contents=(*reading.contents[1:], "f" * 64)), verify) is None
+
+    def reason(reading: Reading, verify: Verify) -> str:
+        null, why = gallery_null(reading, verify)
+        assert null is None
+        return why
+
+    null, why = gallery_null(reading, second_look(seed=5, threads=3))  # these change nothing of it
+    assert (null is None, why) == (False, "")
+    assert reason(reading, published_second_look()).startswith("it was measured with other match, fit; run `python -m pipeline.index ")
+    assert reason(reading, replace(verify, fit=replace(verify.fit, trials=999))).startswith("it was measured with other fit;")
+    other = replace(reading, binding=replace(reading.binding, identity="b" * 64))
+    assert reason(other, verify).startswith("it was measured with other model;")
+    assert reason(replace(reading, contents=reading.contents[1:]), verify).startswith("it was measured with other photos;")
+    assert reason(replace(reading, contents=(*reading.contents[1:], "f" * 64)), verify).startswith("it was measured with other photos;")
+    assert reason(replace(reading, contents=reading.contents[:1]), verify) == "1 different photos are too few to measure it, 40 are needed"
+    assert reason(replace(reading, null=""), verify).startswith("it has not been measured yet; run ")
+
+
+def test_its_key_names_every_parameter() -> None:
+    verify = second_look()
+    key = calibrate._key([], binding_of("a"), verify)
+    assert key["match"].keys() == verify.match.__dataclass_fields__.keys()
+    assert key["fit"].keys() == verify.fit.__dataclass_fields__.keys()
+
+
+def test_a_key_of_version_1_is_known_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrate, "FEWEST", 300)
+    photos = ["c" * 64, "b" * 64, "c" * 64]  # what the code of version 1 printed
+    ours = calibrate._key_version_1(photos, binding_of("a"), second_look())
+    assert ours == "3c257b6bafd29b06e21697edab5aebc6e67a3e0aa1c3f1e08db6e21f8f288204"
+    theirs = calibrate._key_version_1(photos, binding_of("a"), published_second_look())
+    assert theirs == "a554bd53e0cd4d8137d1797229ab732c8df0cd2f111356021e692a48efce6f9a"
+
+
+def test_a_gallery_of_version_1_keeps_its_null(whole: Path) -> None:
+    reading, verify = read_gallery(whole), second_look()
+    old = {"key": calibrate._key_version_1(reading.contents, reading.binding, verify), **json.loads(reading.null)["null"]}
+    null, _ = gallery_null(replace(reading, null=json.dumps(old)), verify)
+    assert null is not None
+    assert null_to_json(null) == json.loads(reading.null)["null"]
+    lost, why = gallery_null(replace(reading, null=json.dumps({**old, "key": "0" * 64})), verify)
+    assert (lost, why.partition(";")[0]) == (None, "it was measured for other photos, parameters or another model")
+
+
+def binding_of(letter: str) -> Binding:
+    return Binding("tiny", letter * 64, "tiny", "/photos")
 
 
 def answer(capsys: pytest.CaptureFixture[str], folder: Path, *more: object) -> dict[str, Any]:
@@ -139,13 +180,18 @@ def test_few_photos_are_judged_by_the_models(model: Path, tmp_path: Path, capsys
     assert (stored(tmp_path), answer(capsys, tmp_path)["null"]) == ("", "model")
 
 
-def test_photos_without_features_tell_nothing(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_photos_without_features_tell_nothing(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     bare = taken("x", 0).features
     none = type(bare)(bare.xy[:0], bare.descriptor[:0], bare.score[:0], bare.size)
     planted(tmp_path, model, [taken(f"{i}.jpg", i, none) for i in range(50)])
     assert measured(tmp_path, model) is None
     told = answer(capsys, tmp_path)
-    assert (stored(tmp_path), told["null"], told["accepted"], told["results"][0]["false_alarms"]) == ("", "model", 0, 50)
+    assert (told["null"], told["accepted"], told["results"][0]["false_alarms"]) == ("model", 0, 50)
+    assert gallery_null(read_gallery(tmp_path), second_look()) == (None, calibrate.UNMEASURABLE)
+    monkeypatch.setattr(calibrate, "measure_null", None)  # it is not tried again on the same photos
+    assert measured(tmp_path, model) is None
 
 
 def test_indexing_measures_and_a_second_run_does_not(
@@ -201,15 +247,19 @@ def test_a_damaged_null_is_one_line_and_indexing_mends_it(
     whole: Path, model: Path, capsys: pytest.CaptureFixture[str], damage: str | bytes | dict[str, Any]
 ) -> None:
     before = stored(whole)
-    damaged(whole, json.dumps({**json.loads(before), **damage}) if isinstance(damage, dict) else damage)
+    kept = json.loads(before)
+    damaged(whole, json.dumps({**kept, "null": {**kept["null"], **damage}}) if isinstance(damage, dict) else damage)
     with pytest.raises(GalleryError):
         gallery_null(read_gallery(whole), second_look())
     capsys.readouterr()
     assert run.main(["gallery:000.jpg", "--gallery", str(whole)]) == 2
     assert complaint(capsys).startswith("run: gallery manifest: want a null as it was measured, got ")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibrate, "measure_null", lambda *_: None)  # there are too few photos by now
-        assert measured(whole, model) is None
-    assert run.main(["gallery:000.jpg", "--gallery", str(whole)]) == 0
     assert measured(whole, model) is not None
+    assert run.main(["gallery:000.jpg", "--gallery", str(whole)]) == 0
     assert stored(whole) == before
+
+
+def test_a_damaged_null_of_too_few_photos_is_forgotten(model: Path, tmp_path: Path) -> None:
+    planted(tmp_path, model, [taken(f"{i}.jpg", i) for i in range(5)])
+    damaged(tmp_path, "{")
+    assert (measured(tmp_path, model), stored(tmp_path)) == (None, "")
