@@ -24,8 +24,13 @@ class Node:
 
     @property
     def name(self) -> str:
-        """The stage's name in reports of time; stages that stand for each other may say what they are `known_as`."""
-        known_as: str = getattr(self.stage, "known_as", None) or getattr(self.stage, "__name__", type(self.stage).__name__).lower()
+        """The stage's name in reports of time; stages that stand for each other may say what they
+        are `known_as`.
+        """
+        known_as: str = (
+            getattr(self.stage, "known_as", None)
+            or getattr(self.stage, "__name__", type(self.stage).__name__).lower()
+        )
         return known_as
 
     def types(self) -> tuple[list[Any], Any]:
@@ -38,7 +43,9 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A table whose rows read only inputs and rows above them, checked when it is made: names, counts and record types."""
+    """A table whose rows read only inputs and rows above them, checked when it is made: names,
+    counts and record types.
+    """
 
     inputs: tuple[str, ...]
     rows: tuple[Node, ...]
@@ -46,28 +53,59 @@ class Graph:
     def __init__(self, inputs: Sequence[str], rows: Sequence[Node]) -> None:
         object.__setattr__(self, "inputs", tuple(inputs))
         object.__setattr__(self, "rows", tuple(rows))
-        known: dict[str, Any] = dict.fromkeys(inputs)  # an input's type is that of the first stage that reads it
+        # an input's type is that of the first stage that reads it
+        known: dict[str, Any] = dict.fromkeys(inputs)
         for node in self.rows:
             takes, result = node.types()
             if len(takes) != len(node.reads):
-                raise ValueError(f"row {node.output}: want {len(takes)} inputs for {node.name}, got {len(node.reads)}")
+                raise ValueError(
+                    f"row {node.output}: expected {len(takes)} inputs for {node.name}, got"
+                    f" {len(node.reads)}"
+                )
             for name, kind in zip(node.reads, takes, strict=True):
                 if name not in known:
-                    raise ValueError(f"row {node.output}: want an input or a row above, got {name}")
+                    raise ValueError(
+                        f"row {node.output}: expected an input or a row above, got {name}"
+                    )
                 if known[name] is None:
                     known[name] = kind
                 if known[name] != kind:
-                    raise ValueError(f"row {node.output}: want {name} as {kind}, got {known[name]}")
+                    raise ValueError(
+                        f"row {node.output}: expected {name} as {kind}, got {known[name]}"
+                    )
             if node.output in known:
-                raise ValueError(f"row {node.output}: want a new name, got one that is there already")
+                raise ValueError(
+                    f"row {node.output}: expected a new name, got one that is there already"
+                )
             known[node.output] = result
 
     def stage(self, output: str) -> Callable[..., Any]:
         """What computes a row."""
         return next(node.stage for node in self.rows if node.output == output)
 
-    def __call__(self, given: Mapping[str, Any], *asked: str, seconds: dict[str, float] | None = None) -> Any:
-        """The asked rows, one alone or several as a tuple. `seconds`, where passed, collects each stage's time.
+    def row_among(self, outputs: Sequence[str]) -> str:
+        """The first of these rows that the table has. Raises StopIteration for none."""
+        return next(node.output for node in self.rows if node.output in outputs)
+
+    def with_stage(self, output: str, stage: Callable[..., Any]) -> "Graph":
+        """The same table with another stage in one row. Raises ValueError where it reads or returns
+        something else.
+        """
+        if output not in {node.output for node in self.rows}:
+            raise ValueError(f"row {output}: expected a row of the table, got none")
+        return Graph(
+            self.inputs,
+            [
+                Node(node.output, stage, *node.reads) if node.output == output else node
+                for node in self.rows
+            ],
+        )
+
+    def __call__(
+        self, given: Mapping[str, Any], *asked: str, seconds: dict[str, float] | None = None
+    ) -> Any:
+        """The asked rows, one alone or several as a tuple. `seconds`, where passed, collects each
+        stage's time.
 
         Raises ValueError when a name is unknown, or an input that is needed was not given.
         """
@@ -75,13 +113,16 @@ class Graph:
         names = {*self.inputs, *(node.output for node in self.rows)}
         for name in (*given, *asked):
             if name not in names:
-                raise ValueError(f"graph: want one of {', '.join(sorted(names))}, got {name}")
+                raise ValueError(f"graph: expected one of {', '.join(sorted(names))}, got {name}")
         needed = set(asked) - values.keys()
         for node in reversed(self.rows):
             if node.output in needed:
                 needed |= set(node.reads) - values.keys()
         if missing := needed & set(self.inputs):
-            raise ValueError(f"graph: want {', '.join(sorted(missing))} given for {', '.join(asked)}, got {', '.join(given) or 'nothing'}")
+            raise ValueError(
+                f"graph: expected {', '.join(sorted(missing))} given for {', '.join(asked)}, got"
+                f" {', '.join(given) or 'nothing'}"
+            )
         for node in self.rows:
             if node.output in needed:
                 began = time.perf_counter()

@@ -1,206 +1,173 @@
-"""python -m pipeline.index PHOTOS --gallery DIR: make a gallery of a folder of photos, or bring one up to date.
+"""python -m pipeline.index PHOTOS --gallery DIR: make a gallery of a folder of photos, or bring one
+up to date.
 
-Each thread decodes and encodes one photo at a time while this one commits what is ready: at least every two seconds of work
-or 64 photos, and only then does the bar count them. Kill it whenever you like and run it again.
+Each thread decodes and encodes one photo at a time while this one commits what is ready: at least
+every two seconds of work or 64 photos, and only then does the bar count them. Kill it whenever you
+like and run it again.
 """
 
-import json
 import os
 import sys
-import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from pipeline.encoded import Failed, Same, encode_file, load_encoder
-from pipeline.flags import HASHING, TRAINED, Parser, UsageError, add_cluster, add_gallery, add_model, add_recipe, at_least_one, finish
+from pipeline.base.errors import ImageError, UsageError
+from pipeline.base.names import RECIPES
+from pipeline.cli import (
+    Parser,
+    add_cluster,
+    add_gallery,
+    add_jobs,
+    add_model,
+    add_recipe,
+    finish,
+    joined_cluster,
+)
 
 if TYPE_CHECKING:
-    from pipeline.cluster import Cluster
-    from pipeline.encoded import Afar
-    from pipeline.gallery import Binding, Encoded, Entry
-    from pipeline.gallery_writer import GalleryWriter
-    from pipeline.graph import Graph
-    from pipeline.images import Found
-
-COMMIT_PHOTOS = 64
-COMMIT_SECONDS = 2.0
+    from pipeline.gallery.encode import EncodeElsewhere
 
 
-def in_threads(work: "Callable[[Found], Encoded | Failed | Same]", items: "list[Found]", threads: int) -> "Iterator[Encoded | Failed | Same]":
-    """`map` on threads that never runs far ahead of its reader, so that memory stays flat."""
-    with ThreadPoolExecutor(threads) as pool:
-        ahead: deque[Future[Encoded | Failed | Same]] = deque()
-        try:
-            for item in items:
-                ahead.append(pool.submit(work, item))
-                if len(ahead) > 2 * threads:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
+@dataclass(frozen=True)
+class IndexReport:
+    """What an index run did."""
+
+    gallery: Path
+    photos: int  # in the gallery now
+    indexed: int  # new or changed
+    unchanged: int
+    removed: int
+    failed: int  # not readable; each is a line of errors.jsonl in the gallery
 
 
-def index_folder(
-    photos: Path,
-    writer: "GalleryWriter",
-    encoder: "Callable[[], Graph]",
-    threads: int,
+def index(
+    photos: str | Path,
+    gallery: str | Path,
     *,
-    prune: bool,
-    quiet: bool = False,
-    afar: "Afar | None" = None,
-) -> dict[str, int]:
-    """Bring the gallery up to date with the folder. Returns the counts that the command prints.
+    model: str | None = None,
+    recipe: str | None = None,
+    bits: int | None = None,
+    device: str = "auto",
+    jobs: int | None = None,
+    prune: bool = False,
+    progress: bool = False,
+    elsewhere: "EncodeElsewhere | None" = None,
+) -> IndexReport:
+    """Make a gallery of a folder of photos, or bring one up to date: new and changed photos in,
+    unchanged ones skipped.
 
-    `encoder` gives the encode half of the recipe; it is not asked when no photo is new, or where `afar` has photos encoded elsewhere.
+    model: name or folder; recipe, bits: of a gallery that is made anew; jobs: threads, all cores
+    unless given; prune: drop photos whose files have vanished; progress: a bar on stderr;
+    elsewhere: what encodes photos in place of this process. It may be killed at any moment and run
+    again. Raises UsageError, GalleryError or ModelError.
+
+    >>> pipeline.index("photos", "gallery").indexed  # doctest: +SKIP
+    287
     """
-    from tqdm import tqdm
+    from functools import partial
 
-    from pipeline.images import find_photos
+    from pipeline.gallery.chance import calibrate
+    from pipeline.gallery.merge import members
+    from pipeline.gallery.update import bind, index_folder
+    from pipeline.gallery.writer import writing
+    from pipeline.recipes import load_encoder, second_look
 
-    known = writer.known()
-    counts = dict.fromkeys(("indexed", "unchanged", "failed", "removed"), 0)
-    todo, gone = [], set(known)
-    with (writer.folder / "errors.jsonl").open("w", encoding="utf-8") as errors:
-
-        def fail(name: str, reason: str) -> None:
-            counts["failed"] += 1
-            errors.write(json.dumps({"path": name, "reason": reason}) + "\n")
-            errors.flush()
-
-        for found in find_photos(photos):
-            gone.discard(found.name)
-            if found.reason is not None:
-                fail(found.name, found.reason)
-                gone -= {name for name in gone if found.name.endswith("/") and name.startswith(found.name)}  # unread, not vanished
-            elif _unchanged(found.path, known.get(found.name)):
-                counts["unchanged"] += 1
-            else:
-                todo.append(found)
-        if todo:
-            if afar is None:
-                encode = encoder()
-                rows = in_threads(lambda found: encode_file(found, known.get(found.name), encode), todo, threads)
-            else:
-                rows = afar(todo, known)
-            batch: list[Encoded] = []
-            committed = time.monotonic()
-            with tqdm(total=len(todo), desc="index", unit="photo", disable=quiet, mininterval=0.5) as bar:
-                for done in rows:
-                    if isinstance(done, Failed):
-                        fail(done.name, done.reason)
-                        bar.update()
-                    elif isinstance(done, Same):
-                        writer.touch(done.name, done.entry)
-                        counts["unchanged"] += 1
-                        bar.update()
-                    else:
-                        batch.append(done)
-                    if len(batch) >= COMMIT_PHOTOS or (batch and time.monotonic() - committed > COMMIT_SECONDS):
-                        _commit(writer, batch, bar.update, counts)
-                        committed = time.monotonic()
-                _commit(writer, batch, bar.update, counts)
-    if prune and gone:
-        writer.remove(gone)
-        counts["removed"] = len(gone)
-    writer.compact()
-    return counts
+    photos, gallery, jobs = Path(photos), Path(gallery), jobs or os.cpu_count() or 1
+    if recipe is not None and recipe not in RECIPES:
+        raise UsageError(f"recipe {recipe}: expected one of {', '.join(RECIPES)}")
+    if members(gallery) != (gallery,):
+        raise UsageError(
+            f"--gallery {gallery}: expected one gallery, got a folder of galleries; run with one of"
+            " them, or with a new folder"
+        )
+    if not photos.is_dir():
+        raise UsageError(
+            f"{photos}: expected a folder of photos, got"
+            f" {'a file' if photos.exists() else 'nothing there'}"
+        )
+    binding = bind(gallery, model, photos, recipe, bits)
+    encoder = partial(load_encoder, binding.where, device)
+    with writing(gallery, binding) as writer:
+        try:
+            counts = index_folder(
+                photos,
+                writer,
+                encoder,
+                jobs,
+                prune=prune,
+                quiet=not progress,
+                elsewhere=elsewhere and partial(elsewhere, binding),
+            )
+        except ImageError as error:
+            raise UsageError(f"{photos}: {error}") from None
+        total = len(writer.known())
+        calibrate(writer, second_look(threads=jobs))
+    return IndexReport(gallery, total, **counts)
 
 
-def _commit(writer: "GalleryWriter", batch: "list[Encoded]", count: "Callable[[int], object]", counts: dict[str, int]) -> None:
-    writer.add(batch)
-    count(len(batch))
-    counts["indexed"] += len(batch)
-    batch.clear()
+def describe(report: IndexReport) -> str:
+    """What a run did, as a person reads it."""
+    failed = f" (listed in {report.gallery / 'errors.jsonl'})" if report.failed else ""
+    return (
+        f"{report.gallery}: {report.photos} photos; {report.indexed} indexed, {report.unchanged}"
+        f" unchanged, {report.removed} removed, {report.failed} not readable{failed}"
+    )
 
 
-def _unchanged(path: Path, known: "Entry | None") -> bool:
-    try:
-        found = path.stat()
-    except OSError:
-        return False
-    return known is not None and (found.st_size, found.st_mtime_ns) == (known.size, known.mtime_ns)
-
-
-def bind(gallery: Path, model: str | None, photos: Path, recipe: str | None = None, bits: int | None = None) -> "Binding":
-    """What this gallery's numbers are made by: the model asked for, else the one it remembers, else the recipe's own."""
-    from pipeline.gallery import Binding, GalleryError, check_recipe, read_binding
-    from pipeline.models import DEFAULT, ModelError, default_model, find_model, read_identity, read_settings
-
-    try:
-        made = read_binding(gallery)
-    except GalleryError:
-        made = None
-    if made is not None and (recipe, bits) != (None, None):
-        check_recipe(gallery, made, read_settings(made.where).bits if bits else 0, recipe, bits)
-    where = model or (made.where if made else default_model(recipe, bits))
-    if model is not None and Path(model).is_dir():
-        where = str(find_model(model))
-    settings = read_settings(where)
-    told = f" at {settings.bits} bits" if settings.recipe in HASHING else ""
-    if recipe is not None and settings.recipe != (recipe if recipe in TRAINED else DEFAULT):
-        raise ModelError(f"model {where}: want one of recipe {recipe}, got one of {settings.recipe}{told}; run with another `--model`")
-    if bits not in (None, settings.bits if told else None):
-        raise ModelError(f"model {where}: want a code of {bits} bits, got recipe {settings.recipe}{told}; run with another `--model`")
-    return Binding(*read_identity(where), where, str(photos.resolve()), settings.recipe)
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = Parser(prog="python -m pipeline.index", description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
-    parser.add_argument("photos", type=Path, metavar="PHOTOS", help="folder of photos, searched recursively")
+def make_parser() -> Parser:
+    about, more = __doc__.split("\n\n")
+    parser = Parser(prog="python -m pipeline.index", description=about, epilog=more)
+    parser.add_argument(
+        "photos", type=Path, metavar="PHOTOS", help="folder of photos, searched recursively"
+    )
     add_gallery(parser)
-    parser.add_argument("--prune", action="store_true", help="drop photos whose files have vanished")
+    parser.add_argument(
+        "--prune", action="store_true", help="drop photos whose files have vanished"
+    )
     add_recipe(parser)
     add_model(parser)
     add_cluster(parser)
-    parser.add_argument("--jobs", type=at_least_one, default=os.cpu_count() or 1, metavar="N", help="threads (default: all cores)")
-    args = parser.parse_args(argv)
+    add_jobs(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = make_parser().parse_args(argv)
 
     def job() -> int:
-        from pipeline.cluster import clustered
-
-        with clustered(args.cluster) as cluster:
-            return work(cluster)
-
-    def work(cluster: "Cluster | None") -> int:
-        from pipeline.calibrate import calibrate
-        from pipeline.gallery_writer import writing
-        from pipeline.images import ImageError
-        from pipeline.many import members
-
-        if members(args.gallery) != (args.gallery,):
-            raise UsageError(f"--gallery {args.gallery}: want one gallery, got a folder of galleries; run with one of them, or with a new folder")
-        if not args.photos.is_dir():
-            raise UsageError(f"{args.photos}: want a folder of photos, got {'a file' if args.photos.exists() else 'nothing there'}")
-        binding = bind(args.gallery, args.model, args.photos, args.recipe, args.bits)
-        with writing(args.gallery, binding) as writer:
-            try:
-                afar = None
-                if cluster:
-                    from pipeline.encode_afar import encoding
-
-                    afar = encoding(cluster, binding, args.device)
-                encoder = partial(load_encoder, binding.where, args.device)
-                counts = index_folder(args.photos, writer, encoder, args.jobs, prune=args.prune, afar=afar)
-            except ImageError as error:
-                raise UsageError(f"{args.photos}: {error}") from None
-            total = len(writer.known())
-            calibrate(writer, args.jobs)
-        failed = f" (listed in {args.gallery / 'errors.jsonl'})" if counts["failed"] else ""
-        print(
-            f"{args.gallery}: {total} photos; {counts['indexed']} indexed, {counts['unchanged']} unchanged, "
-            f"{counts['removed']} removed, {counts['failed']} not readable{failed}"
-        )
+        with joined_cluster(args.cluster) as cluster:
+            elsewhere = cluster.encoder(args.device) if cluster else None
+            model = {
+                "model": args.model,
+                "recipe": args.recipe,
+                "bits": args.bits,
+                "device": args.device,
+            }
+            made = {
+                "jobs": args.jobs,
+                "prune": args.prune,
+                "progress": True,
+                "elsewhere": elsewhere,
+            }
+            report = index(args.photos, args.gallery, **model, **made)
+        print(describe(report))
         return 0
 
     return finish("index", job)
 
+
+class _Callable(ModuleType):
+    """`import pipeline.index` puts this module in the place of the library's function of that name:
+    it is called as the function is.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> IndexReport:
+        return index(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Callable
 
 if __name__ == "__main__":
     sys.exit(main())

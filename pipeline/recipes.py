@@ -1,24 +1,26 @@
 """The recipes: every system of this project is one table of stages. Read this file first.
 
-A recipe has two halves: `encode`, how a photo becomes a row of the gallery, and `answer`, how a query meets the gallery.
-Indexing runs the first; answering runs both.
+A recipe has two halves: `encode`, how a photo becomes a row of the gallery, and `answer`, how a
+query meets the gallery. Indexing runs the first; answering runs both.
 """
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pipeline.flags import ATTENDED, HASHING, UsageError
+from pipeline.base.errors import ModelError, UsageError
+from pipeline.base.names import ATTENDED, HASHING, STORED
+from pipeline.base.threads import one_thread_each
 from pipeline.graph import Graph, Node
-from pipeline.models import Model, ModelError
+from pipeline.model.weights import Model, open_model
 from stages.affine import RobustAffine
 from stages.delf import Attention, Describe
 from stages.embed import Classify, Embed, normalise
-from stages.hashing import euclidean, hamming, no_geometry, pack
+from stages.hashing import euclidean, no_geometry
 from stages.match import Nearest
 from stages.rank import Calibrated, FixedCount
-from stages.records import Float32, UInt16
 from stages.reduce import Reduce
 from stages.rootsift import RootSift
 from stages.search import search
@@ -37,21 +39,30 @@ class Recipe:
     encode: Graph
     answer: Graph
     candidates: str  # "4000", or "4x": so many times k
-    pack: Callable[[Float32], UInt16] | None = None  # codes to words, where the first look compares bits
+    binary: bool = False  # the first look compares the signs of the codes' numbers
 
     @property
     def stored(self) -> str:
         """The row of `encode` that a gallery keeps as its code."""
-        return stored(self.encode)
+        return self.encode.row_among(STORED)
 
 
 def two_stage(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
-    """Ours: ResNet18 -> PCA 32 -> ball tree; then DELF, mutual nearest neighbours, a robust affine map, accepted at a stated rate
-    of false alarms a query. Seeds 000 and 001 are the same with a ResNet50 for the first look, plain or with attention in its bottlenecks;
-    that is the model's matter, and their second look is another model's."""
+    """Ours: ResNet18 -> PCA 32 -> ball tree; then DELF, mutual nearest neighbours, a robust affine
+    map, accepted at a stated rate of false alarms a query. Seeds 000 and 001 are the same with a
+    ResNet50 for the first look, plain or with attention in its bottlenecks; that is the model's
+    matter, and their second look is another model's.
+    """
     null = model.null
-    verdict = Calibrated(false_alarm, null) if null else FixedCount(int(model.card["accept"]["inliers"]))
-    return Recipe(model.settings.recipe, encode(model, device), answer(second_look(seed, device=device), verdict), "4000")
+    verdict = (
+        Calibrated(false_alarm, null) if null else FixedCount(int(model.card["accept"]["inliers"]))
+    )
+    return Recipe(
+        model.settings.recipe,
+        encode(model, device),
+        answer(second_look(seed, device=device), verdict),
+        "4000",
+    )
 
 
 def second_look(seed: int = 0, threads: int = 0, device: str = "cpu") -> Verify:
@@ -60,59 +71,85 @@ def second_look(seed: int = 0, threads: int = 0, device: str = "cpu") -> Verify:
 
 
 def seed004(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
-    """Seed 004 as published: 4 x k candidates, one-way matches under 0.8, RANSAC with 3 points and 20 px, any affine map,
-    accepted above 20 inliers. Its first look is the shared one, so that one gallery serves both recipes."""
-    return Recipe("seed004", encode(model, device), answer(published_second_look(seed, device=device), FixedCount(21)), "4x")
+    """Seed 004 as published: 4 x k candidates, one-way matches under 0.8, RANSAC with 3 points and
+    20 px, any affine map, accepted above 20 inliers. Its first look is the shared one, so that one
+    gallery serves both recipes.
+    """
+    return Recipe(
+        "seed004",
+        encode(model, device),
+        answer(published_second_look(seed, device=device), FixedCount(21)),
+        "4x",
+    )
 
 
 def published_second_look(seed: int = 0, threads: int = 0, device: str = "cpu") -> Verify:
-    """Seed 004's: any affine map from candidate to query, the best of the trials as it is. Its 1,000 trials are 4,000 here, which
-    leaves a count a third of their noise: on 1,200 pairs ours agree with skimage's (correlation .9947) as those do among themselves
-    (.9945); at 1,000 they do so a little less (.9940)."""
-    fit = RobustAffine(threshold=20, trials=4000, polish=0, least=3, largest_stretch=None, backward=True)
-    return Verify(Nearest(mutual=False, distance=0.8), fit, seed, threads or os.cpu_count() or 1, device)
+    """Seed 004's: any affine map from candidate to query, the best of the trials as it is. Its
+    1,000 trials are 4,000 here, which leaves a count a third of their noise: on 1,200 pairs ours
+    agree with skimage's (correlation .9947) as those do among themselves (.9945); at 1,000 they do
+    so a little less (.9940).
+    """
+    fit = RobustAffine(
+        threshold=20, trials=4000, polish=0, least=3, largest_stretch=None, backward=True
+    )
+    return Verify(
+        Nearest(mutual=False, distance=0.8), fit, seed, threads or os.cpu_count() or 1, device
+    )
 
 
 def hashing(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
-    """Seeds 002 and 003, and what they are compared with: short binary codes, then the distance of the real-valued ones."""
+    """Seeds 002 and 003, and what they are compared with: short binary codes, then the distance of
+    the real-valued ones.
+    """
     inputs = ("code", "count", "features", "gallery")
     rows = [
         #    output        stage        reads
-        Node("candidates", hamming, "code", "count", "gallery"),  # Candidates (1, K)
+        Node("candidates", search, "code", "count", "gallery"),  # Candidates (1, K)
         Node("matches", no_geometry, "candidates"),  # Matches (1, K) of nothing
         Node("ranking", euclidean, "code", "candidates", "gallery"),  # Ranking (1, K)
     ]
-    return Recipe(model.settings.recipe, encode(model, device), Graph(inputs, rows), "4000", pack)
+    return Recipe(
+        model.settings.recipe, encode(model, device), Graph(inputs, rows), "4000", binary=True
+    )
 
 
+@lru_cache(maxsize=1)  # galleries of one model share its network in memory
 def encode(model: Model, device: str) -> Graph:
     """How a photo becomes a row of the gallery, whichever recipe the model is of."""
-    return encode_bits(model, device) if model.settings.recipe in HASHING else encode_photo(model, device)
-
-
-def stored(encode: Graph) -> str:
-    """The row that a gallery keeps as its code."""
-    return next(node.output for node in encode.rows if node.output in ("pca", "bits"))
+    return (
+        encode_bits(model, device)
+        if model.settings.recipe in HASHING
+        else encode_photo(model, device)
+    )
 
 
 def encode_bits(model: Model, device: str) -> Graph:
     """A trunk's last map of the photo as a square, and the learned code of it; nothing local."""
-    from pipeline.hashing.methods import METHODS, form_of
+    from stages.hash_forms import FORMS, complete_form
     from stages.hashnet import head_of
     from stages.squaremap import CHANNELS, MAPS, SquareMap, no_features, pool_map
 
     load, forward = MAPS[model.settings.trunk]
     side = model.settings.embed_side // 32
-    form = form_of(METHODS[model.settings.recipe], model.settings.width, CHANNELS[model.settings.trunk], side * side)
+    form = complete_form(
+        FORMS[model.settings.recipe],
+        model.settings.width,
+        CHANNELS[model.settings.trunk],
+        side * side,
+    )
     try:
-        trunk, head = load(model.settings.trunk, model.part("trunk"), device), head_of(model.part("hash"), form, model.settings.bits, device)
+        trunk, head = (
+            load(model.settings.trunk, model.part("trunk"), device),
+            head_of(model.part("hash"), form, model.settings.bits, device),
+        )
     except ValueError as error:
         raise ModelError(f"model {model.name}: {error}; run `{model.card['mend']}`") from None
     return Graph(
         inputs=("image",),
         rows=[
             #    output      stage      reads
-            Node("map", SquareMap(trunk, forward, model.settings.embed_side), "image"),  # (512, 7, 7)
+            # (512, 7, 7)
+            Node("map", SquareMap(trunk, forward, model.settings.embed_side), "image"),
             Node("pooled", pool_map, "map"),  # (2, 512) its mean, twice
             Node("bits", head, "map"),  # (b,) real-valued: a bit is whether it is 0 or more
             Node("features", no_features, "image"),  # LocalFeatures, none
@@ -140,43 +177,73 @@ def encode_photo(model: Model, device: str) -> Graph:
 
 
 def eyes(model: Model, trunk: "nn.Module", device: str) -> Describe | RootSift:
-    """What the second look sees: DELF on the model's own trunk for it where there is one, else on the first look's; or RootSIFT."""
+    """What the second look sees: DELF on the model's own trunk for it where there is one, else on
+    the first look's; or RootSIFT.
+    """
     settings = model.settings
     if settings.features == "rootsift":
         return RootSift(settings.describe_side, settings.keep)
     local, attention = model.part("local"), model.part("attention")
     return Describe(
         load_local(settings.eyes or settings.trunk, local, device) if local else trunk,
-        Attention(*(model.float32(f"attention.{name}") for name in ("hidden", "hidden_bias", "out", "out_bias"))) if attention else None,
+        (
+            Attention(
+                *(
+                    model.float32(f"attention.{name}")
+                    for name in ("hidden", "hidden_bias", "out", "out_bias")
+                )
+            )
+            if attention
+            else None
+        ),
         Reduce(model.float32("delf.mean"), model.float32("delf.components"), unit=True),
         side=settings.describe_side,
         keep=settings.keep,
-        threshold=model.float32("delf.threshold").item() if "delf.threshold" in model.arrays else 0.0,
+        threshold=(
+            model.float32("delf.threshold").item() if "delf.threshold" in model.arrays else 0.0
+        ),
     )
 
 
+def load_encoder(model: str, device: str) -> Graph:
+    """The encode half of a model's recipe, one torch thread a photo: as fast as batching, and no
+    photo's numbers depend on another's.
+
+    model: name or folder; device as `--device` takes it. Raises ModelError or UsageError.
+    """
+    one_thread_each()
+    try:
+        return encode(open_model(model), pick_device(device))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
 def delf_of(model: Model, device: str) -> Describe:
-    """A model's DELF alone, for jobs that ask its attention; device as `--device` takes it. Raises ModelError or UsageError."""
+    """A model's DELF alone, for jobs that ask its attention; device as `--device` takes it. Raises
+    ModelError or UsageError.
+    """
     try:
         seen = encode(model, pick_device(device)).stage("features")
     except ValueError as error:
         raise UsageError(str(error)) from None
     if not isinstance(seen, Describe):
         other = "RootSIFT" if model.settings.recipe == "two_stage" else model.settings.recipe
-        raise ModelError(f"model {model.name}: want one with DELF, got {other}, which has no attention; run with another `--model`")
+        raise ModelError(
+            f"model {model.name}: expected one with DELF, got {other}, which has no attention; run"
+            " with another `--model`"
+        )
     return seen
 
 
 def answer(verify: Verify, rank: FixedCount | Calibrated) -> Graph:
     """How a query meets the gallery."""
-    evidence = ("features", "candidates", "matches", "gallery") if isinstance(rank, Calibrated) else ("candidates", "matches")
     return Graph(
         inputs=("code", "count", "features", "gallery"),
         rows=[
             #    output        stage   reads
             Node("candidates", search, "code", "count", "gallery"),  # Candidates (1, K)
             Node("matches", verify, "features", "candidates", "gallery"),  # Matches (1, K)
-            Node("ranking", rank, *evidence),  # Ranking (1, K)
+            Node("ranking", rank, "features", "candidates", "matches", "gallery"),  # Ranking (1, K)
         ],
     )
 

@@ -16,7 +16,7 @@ source scripts/environment.sh
 
 prepare_environment
 rm -rf demo/photos demo/gallery demo/report.html # all made below; other photos put in demo/queries stay
-$python scripts/demo_photos.py demo
+$python scripts/prepare.py demo demo
 $python -m pipeline.index demo/photos --gallery demo/gallery
 
 status=0

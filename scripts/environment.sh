@@ -25,7 +25,7 @@ find_python() {
             return
         fi
     done
-    fail "python: want 3.11 or newer with its venv module, got $(python3 --version 2>&1 || echo none); run \`PYTHON=/path/to/python3.11 bash $0\`"
+    fail "python: expected 3.11 or newer with its venv module, got $(python3 --version 2>&1 || echo none); run \`PYTHON=/path/to/python3.11 bash $0\`"
 }
 
 make_environment() {
@@ -35,7 +35,7 @@ make_environment() {
     rm -rf .venv
     mkdir .venv
     echo unfinished > $stamp # a kill from here on leaves something that the next run makes anew
-    "$base" -m venv .venv >&2 || fail "set-up: want a virtual environment in .venv, got the error above; run \`$base -m venv .venv\`"
+    "$base" -m venv .venv >&2 || fail "set-up: expected a virtual environment in .venv, got the error above; run \`$base -m venv .venv\`"
 }
 
 install() {
@@ -61,12 +61,12 @@ prepare_environment() {
         fi
         if ! install; then
             if [[ $fresh ]]; then rm -rf .venv; elif [[ -f $stamp ]]; then echo "$PWD" > $stamp; fi
-            fail "set-up: want the packages of $constraints, got pip's error above; run \`bash $0\` again once it is mended"
+            fail "set-up: expected the packages of $constraints, got pip's error above; run \`bash $0\` again once it is mended"
         fi
         # The one package that leans on the system: its wheel is linked against the machine's OpenGL and GLib.
         if ! $python -c 'import cv2' 2>/dev/null; then
             echo "$PWD" > $stamp
-            fail "opencv: want the system libraries libGL.so.1 and libgthread-2.0.so.0, got none; run \`apt-get install libgl1 libglib2.0-0\`"
+            fail "opencv: expected the system libraries libGL.so.1 and libgthread-2.0.so.0, got none; run \`apt-get install libgl1 libglib2.0-0\`"
         fi
         echo "$want" > $stamp
     fi

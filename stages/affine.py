@@ -1,8 +1,9 @@
-"""Point pairs -> the affine map that most of them agree on: RANSAC over three pairs at a time (Fischler & Bolles 1981), the best
-hypotheses polished by least squares over their inliers (local optimisation, Chum, Matas & Kittler 2003).
+"""Point pairs -> the affine map that most of them agree on: RANSAC over three pairs at a time
+(Fischler & Bolles 1981), the best hypotheses polished by least squares over their inliers (local
+optimisation, Chum, Matas & Kittler 2003).
 
-Sixteen hypotheses are solved and scored at once. The draws are one table for all pairs, scaled to the number of matches, so
-that a count depends on the matches alone.
+Sixteen hypotheses are solved and scored at once. The draws are one table for all pairs, scaled to
+the number of matches, so that a count depends on the matches alone.
 """
 
 from __future__ import annotations
@@ -21,41 +22,72 @@ from stages.records import Bool, Float32, Int32, Int64, UInt8
 class RobustAffine:
     """Point pairs -> an affine map and who agrees with it.
 
-    A map that mirrors, or shrinks, stretches or shears beyond `largest_scale` and `largest_stretch`, or rests on points of
-    one line, is no photograph of the same thing: it is not considered.
+    A map that mirrors, or shrinks, stretches or shears beyond `largest_scale` and
+    `largest_stretch`, or rests on points of one line, is no photograph of the same thing: it is not
+    considered.
     """
 
-    relative: float = 0.015  # how far an inlier may lie, as a share of the candidate's longest side: half a cell of the finest scale
+    # how far an inlier may lie, as a share of the candidate's longest side: half a cell of the
+    # finest scale
+    relative: float = 0.015
     threshold: float | None = None  # px, instead
     trials: int = 2000  # hypotheses
     polish: int = 4  # of the sixteen lanes' best hypotheses, so many are polished
     least: int = 4  # inliers below which there is no map
     largest_scale: float = 10.0  # of lengths, either way
-    largest_stretch: float | None = 4.0  # ratio of the two singular values; None: any map at all, mirrored too
-    backward: bool = False  # fit candidate px -> query px, `threshold` in the query; what is returned is the inverse
+    # ratio of the two singular values; None: any map at all, mirrored too
+    largest_stretch: float | None = 4.0
+    # fit candidate px -> query px, `threshold` in the query; what is returned is the inverse
+    backward: bool = False
 
     def __post_init__(self) -> None:
         if self.backward and self.threshold is None:
-            raise ValueError("RobustAffine.threshold: want px of the query for a backward fit, got None")
+            raise ValueError(
+                "RobustAffine.threshold: expected px of the query for a backward fit, got None"
+            )
 
-    def __call__(self, query: Float32, candidate: Float32, size: tuple[int, int], seed: int) -> tuple[Float32, Bool]:
-        """(n, 2), (n, 2) px, the candidate's size -> affine (2, 3), NaN where none; inliers (n,)."""
+    def __call__(
+        self, query: Float32, candidate: Float32, size: tuple[int, int], seed: int
+    ) -> tuple[Float32, Bool]:
+        """(n, 2), (n, 2) px, the candidate's size -> affine (2, 3), NaN where none; inliers
+        (n,)."""
         pairs = np.repeat(np.arange(len(query), dtype=np.int32)[:, None], 2, 1)
         offset = np.array([0, len(query)], np.int64)
-        affine, inlier = self.block(query, candidate, np.zeros(1, np.int64), np.array([size], np.int32), offset, pairs, seed)
+        affine, inlier = self.block(
+            query, candidate, np.zeros(1, np.int64), np.array([size], np.int32), offset, pairs, seed
+        )
         return affine[0], inlier.astype(np.bool_)
 
-    def block(self, query: Float32, xy: Float32, start: Int64, size: Int32, offset: Int64, pairs: Int32, seed: int) -> tuple[Float32, UInt8]:
+    def block(
+        self,
+        query: Float32,
+        xy: Float32,
+        start: Int64,
+        size: Int32,
+        offset: Int64,
+        pairs: Int32,
+        seed: int,
+    ) -> tuple[Float32, UInt8]:
         """One query with many candidates, as `Nearest.block` matched them.
 
-        (Mq, 2) px, (T, 2) px, (P,), (P, 2) px, (P + 1,), (n, 2) -> affine (P, 2, 3) query px -> candidate px, NaN where none;
-        1 for each match that agrees (n,).
+        (Mq, 2) px, (T, 2) px, (P,), (P, 2) px, (P + 1,), (n, 2) -> affine (P, 2, 3) query px ->
+        candidate px, NaN where none; 1 for each match that agrees (n,).
         """
         if (most := int(np.diff(offset).max(initial=0))) > 1 << WHO:
-            raise ValueError(f"affine: want at most {1 << WHO} matches a pair, got {most}")
-        reach = self.relative * size.max(1) if self.threshold is None else np.full(len(size), self.threshold)
-        bounds = np.array([self.largest_scale, 0 if self.largest_stretch is None else self.largest_stretch], np.float64)
-        photos, rule = (constant(query), constant(xy), start, offset, pairs), (self.polish, self.least, bounds, self.backward)
+            raise ValueError(f"affine: expected at most {1 << WHO} matches a pair, got {most}")
+        reach = (
+            self.relative * size.max(1)
+            if self.threshold is None
+            else np.full(len(size), self.threshold)
+        )
+        bounds = np.array(
+            [self.largest_scale, 0 if self.largest_stretch is None else self.largest_stretch],
+            np.float64,
+        )
+        photos, rule = (
+            (constant(query), constant(xy), start, offset, pairs),
+            (self.polish, self.least, bounds, self.backward),
+        )
         flat, inlier = fit_block(*photos, reach.astype(np.float32), draws(self.trials, seed), *rule)
         affine = flat.reshape(-1, 2, 3)
         return inverse(affine) if self.backward else affine, inlier
@@ -72,7 +104,11 @@ def inverse(affine: Float32) -> Float32:
 
 @functools.lru_cache(maxsize=8)
 def draws(trials: int, seed: int) -> Int32:
-    """(T, 3, 16) numbers below 2^16, flat, from which hypothesis 16 t + lane takes its three matches; T is `trials` / 16, rounded up."""
-    table = np.random.default_rng([seed, 0x3A7]).integers(0, 1 << 16, -(-trials // 16) * 48, dtype=np.int32)
+    """(T, 3, 16) numbers below 2^16, flat, from which hypothesis 16 t + lane takes its three
+    matches; T is `trials` / 16, rounded up.
+    """
+    table = np.random.default_rng([seed, 0x3A7]).integers(
+        0, 1 << 16, -(-trials // 16) * 48, dtype=np.int32
+    )
     table.flags.writeable = False
     return table

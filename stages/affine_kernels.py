@@ -1,9 +1,11 @@
-"""The compiled half of `stages/affine.py`: sixteen hypotheses solved and scored at once, the best of them polished."""
+"""The compiled half of `stages/affine.py`: sixteen hypotheses solved and scored at once, the best
+of them polished.
+"""
 
 import numba
 import numpy as np
 
-from stages.lanes import (
+from stages.simd import (
     add,
     count_within,
     div,
@@ -21,15 +23,19 @@ from stages.lanes import (
     where_within,
 )
 
-LANES = "6eaf6102736f"  # of stages/lanes.py: what numba keeps on the disk knows this file's changes alone, so a change there has to show here
+# of stages/simd.py: what numba keeps on the disk knows this file's changes alone, so a change there
+# has to show here
+SIMD = "2ce630945d79"
 ROUNDS = 8  # of least squares at most
 
 
 @numba.njit(nogil=True, cache=True)
 def _hypotheses(points, n, table, t, rows):  # type: ignore[no-untyped-def]
-    """Sixteen maps (a, b, c, d, e, f): x' = a x + b y + c, y' = d x + e y + f, each through three different matches.
+    """Sixteen maps (a, b, c, d, e, f): x' = a x + b y + c, y' = d x + e y + f, each through three
+    different matches.
 
-    points (n, 4) flat; table (T, 3, 16) flat; rows (16,) to work in. Three points of one line give NaN or infinity, which no match fits.
+    points (n, 4) flat; table (T, 3, 16) flat; rows (16,) to work in. Three points of one line give
+    NaN or infinity, which no match fits.
     """
     one, two = splat(numba.int32(1)), splat(numba.int32(2))
     i = shift_right(mul(load(table, 48 * t), splat(numba.int32(n))), numba.int32(16))
@@ -55,7 +61,8 @@ def _hypotheses(points, n, table, t, rows):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, cache=True)
 def _credible(a, b, d, e, bounds):  # type: ignore[no-untyped-def]
     """Whether a map of the plane is one that a camera's move can make."""
-    square, det, scale = a * a + b * b + d * d + e * e, a * e - b * d, bounds[0] ** 2  # sum of squares, product of the singular values
+    # sum of squares, product of the singular values
+    square, det, scale = a * a + b * b + d * d + e * e, a * e - b * d, bounds[0] ** 2
     if bounds[1] == 0:
         return square >= 1e-20
     return det >= 1 / scale and det <= scale and square <= det * (bounds[1] + 1 / bounds[1])
@@ -63,15 +70,20 @@ def _credible(a, b, d, e, bounds):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def _tally(points, n, table, t, reach, bounds, rows):  # type: ignore[no-untyped-def]
-    """Sixteen hypotheses and how many matches agree with each; those that are not credible have none."""
+    """Sixteen hypotheses and how many matches agree with each; those that are not credible have
+    none.
+    """
     a, b, c, d, e, f = _hypotheses(points, n, table, t, rows)
     never, square = splat(numba.float32(np.nan)), fma(a, a, fma(b, b, fma(d, d, mul(e, e))))
-    c = where_within(splat(numba.float32(1e-20)), square, c, never)  # many matches of one feature would send everything to that one point
+    # many matches of one feature would send everything to that one point
+    c = where_within(splat(numba.float32(1e-20)), square, c, never)
     if bounds[1] > 0:
         det, scale = sub(mul(a, e), mul(b, d)), numba.float32(bounds[0] ** 2)
         c = where_within(splat(1 / scale), det, c, never)
         c = where_within(det, splat(scale), c, never)
-        c = where_within(square, mul(det, splat(numba.float32(bounds[1] + 1 / bounds[1]))), c, never)
+        c = where_within(
+            square, mul(det, splat(numba.float32(bounds[1] + 1 / bounds[1]))), c, never
+        )
     limit = splat(numba.float32(reach * reach))
     count = splat(numba.int32(0))
     for p in range(n):
@@ -84,11 +96,17 @@ def _tally(points, n, table, t, reach, bounds, rows):  # type: ignore[no-untyped
 
 @numba.njit(nogil=True, cache=True)
 def _misses(columns, p, map):  # type: ignore[no-untyped-def]
-    """The squared residuals of matches p to p + 15. columns (4, n') flat of x, y, u, v, NaN beyond the last match."""
+    """The squared residuals of matches p to p + 15. columns (4, n') flat of x, y, u, v, NaN beyond
+    the last match.
+    """
     room = len(columns) // 4
     x, y = load(columns, p), load(columns, room + p)
-    over = fma(splat(map[0]), x, fma(splat(map[1]), y, sub(splat(map[2]), load(columns, 2 * room + p))))
-    down = fma(splat(map[3]), x, fma(splat(map[4]), y, sub(splat(map[5]), load(columns, 3 * room + p))))
+    over = fma(
+        splat(map[0]), x, fma(splat(map[1]), y, sub(splat(map[2]), load(columns, 2 * room + p)))
+    )
+    down = fma(
+        splat(map[3]), x, fma(splat(map[4]), y, sub(splat(map[5]), load(columns, 3 * room + p)))
+    )
     return fma(over, over, mul(down, down))
 
 
@@ -103,9 +121,14 @@ def _agree(columns, n, map, reach):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def _refit(columns, n, map, reach, flat, better):  # type: ignore[no-untyped-def]
-    """Least squares over the inliers of `map` into `better`; False where they do not span the plane: where the smaller variance
-    of their query points is below `flat` of the larger."""
-    limit, zero, one = splat(numba.float32(reach * reach)), splat(numba.float32(0)), splat(numba.float32(1))
+    """Least squares over the inliers of `map` into `better`; False where they do not span the
+    plane: where the smaller variance of their query points is below `flat` of the larger.
+    """
+    limit, zero, one = (
+        splat(numba.float32(reach * reach)),
+        splat(numba.float32(0)),
+        splat(numba.float32(1)),
+    )
     room = len(columns) // 4
     sn, sx, sy, su, sv = zero, zero, zero, zero, zero
     for p in range(0, n, 16):
@@ -119,7 +142,8 @@ def _refit(columns, n, map, reach, flat, better):  # type: ignore[no-untyped-def
     if count < 3:
         return False
     mx, my, mu, mv = total(sx) / count, total(sy) / count, total(su) / count, total(sv) / count
-    around_x, around_y, around_u, around_v = splat(mx), splat(my), splat(mu), splat(mv)  # a second pass keeps the digits of small objects
+    # a second pass keeps the digits of small objects
+    around_x, around_y, around_u, around_v = splat(mx), splat(my), splat(mu), splat(mv)
     sxx, sxy, syy, sxu, syu, sxv, syv = zero, zero, zero, zero, zero, zero, zero
     for p in range(0, n, 16):
         miss = _misses(columns, p, map)
@@ -143,15 +167,25 @@ def _refit(columns, n, map, reach, flat, better):  # type: ignore[no-untyped-def
 
 @numba.njit(nogil=True, cache=True)
 def _search(points, columns, n, table, reach, polish, least, bounds, best):  # type: ignore[no-untyped-def]
-    """The best map of one pair of photos into `best` (6,); returns how many agree, 0 where there is no map."""
+    """The best map of one pair of photos into `best` (6,); returns how many agree, 0 where there is
+    no map.
+    """
     zero = splat(numba.float32(0))
     a, b, c, d, e, f = zero, zero, zero, zero, zero, zero
     most = splat(numba.int32(0))
     rows = np.empty(16, np.int32)
     for t in range(len(table) // 48):
         a1, b1, c1, d1, e1, f1, count = _tally(points, n, table, t, reach, bounds, rows)
-        a, b, c = where_more(count, most, a1, a), where_more(count, most, b1, b), where_more(count, most, c1, c)
-        d, e, f = where_more(count, most, d1, d), where_more(count, most, e1, e), where_more(count, most, f1, f)
+        a, b, c = (
+            where_more(count, most, a1, a),
+            where_more(count, most, b1, b),
+            where_more(count, most, c1, c),
+        )
+        d, e, f = (
+            where_more(count, most, d1, d),
+            where_more(count, most, e1, e),
+            where_more(count, most, f1, f),
+        )
         most = larger(count, most)
     maps, counts = np.empty(96, np.float32), np.empty(16, np.int32)
     store(counts, 0, most)
@@ -177,7 +211,11 @@ def _search(points, columns, n, table, reach, polish, least, bounds, best):  # t
             continue
         for turn in range(ROUNDS if polish else 0):
             agree = _agree(columns, n, next, reach)
-            if not spans or agree < count or not _credible(next[0], next[1], next[3], next[4], bounds):
+            if (
+                not spans
+                or agree < count
+                or not _credible(next[0], next[1], next[3], next[4], bounds)
+            ):
                 break
             settled = agree == count and turn > 0
             count = agree
@@ -193,7 +231,8 @@ def _search(points, columns, n, table, reach, polish, least, bounds, best):  # t
 
 @numba.njit(nogil=True, cache=True)
 def fit_block(query, xy, start, offset, pairs, reach, table, polish, least, bounds, backward):  # type: ignore[no-untyped-def]
-    """`RobustAffine.block`: affine (P, 6), NaN where none, and 1 for each match that agrees (n,)."""
+    """`RobustAffine.block`: affine (P, 6), NaN where none, and 1 for each match that agrees
+    (n,)."""
     room = 0
     for p in range(len(start)):
         room = max(room, offset[p + 1] - offset[p])
@@ -213,7 +252,12 @@ def fit_block(query, xy, start, offset, pairs, reach, table, polish, least, boun
             q, c = query[pairs[first + m, 0]], xy[start[p] + pairs[first + m, 1]]
             if backward:
                 q, c = c, q
-            points[4 * m], points[4 * m + 1], points[4 * m + 2], points[4 * m + 3] = q[0] - q0[0], q[1] - q0[1], c[0] - c0[0], c[1] - c0[1]
+            points[4 * m], points[4 * m + 1], points[4 * m + 2], points[4 * m + 3] = (
+                q[0] - q0[0],
+                q[1] - q0[1],
+                c[0] - c0[0],
+                c[1] - c0[1],
+            )
             for k in range(4):
                 columns[k * room + m] = points[4 * m + k]
         for m in range(n, (n + 15) // 16 * 16):

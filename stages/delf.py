@@ -1,7 +1,7 @@
 """The second look's eyes: DELF, attentive local features (Noh et al. 2017, sections 3 and 4).
 
-Every cell of layer3's map over an image pyramid is a descriptor; an attention head scores them, the best are kept,
-reduced by PCA to unit vectors and rounded to int8.
+Every cell of layer3's map over an image pyramid is a descriptor; an attention head scores them, the
+best are kept, reduced by PCA to unit vectors and rounded to int8.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.records import Float32, Image, Int64, LocalFeatures, want
+from stages.records import Float32, Image, Int64, LocalFeatures, check_array
 from stages.reduce import Reduce
 from stages.trunk import resize, run, third_map
 
@@ -24,9 +24,11 @@ SCALES = (0.25, 0.3536, 0.5, 0.7071, 1.0, 1.4142, 2.0)  # the paper's pyramid
 
 @dataclass(frozen=True, eq=False)
 class Attention:
-    """Descriptors (M, C) -> scores (M,) >= 0: 1x1 conv, ReLU, 1x1 conv, softplus (section 3.3), batch norm folded in.
+    """Descriptors (M, C) -> scores (M,) >= 0: 1x1 conv, ReLU, 1x1 conv, softplus (section 3.3),
+    batch norm folded in.
 
-    Without a trained head the score is the descriptor's length: a strong response is a salient place.
+    Without a trained head the score is the descriptor's length: a strong response is a salient
+    place.
     """
 
     hidden: Float32  # (H, C)
@@ -35,10 +37,10 @@ class Attention:
     out_bias: Float32  # (1,)
 
     def __post_init__(self) -> None:
-        want("Attention", "hidden", self.hidden, np.float32, None, None)
-        want("Attention", "hidden_bias", self.hidden_bias, np.float32, len(self.hidden))
-        want("Attention", "out", self.out, np.float32, len(self.hidden))
-        want("Attention", "out_bias", self.out_bias, np.float32, 1)
+        check_array("Attention", "hidden", self.hidden, np.float32, None, None)
+        check_array("Attention", "hidden_bias", self.hidden_bias, np.float32, len(self.hidden))
+        check_array("Attention", "out", self.out, np.float32, len(self.hidden))
+        check_array("Attention", "out_bias", self.out_bias, np.float32, 1)
 
     def __call__(self, descriptors: Float32) -> Float32:
         hidden = np.maximum(descriptors @ self.hidden.T + self.hidden_bias, 0)
@@ -47,14 +49,18 @@ class Attention:
 
 
 def feature_norm(descriptors: Float32) -> Float32:
-    """Descriptors (M, C) -> scores (M,): their lengths, the attention of a network that was never taught any."""
+    """Descriptors (M, C) -> scores (M,): their lengths, the attention of a network that was never
+    taught any.
+    """
     length: Float32 = np.linalg.norm(descriptors, axis=-1)
     return length
 
 
 @dataclass(frozen=True)
 class Describe:
-    """Image -> LocalFeatures. Ties in score keep pyramid order, so the same photo always gives the same rows."""
+    """Image -> LocalFeatures. Ties in score keep pyramid order, so the same photo always gives the
+    same rows.
+    """
 
     trunk: nn.Module
     attention: Attention | None  # None: feature_norm
@@ -71,28 +77,45 @@ class Describe:
         return LocalFeatures(xy[best], np.rint(unit * 127).astype(np.int8), score[best], image.size)
 
     def strongest(self, raw: Float32) -> tuple[Int64, Float32]:
-        """Raw cells (M, C) -> the rows of those to keep, strongest first, and the scores of all (M,)."""
+        """Raw cells (M, C) -> the rows of those to keep, strongest first, and the scores of all
+        (M,).
+        """
         score = feature_norm(raw) if self.attention is None else self.attention(raw)
         best = np.argsort(-score, kind="stable")[: self.keep]
         return best[score[best] >= self.threshold], score
 
     def cells(self, image: Image) -> tuple[Float32, Float32]:
-        """Every cell of every scale: centres (M, 2) px of the original photo, raw descriptors (M, C)."""
+        """Every cell of every scale: centres (M, 2) px of the original photo, raw descriptors (M,
+        C).
+        """
         width, height = image.size
         places, descriptors = [], []
         for w, h in self.input_sizes(image):
             cells = run(third_map, self.trunk, resize(image.pixels, w, h))[0]  # (C, rows, columns)
             rows, columns = cells.shape[1:]
-            y, x = np.mgrid[:rows, :columns] * STRIDE  # a cell's receptive field is centred on pixel STRIDE * i
-            places.append(np.stack([(x.ravel() + 0.5) * (width / w) - 0.5, (y.ravel() + 0.5) * (height / h) - 0.5], 1))
+            # a cell's receptive field is centred on pixel STRIDE * i
+            y, x = np.mgrid[:rows, :columns] * STRIDE
+            places.append(
+                np.stack(
+                    [(x.ravel() + 0.5) * (width / w) - 0.5, (y.ravel() + 0.5) * (height / h) - 0.5],
+                    1,
+                )
+            )
             descriptors.append(cells.reshape(len(cells), -1).T)
-        return np.concatenate(places).astype(np.float32), np.ascontiguousarray(np.concatenate(descriptors), np.float32)
+        return np.concatenate(places).astype(np.float32), np.ascontiguousarray(
+            np.concatenate(descriptors), np.float32
+        )
 
     def input_sizes(self, image: Image) -> list[tuple[int, int]]:
-        """(width, height) px of each scale, the base rounded to multiples of 32 so that photos share few shapes."""
+        """(width, height) px of each scale, the base rounded to multiples of 32 so that photos
+        share few shapes.
+        """
         longest = max(image.size)
         base = [max(32, 32 * round(self.side * side / longest / 32)) for side in image.size]
-        return [(max(16, round(base[0] * scale)), max(16, round(base[1] * scale))) for scale in self.scales]
+        return [
+            (max(16, round(base[0] * scale)), max(16, round(base[1] * scale)))
+            for scale in self.scales
+        ]
 
 
 def normalised(descriptors: Float32) -> Float32:

@@ -1,7 +1,7 @@
 """The first look: the whole photo as one vector, from the trunk's last map.
 
-`Embed` pools the map in two ways; class logits and the unit embedding are plain functions of what it pooled, so a gallery
-that keeps those numbers can be searched by any of the three codes.
+`Embed` pools the map in two ways; class logits and the unit embedding are plain functions of what
+it pooled, so a gallery that keeps those numbers can be searched by any of the three codes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.records import Float32, Image, want
+from stages.records import Float32, Image, check_array
 from stages.trunk import last_map, resize, run
 
 if TYPE_CHECKING:
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Embed:
-    """Image -> pooled (2, C) float32: the mean of layer4's map, which is what the class head reads, and its generalised
-    mean, which tells instances apart better (GeM, p = 3; Radenovic et al. 2018, equation 3).
+    """Image -> pooled (2, C) float32: the mean of layer4's map, which is what the class head reads,
+    and its generalised mean, which tells instances apart better (GeM, p = 3; Radenovic et al. 2018,
+    equation 3).
 
-    Rounded to float16, as a gallery keeps it: a code made later from the stored numbers is the one made now.
+    Rounded to float16, as a gallery keeps it: a code made later from the stored numbers is the one
+    made now.
     """
 
     trunk: nn.Module
@@ -42,9 +44,13 @@ class Embed:
         return pooled.astype(np.float16).astype(np.float32)
 
     def input_size(self, image: Image) -> tuple[int, int]:
-        """(width, height) px. Aspects beyond 4:1 are squeezed: a strip of 20,000 x 1 is still a photo."""
+        """(width, height) px. Aspects beyond 4:1 are squeezed: a strip of 20,000 x 1 is still a
+        photo.
+        """
         aspect = min(max(image.size[0] / image.size[1], 1 / 4), 4)
-        width, height = (max(32, 32 * round(self.side * a / 32)) for a in (aspect**0.5, aspect**-0.5))
+        width, height = (
+            max(32, 32 * round(self.side * a / 32)) for a in (aspect**0.5, aspect**-0.5)
+        )
         return width, height
 
 
@@ -61,8 +67,8 @@ class Classify:
     bias: Float32  # (L,)
 
     def __post_init__(self) -> None:
-        want("Classify", "weight", self.weight, np.float32, None, None)
-        want("Classify", "bias", self.bias, np.float32, len(self.weight))
+        check_array("Classify", "weight", self.weight, np.float32, None, None)
+        check_array("Classify", "bias", self.bias, np.float32, len(self.weight))
 
     def __call__(self, pooled: Float32) -> Float32:
         logits: Float32 = self.weight @ pooled[0] + self.bias
@@ -70,6 +76,8 @@ class Classify:
 
 
 def normalise(pooled: Float32) -> Float32:
-    """pooled (2, C) -> embedding (C,): the generalised mean at unit length; a vector of zeros stays one."""
+    """pooled (2, C) -> embedding (C,): the generalised mean at unit length; a vector of zeros stays
+    one.
+    """
     unit: Float32 = pooled[1] / np.float32(max(float(np.linalg.norm(pooled[1])), 1e-12))
     return unit

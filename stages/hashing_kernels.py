@@ -1,4 +1,6 @@
-"""The compiled half of `stages/hashing.py`: one pass over packed codes that keeps what can still be among the nearest."""
+"""The compiled half of `stages/hashing.py`: one pass over packed codes that keeps what can still be
+among the nearest.
+"""
 
 from typing import Any
 
@@ -11,20 +13,25 @@ BLOCK = 4096  # codes whose distances are in the nearest cache together
 
 @intrinsic  # type: ignore[untyped-decorator]
 def popcount(typing: Any, word: Any) -> Any:
-    """The number of ones; a row of words becomes one instruction of the machine where it has it (AVX-512 BITALG)."""
+    """The number of ones; a row of words becomes one instruction of the machine where it has it
+    (AVX-512 BITALG).
+    """
     return word(word), lambda context, builder, signature, args: builder.ctpop(args[0])
 
 
 @numba.njit(nogil=True, cache=True)
 def nearest(words, query, count):  # type: ignore[no-untyped-def]
-    """words (W, N) uint16, query (W,), 1 <= count <= N -> rows (M,) int64 ascending, distances (M,) uint16, M >= count: among them the
-    `count` nearest, of equal ones those of lower rows.
+    """words (W, N) uint16, query (W,), 1 <= count <= N -> rows (M,) int64 ascending, distances (M,)
+    uint16, M >= count: among them the `count` nearest, of equal ones those of lower rows.
 
-    `bound` is the distance of the `count`-th nearest code so far: what lies beyond is never written down. Whenever the notes are
-    full, what the bound has overtaken is struck out.
+    `bound` is the distance of the `count`-th nearest code so far: what lies beyond is never written
+    down. Whenever the notes are full, what the bound has overtaken is struck out.
     """
     deepest = 16 * len(words)
-    rows, distance = np.empty(2 * count + 2 * BLOCK, np.int64), np.empty(2 * count + 2 * BLOCK, np.uint16)
+    rows, distance = (
+        np.empty(2 * count + 2 * BLOCK, np.int64),
+        np.empty(2 * count + 2 * BLOCK, np.uint16),
+    )
     held, bound = 0, deepest
     of_distance = np.zeros(deepest + 1, np.int64)  # codes held, by distance
     block = np.empty(BLOCK, np.uint16)

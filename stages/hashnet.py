@@ -1,6 +1,8 @@
-"""From a trunk's last map to a real-valued code: a small network, or a kernel or linear projection of the pooled map.
+"""From a trunk's last map to a real-valued code: a small network, or a kernel or linear projection
+of the pooled map.
 
-Each is a stage, made from named arrays as a model stores them: `head_of`. A code's bit is whether its number is 0 or more.
+Each is a stage, made from named arrays as a model stores them: `head_of`. A code's bit is whether
+its number is 0 or more.
 """
 
 from __future__ import annotations
@@ -13,24 +15,45 @@ import torch
 from torch import Tensor, nn
 
 from stages.attention import Guided, cbam
-from stages.records import Float32, want
+from stages.records import Float32, check_array
 
-ATTENTION: dict[str, Callable[[int], nn.Module]] = {"none": lambda channels: nn.Identity(), "cbam": cbam, "guided": Guided}
-SQUASH: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": lambda x: torch.sigmoid(x) - 0.5, "tanh": torch.tanh, "linear": lambda x: x}
+ATTENTION: dict[str, Callable[[int], nn.Module]] = {
+    "none": lambda channels: nn.Identity(),
+    "cbam": cbam,
+    "guided": Guided,
+}
+SQUASH: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": lambda x: torch.sigmoid(x) - 0.5,
+    "tanh": torch.tanh,
+    "linear": lambda x: x,
+}
 
 
 class HashNet(nn.Module):
-    """Map (B, C, h, w) -> codes (B, b): attention, flattened cells, one hidden layer, one number a bit.
+    """Map (B, C, h, w) -> codes (B, b): attention, flattened cells, one hidden layer, one number a
+    bit.
 
-    attention: of ATTENTION; squash: of SQUASH, what the last numbers go through; slices: hidden units that each bit has to itself, 0 for
-    all of them together (the divide-and-encode module of Lai et al. 2015, section 3.3, which keeps bits from repeating each other).
+    attention: of ATTENTION; squash: of SQUASH, what the last numbers go through; slices: hidden
+    units that each bit has to itself, 0 for all of them together (the divide-and-encode module of
+    Lai et al. 2015, section 3.3, which keeps bits from repeating each other).
     """
 
-    def __init__(self, channels: int, cells: int, bits: int, width: int, attention: str = "none", squash: str = "sigmoid", slices: int = 0) -> None:
+    def __init__(
+        self,
+        channels: int,
+        cells: int,
+        bits: int,
+        width: int,
+        attention: str = "none",
+        squash: str = "sigmoid",
+        slices: int = 0,
+    ) -> None:
         super().__init__()
         self.attention = ATTENTION[attention](channels)
         hidden = slices * bits or width
-        self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(channels * cells, hidden), nn.ReLU(), nn.Dropout(0.5))
+        self.hidden = nn.Sequential(
+            nn.Flatten(), nn.Linear(channels * cells, hidden), nn.ReLU(), nn.Dropout(0.5)
+        )
         self.code = nn.Conv1d(hidden, bits, 1, groups=bits) if slices else nn.Linear(hidden, bits)
         self.squash = SQUASH[squash]
 
@@ -40,7 +63,11 @@ class HashNet(nn.Module):
     def linear(self, x: Tensor) -> Tensor:
         """The numbers before they are squashed (B, b)."""
         hidden: Tensor = self.hidden(self.attention(x))
-        numbers: Tensor = self.code(hidden[:, :, None])[:, :, 0] if isinstance(self.code, nn.Conv1d) else self.code(hidden)
+        numbers: Tensor = (
+            self.code(hidden[:, :, None])[:, :, 0]
+            if isinstance(self.code, nn.Conv1d)
+            else self.code(hidden)
+        )
         return numbers
 
 
@@ -53,20 +80,24 @@ class NetCode:
     def __call__(self, cells: Float32) -> Float32:
         with torch.inference_mode():
             device = next(self.net.parameters()).device
-            code: Float32 = self.net(torch.from_numpy(cells[None]).to(device)).float().cpu().numpy()[0]
+            code: Float32 = (
+                self.net(torch.from_numpy(cells[None]).to(device)).float().cpu().numpy()[0]
+            )
         return code
 
 
 @dataclass(frozen=True, eq=False)
 class LinearCode:
-    """map (C, h, w) -> code (b,): the pooled map, less its mean, on b directions (locality-sensitive hashing draws them)."""
+    """map (C, h, w) -> code (b,): the pooled map, less its mean, on b directions
+    (locality-sensitive hashing draws them).
+    """
 
     mean: Float32  # (C,)
     directions: Float32  # (b, C)
 
     def __post_init__(self) -> None:
-        want("LinearCode", "directions", self.directions, np.float32, None, None)
-        want("LinearCode", "mean", self.mean, np.float32, self.directions.shape[1])
+        check_array("LinearCode", "directions", self.directions, np.float32, None, None)
+        check_array("LinearCode", "mean", self.mean, np.float32, self.directions.shape[1])
 
     def __call__(self, cells: Float32) -> Float32:
         code: Float32 = self.of(pool(cells[None]))[0]
@@ -79,7 +110,9 @@ class LinearCode:
 
 @dataclass(frozen=True, eq=False)
 class KernelCode:
-    """map (C, h, w) -> code (b,): Gaussian kernels of the pooled map and m anchors, less their means, weighted (Liu et al. 2012, equation 2)."""
+    """map (C, h, w) -> code (b,): Gaussian kernels of the pooled map and m anchors, less their
+    means, weighted (Liu et al. 2012, equation 2).
+    """
 
     anchors: Float32  # (m, C)
     gamma: Float32  # (1,) exp(-gamma |x - anchor|^2)
@@ -87,10 +120,10 @@ class KernelCode:
     weights: Float32  # (b, m)
 
     def __post_init__(self) -> None:
-        want("KernelCode", "anchors", self.anchors, np.float32, None, None)
-        want("KernelCode", "gamma", self.gamma, np.float32, 1)
-        want("KernelCode", "mean", self.mean, np.float32, len(self.anchors))
-        want("KernelCode", "weights", self.weights, np.float32, None, len(self.anchors))
+        check_array("KernelCode", "anchors", self.anchors, np.float32, None, None)
+        check_array("KernelCode", "gamma", self.gamma, np.float32, 1)
+        check_array("KernelCode", "mean", self.mean, np.float32, len(self.anchors))
+        check_array("KernelCode", "weights", self.weights, np.float32, None, len(self.anchors))
 
     def __call__(self, cells: Float32) -> Float32:
         code: Float32 = self.of(pool(cells[None]))[0]
@@ -98,13 +131,18 @@ class KernelCode:
 
     def of(self, pooled: Float32) -> Float32:
         """(N, C) -> (N, b)."""
-        return np.asarray((kernels(pooled, self.anchors, float(self.gamma[0])) - self.mean) @ self.weights.T, np.float32)
+        return np.asarray(
+            (kernels(pooled, self.anchors, float(self.gamma[0])) - self.mean) @ self.weights.T,
+            np.float32,
+        )
 
 
 def pool(cells: Float32) -> Float32:
     """Maps (N, C, h, w) -> (N, C): the mean over places at unit length."""
     mean: Float32 = cells.mean((2, 3), dtype=np.float32)
-    return np.asarray(mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12), np.float32)
+    return np.asarray(
+        mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12), np.float32
+    )
 
 
 def kernels(pooled: Float32, anchors: Float32, gamma: float) -> Float32:
@@ -113,8 +151,12 @@ def kernels(pooled: Float32, anchors: Float32, gamma: float) -> Float32:
     return np.asarray(np.exp(-gamma * np.maximum(square, 0)), np.float32)
 
 
-def head_of(arrays: Mapping[str, np.ndarray], form: Mapping[str, object], bits: int, device: str = "cpu") -> NetCode | LinearCode | KernelCode:
-    """The stage that a model's `hash.*` arrays are. form: what of a network is no array, {} for the others. Raises ValueError."""
+def head_of(
+    arrays: Mapping[str, np.ndarray], form: Mapping[str, object], bits: int, device: str = "cpu"
+) -> NetCode | LinearCode | KernelCode:
+    """The stage that a model's `hash.*` arrays are. form: what of a network is no array, {} for the
+    others. Raises ValueError.
+    """
     float32 = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
     try:
         if "directions" in float32:
@@ -124,7 +166,10 @@ def head_of(arrays: Mapping[str, np.ndarray], form: Mapping[str, object], bits: 
         net = net_of(form, bits)
         net.load_state_dict({name: torch.from_numpy(array) for name, array in float32.items()})
     except (KeyError, RuntimeError, TypeError) as error:
-        raise ValueError(f"hash: want the arrays of {form or 'a projection'}, got: {' '.join(str(error).split())[:200]}") from None
+        raise ValueError(
+            f"hash: expected the arrays of {form or 'a projection'}, got:"
+            f" {' '.join(str(error).split())[:200]}"
+        ) from None
     return NetCode(net.eval().requires_grad_(False).to(device))
 
 

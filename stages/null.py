@@ -1,8 +1,10 @@
-"""What chance does: how many inliers two unrelated photos reach, given how many features each of them has.
+"""What chance does: how many inliers two unrelated photos reach, given how many features each of
+them has.
 
-A discrete survival model (Cox 1972, section 5; logistic hazards): the chance that a map is found at all, then at each count
-the chance to stop there, both smooth in the logarithms of the two feature counts. Beyond the largest count that the data
-still speak of, the last hazard goes on: a geometric tail. Fitted on pairs that are almost all non-matches.
+A discrete survival model (Cox 1972, section 5; logistic hazards): the chance that a map is found at
+all, then at each count the chance to stop there, both smooth in the logarithms of the two feature
+counts. Beyond the largest count that the data still speak of, the last hazard goes on: a geometric
+tail. Fitted on pairs that are almost all non-matches.
 """
 
 from __future__ import annotations
@@ -31,22 +33,31 @@ class Null:
     pairs: int  # fitted on
 
     def __post_init__(self) -> None:
-        if self.found.shape != (10,) or self.stops.shape != (17,) or self.span.shape != (2,) or not 1 <= self.least <= self.cap:
+        if (
+            self.found.shape != (10,)
+            or self.stops.shape != (17,)
+            or self.span.shape != (2,)
+            or not 1 <= self.least <= self.cap
+        ):
             raise ValueError(
-                f"Null: want 10 and 17 weights and 1 <= least <= cap, got {self.found.shape}, {self.stops.shape}, {self.least}, {self.cap}"
+                f"Null: expected 10 and 17 weights and 1 <= least <= cap, got {self.found.shape},"
+                f" {self.stops.shape}, {self.least}, {self.cap}"
             )
 
     @classmethod
     def fit(cls, query: Int64, candidate: Int64, inliers: Int32, least: int) -> Null:
-        """Feature counts of both photos (n,), (n,) and inliers (n,) of unrelated pairs. Raises ValueError for too few.
+        """Feature counts of both photos (n,), (n,) and inliers (n,) of unrelated pairs. Raises
+        ValueError for too few.
 
-        A pair that the fit finds impossible (less than one such in a hundred samples of this size) is a match that slipped
-        in, a near-duplicate: it is left out and the fit made again.
+        A pair that the fit finds impossible (less than one such in a hundred samples of this size)
+        is a match that slipped in, a near-duplicate: it is left out and the fit made again.
         """
         kept = (query >= least) & (candidate >= least)
         for _ in range(3):
             null = cls._fit(query[kept], candidate[kept], inliers[kept], least)
-            fair = kept & (null.log_chance(query, candidate, inliers) > -np.log(100 * max(1, kept.sum())))
+            fair = kept & (
+                null.log_chance(query, candidate, inliers) > -np.log(100 * max(1, kept.sum()))
+            )
             if (fair == kept).all():
                 break
             kept = fair
@@ -58,7 +69,10 @@ class Null:
 
         mapped = inliers >= least
         if mapped.sum() < FEWEST or mapped.all():
-            raise ValueError(f"null: want at least {FEWEST} random pairs with a map and some without, got {mapped.sum()} of {len(mapped)}")
+            raise ValueError(
+                f"null: expected at least {FEWEST} random pairs with a map and some without, got"
+                f" {mapped.sum()} of {len(mapped)}"
+            )
         span = np.quantile(np.concatenate([query, candidate]), [0.005, 0.995])
         cap = max(least, int(np.quantile(inliers[mapped], SPEAKING)))
         counts = _counts(query, candidate, span)
@@ -68,12 +82,19 @@ class Null:
             reached = inliers >= level
             rows.append(_levels(counts[reached], level)[:, 1:])
             stopped.append(inliers[reached] == level)
-        stops = LogisticRegression(C=1.0, max_iter=2000).fit(np.concatenate(rows), np.concatenate(stopped))
-        weights = [np.concatenate([model.intercept_, model.coef_[0]]).astype(np.float64) for model in (found, stops)]
+        stops = LogisticRegression(C=1.0, max_iter=2000).fit(
+            np.concatenate(rows), np.concatenate(stopped)
+        )
+        weights = [
+            np.concatenate([model.intercept_, model.coef_[0]]).astype(np.float64)
+            for model in (found, stops)
+        ]
         return cls(weights[0], weights[1], least, cap, span, len(inliers))
 
     def log_chance(self, query: int | Int64, candidate: Int64, inliers: Int32) -> Float64:
-        """The logarithm of the chance of so many inliers or more (mid-p: half of exactly so many), for each pair (K,)."""
+        """The logarithm of the chance of so many inliers or more (mid-p: half of exactly so many),
+        for each pair (K,).
+        """
         counts = _counts(np.broadcast_to(np.asarray(query), candidate.shape), candidate, self.span)
         tail = -np.logaddexp(0, -_weighed(counts, self.found))  # of at least `level`
         chance = np.zeros(len(candidate))
@@ -87,14 +108,17 @@ class Null:
             else:
                 at, after = tail, tail + onward
             here = inliers >= level if level == self.cap else inliers == level
-            halved = at + np.log1p(np.expm1(after - at) / 2)  # log of their mean, and to the last bit between the two
+            # log of their mean, and to the last bit between the two
+            halved = at + np.log1p(np.expm1(after - at) / 2)
             chance = np.where(here, halved, chance)
             tail = tail + onward
         return chance
 
 
 def _weighed(rows: Float64, weights: Float64) -> Float64:
-    """(n, d), (d,) -> (n,): a matrix product would round a row by where it stands, and equal pairs would differ in their last bit."""
+    """(n, d), (d,) -> (n,): a matrix product would round a row by where it stands, and equal pairs
+    would differ in their last bit.
+    """
     summed: Float64 = np.einsum("nd,d->n", rows, weights)
     return summed
 
@@ -102,10 +126,16 @@ def _weighed(rows: Float64, weights: Float64) -> Float64:
 def _counts(query: Int64, candidate: Int64, span: Float64) -> Float64:
     """(n,), (n,) -> (n, 10) a cubic in the logarithms of both counts."""
     a, b = (np.log(np.clip(count, *np.maximum(span, 1)) / USUAL) for count in (query, candidate))
-    return np.stack([np.ones(len(a)), a, b, a * a, b * b, a * b, a**3, b**3, a * a * b, a * b * b], 1)
+    return np.stack(
+        [np.ones(len(a)), a, b, a * a, b * b, a * b, a**3, b**3, a * a * b, a * b * b], 1
+    )
 
 
 def _levels(counts: Float64, level: int) -> Float64:
-    """(n, 10) -> (n, 17): the number of inliers enters by its logarithm, beside and times the quadratic part."""
+    """(n, 10) -> (n, 17): the number of inliers enters by its logarithm, beside and times the
+    quadratic part.
+    """
     log = np.log(level / 8)
-    return np.concatenate([counts, np.full((len(counts), 1), log), log * log * counts[:, :1], log * counts[:, 1:6]], 1)
+    return np.concatenate(
+        [counts, np.full((len(counts), 1), log), log * log * counts[:, :1], log * counts[:, 1:6]], 1
+    )

@@ -1,6 +1,8 @@
-"""The verdict: candidates whose evidence is strong enough come first, by evidence; the others stay as the first look had them.
+"""The verdict: candidates whose evidence is strong enough come first, by evidence; the others stay
+as the first look had them.
 
-Worked example, accepting from 20 inliers: a shortlist a b c d with 3, 25, 0, 40 inliers is ranked d b a c: d and b accepted.
+Worked example, accepting from 20 inliers: a shortlist a b c d with 3, 25, 0, 40 inliers is ranked d
+b a c: d and b accepted.
 """
 
 from __future__ import annotations
@@ -10,18 +12,23 @@ from typing import ClassVar
 
 import numpy as np
 
+from stages.gallery import Gallery
 from stages.null import Null
-from stages.records import Bool, Candidates, Float64, Gallery, Int32, Int64, LocalFeatures, Matches, Ranking
+from stages.records import Bool, Candidates, Float64, Int32, Int64, LocalFeatures, Matches, Ranking
 
 
 @dataclass(frozen=True)
 class FixedCount:
-    """(candidates, matches) -> Ranking: accepted from so many inliers on, as seed 004 does, whatever the photos."""
+    """(features, candidates, matches, gallery) -> Ranking: accepted from so many inliers on, as
+    seed 004 does, whatever the photos.
+    """
 
     known_as: ClassVar[str] = "rank"
     least: int  # inliers
 
-    def __call__(self, candidates: Candidates, matches: Matches) -> Ranking:
+    def __call__(
+        self, features: LocalFeatures, candidates: Candidates, matches: Matches, gallery: Gallery
+    ) -> Ranking:
         _same_shape(candidates, matches)
         evidence = matches.inliers.astype(np.float64)
         return _ranked(evidence, matches.inliers >= self.least, np.full(evidence.shape, np.nan))
@@ -29,29 +36,40 @@ class FixedCount:
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
-    """(features, candidates, matches, gallery) -> Ranking: accepted at a stated rate of false alarms a query.
+    """(features, candidates, matches, gallery) -> Ranking: accepted at a stated rate of false
+    alarms a query.
 
-    A candidate's expected false alarms are the chance that an unrelated photo with as many features reaches its inliers,
-    times the number of candidates that were looked at: the expected number of non-matches that look as good. Accepting
-    where that is at most `rate` accepts `rate` non-matches a query in the mean (Bonferroni; a contrario, Desolneux et al. 2000).
+    A candidate's expected false alarms are the chance that an unrelated photo with as many features
+    reaches its inliers, times the number of candidates that were looked at: the expected number of
+    non-matches that look as good. Accepting where that is at most `rate` accepts `rate` non-matches
+    a query in the mean (Bonferroni; a contrario, Desolneux et al. 2000).
     """
 
     known_as: ClassVar[str] = "rank"
     rate: float  # non-matching candidates accepted, expected over all that were looked at
     null: Null  # the model's, for a gallery that has none of its own
 
-    def __call__(self, features: LocalFeatures, candidates: Candidates, matches: Matches, gallery: Gallery) -> Ranking:
+    def __call__(
+        self, features: LocalFeatures, candidates: Candidates, matches: Matches, gallery: Gallery
+    ) -> Ranking:
         _same_shape(candidates, matches)
         counts = gallery.features.count[candidates.rows[0]]
-        log_alarms, accepted = judge(gallery.null or self.null, len(features), counts, matches.inliers[0], self.rate)
+        log_alarms, accepted = judge(
+            gallery.null or self.null, len(features), counts, matches.inliers[0], self.rate
+        )
         return _ranked(-log_alarms[None], accepted, np.exp(log_alarms)[None])
 
 
-def judge(null: Null, query: int, candidate: Int64, inliers: Int32, *rates: float) -> tuple[Float64, Bool]:
-    """A query's feature count, those of all candidates looked at (K,) and their inliers (K,) -> the logarithm of the expected
-    false alarms of each (K,); whether it is accepted at each rate (R, K)."""
-    # Tried and lost: sharing the rate out by 1 / coarse rank. By folders it costs no first place (embedded model, 1,287 photos, 200
-    # candidates: hit@1 -.001 where this has -.009 [-.022, .004]), but in the museum one wall shot of fifteen (.933 for .967).
+def judge(
+    null: Null, query: int, candidate: Int64, inliers: Int32, *rates: float
+) -> tuple[Float64, Bool]:
+    """A query's feature count, those of all candidates looked at (K,) and their inliers (K,) -> the
+    logarithm of the expected false alarms of each (K,); whether it is accepted at each rate (R, K).
+    """
+    # Tried and lost: sharing the rate out by 1 / coarse rank. By folders it costs no first place
+    # (embedded model, 1,287 photos, 200
+    # candidates: hit@1 -.001 where this has -.009 [-.022, .004]), but in the museum one wall shot
+    # of fifteen (.933 for .967).
     log_alarms = null.log_chance(query, candidate, inliers) + np.log(max(1, len(inliers)))
     return log_alarms, (log_alarms <= np.log(rates)[:, None]) & (inliers >= null.least)
 
@@ -64,4 +82,7 @@ def _ranked(evidence: Float64, accepted: Bool, false_alarms: Float64) -> Ranking
 
 def _same_shape(candidates: Candidates, matches: Matches) -> None:
     if candidates.rows.shape != matches.inliers.shape:
-        raise ValueError(f"rank.matches: want one per candidate {candidates.rows.shape}, got {matches.inliers.shape}")
+        raise ValueError(
+            f"rank.matches: expected one per candidate {candidates.rows.shape}, got"
+            f" {matches.inliers.shape}"
+        )

@@ -1,26 +1,18 @@
-"""The records that flow between stages. Each checks its own shapes and types, so that a wrong array is named where it is made.
+"""The records that flow between stages. Each checks its own shapes and types, so that a wrong array
+is named where it is made.
 
-B queries in a batch, K candidates of a query, N photos in the gallery, M local features of a photo, D dimensions.
-Points are (x, y) in pixels of the original upright photo, pixel centres at integers.
+B queries in a batch, K candidates of a query, N photos in the gallery, M local features of a photo,
+D dimensions. Points are (x, y) in pixels of the original upright photo, pixel centres at integers.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from sklearn.neighbors import BallTree
-
-    from stages.neighbours import Neighbours
-    from stages.null import Null
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -32,13 +24,17 @@ UInt16 = npt.NDArray[np.uint16]
 Bool = npt.NDArray[np.bool_]
 
 
-def want(record: str, name: str, array: Any, dtype: type, *shape: int | None) -> None:
+def check_array(record: str, name: str, array: Any, dtype: type, *shape: int | None) -> None:
     """Raise ValueError unless `array` has this dtype and shape (None: any length)."""
     ok = isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == len(shape)
     if not (ok and all(s is None or s == n for s, n in zip(shape, array.shape, strict=True))):
         wanted = "(" + ", ".join("*" if s is None else str(s) for s in shape) + ")"
-        got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise ValueError(f"{record}.{name}: want {np.dtype(dtype).name} {wanted}, got {got}")
+        got = (
+            f"{array.dtype} {array.shape}"
+            if isinstance(array, np.ndarray)
+            else type(array).__name__
+        )
+        raise ValueError(f"{record}.{name}: expected {np.dtype(dtype).name} {wanted}, got {got}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +44,9 @@ class Image:
     pixels: UInt8  # (H, W, 3) RGB, upright
 
     def __post_init__(self) -> None:
-        want("Image", "pixels", self.pixels, np.uint8, None, None, 3)
+        check_array("Image", "pixels", self.pixels, np.uint8, None, None, 3)
         if 0 in self.pixels.shape:
-            raise ValueError(f"Image.pixels: want at least one pixel, got {self.pixels.shape}")
+            raise ValueError(f"Image.pixels: expected at least one pixel, got {self.pixels.shape}")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -63,14 +59,15 @@ class LocalFeatures:
     """The attentive local features of one photo, strongest first. None at all is a valid answer."""
 
     xy: Float32  # (M, 2) px
-    descriptor: Int8  # (M, D) round(127 x unit vector): exact integer products, equal on every device
+    # (M, D) round(127 x unit vector): exact integer products, equal on every device
+    descriptor: Int8
     score: Float32  # (M,) attention, descending
     size: tuple[int, int]  # (width, height) px of the photo the points lie in
 
     def __post_init__(self) -> None:
-        want("LocalFeatures", "descriptor", self.descriptor, np.int8, None, None)
-        want("LocalFeatures", "xy", self.xy, np.float32, len(self.descriptor), 2)
-        want("LocalFeatures", "score", self.score, np.float32, len(self.descriptor))
+        check_array("LocalFeatures", "descriptor", self.descriptor, np.int8, None, None)
+        check_array("LocalFeatures", "xy", self.xy, np.float32, len(self.descriptor), 2)
+        check_array("LocalFeatures", "score", self.score, np.float32, len(self.descriptor))
 
     def __len__(self) -> int:
         return len(self.descriptor)
@@ -78,9 +75,11 @@ class LocalFeatures:
 
 @dataclass(frozen=True, eq=False)
 class PackedFeatures:
-    """The local features of many photos end to end, in one or more blocks that may be memory maps."""
+    """The local features of many photos end to end, in one or more blocks that may be memory
+    maps."""
 
-    blocks: tuple[tuple[Float32, Int8, Float32], ...]  # per block: xy (T, 2) px, descriptor (T, D), score (T,)
+    # per block: xy (T, 2) px, descriptor (T, D), score (T,)
+    blocks: tuple[tuple[Float32, Int8, Float32], ...]
     block: Int32  # (N,) the block photo n lies in
     start: Int64  # (N,) its first row there
     count: Int64  # (N,) its number of features
@@ -88,27 +87,41 @@ class PackedFeatures:
 
     def __post_init__(self) -> None:
         n = len(self.block)
-        want("PackedFeatures", "block", self.block, np.int32, None)
-        want("PackedFeatures", "start", self.start, np.int64, n)
-        want("PackedFeatures", "count", self.count, np.int64, n)
-        want("PackedFeatures", "size", self.size, np.int32, n, 2)
+        check_array("PackedFeatures", "block", self.block, np.int32, None)
+        check_array("PackedFeatures", "start", self.start, np.int64, n)
+        check_array("PackedFeatures", "count", self.count, np.int64, n)
+        check_array("PackedFeatures", "size", self.size, np.int32, n, 2)
         if n and not (self.block.min() >= 0 and self.block.max() < len(self.blocks)):
-            raise ValueError(f"PackedFeatures.block: want blocks 0 to {len(self.blocks) - 1}, got {self.block.min()} to {self.block.max()}")
+            raise ValueError(
+                f"PackedFeatures.block: expected blocks 0 to {len(self.blocks) - 1}, got"
+                f" {self.block.min()} to {self.block.max()}"
+            )
         ends = np.array([min(len(array) for array in arrays) for arrays in self.blocks], np.int64)
-        if n and (self.start.min() < 0 or self.count.min() < 0 or (self.start + self.count > ends[self.block]).any()):
-            raise ValueError("PackedFeatures.start: want rows inside their block, got rows beyond it")
+        if n and (
+            self.start.min() < 0
+            or self.count.min() < 0
+            or (self.start + self.count > ends[self.block]).any()
+        ):
+            raise ValueError(
+                "PackedFeatures.start: expected rows inside their block, got rows beyond it"
+            )
 
     @classmethod
     def of(cls, photos: Sequence[LocalFeatures]) -> PackedFeatures:
         """At least one photo, in one block."""
         count = np.array([len(photo) for photo in photos], np.int64)
-        block = tuple(np.concatenate([getattr(photo, name) for photo in photos]) for name in ("xy", "descriptor", "score"))
+        block = tuple(
+            np.concatenate([getattr(photo, name) for photo in photos])
+            for name in ("xy", "descriptor", "score")
+        )
         size = np.array([photo.size for photo in photos], np.int32)
         return cls((block,), np.zeros(len(photos), np.int32), np.cumsum(count) - count, count, size)  # type: ignore[arg-type]
 
     def part(self, rows: Int64) -> PackedFeatures:
         """These photos alone, in this order, in the same blocks."""
-        return PackedFeatures(self.blocks, self.block[rows], self.start[rows], self.count[rows], self.size[rows])
+        return PackedFeatures(
+            self.blocks, self.block[rows], self.start[rows], self.count[rows], self.size[rows]
+        )
 
     def __len__(self) -> int:
         return len(self.block)
@@ -118,72 +131,6 @@ class PackedFeatures:
         rows = slice(int(self.start[photo]), int(self.start[photo] + self.count[photo]))
         width, height = self.size[photo]
         return LocalFeatures(xy[rows], descriptor[rows], score[rows], (int(width), int(height)))
-
-
-@dataclass(frozen=True, eq=False)
-class Gallery:
-    """What a query meets: one consistent version of a collection, in memory or memory-mapped."""
-
-    names: tuple[str, ...]  # (N,) relative paths, ascending, no two alike: a photo's row is its place among them
-    codes: Float32  # (N, D) what the first look searches
-    features: PackedFeatures  # (N,)
-    tree: BallTree | None = field(default=None, repr=False)  # over codes; None when the gallery is empty or has another
-    null: Null | None = None  # what chance does among its own photos; None where they are too few to tell
-    words: UInt16 | None = field(default=None, repr=False)  # (W, N) the codes' bits, where the first look compares those alone
-    index: Neighbours | None = field(default=None, repr=False)  # what searches the codes in place of the tree
-
-    def __post_init__(self) -> None:
-        want("Gallery", "codes", self.codes, np.float32, len(self.names), None)
-        if len(self.features) != len(self.names):
-            raise ValueError(f"Gallery.features: want {len(self.names)} photos, got {len(self.features)}")
-        keys = [os.fsencode(name) for name in self.names]
-        if any(a >= b for a, b in itertools.pairwise(keys)):
-            raise ValueError("Gallery.names: want ascending paths, each once")
-        if keys and self.tree is None and self.words is None and self.index is None:
-            raise ValueError("Gallery.tree: want a tree over the codes, got None; make galleries by Gallery.from_arrays")
-        if self.words is not None:
-            want("Gallery", "words", self.words, np.uint16, None, len(self.names))
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @classmethod
-    def from_arrays(
-        cls,
-        names: Sequence[str],
-        codes: Float32,
-        features: PackedFeatures,
-        null: Null | None = None,
-        pack: Callable[[Float32], UInt16] | None = None,
-        find: Callable[[Float32], Neighbours] | None = None,
-    ) -> Gallery:
-        """Sort by path and plant the tree: the door for photos that were described elsewhere.
-
-        names: N relative paths in any order, no two alike; codes (N, D) float32; features of the N photos; pack: codes -> words for
-        a first look that compares bits, in place of the tree; find: codes in the order of rows -> what searches them in its place.
-        """
-        from sklearn.neighbors import BallTree
-
-        want("Gallery", "codes", codes, np.float32, len(names), None)
-        if len(features) != len(names):
-            raise ValueError(f"Gallery.features: want {len(names)} photos, got {len(features)}")
-        if not np.isfinite(codes).all():
-            raise ValueError("Gallery.codes: want finite numbers, got NaN or infinity")
-        order = np.array(sorted(range(len(names)), key=lambda i: os.fsencode(names[i])), np.int64)
-        codes = np.ascontiguousarray(codes[order])
-        sorted_names, photos = tuple(names[i] for i in order), features.part(order)
-        if pack is not None:
-            return cls(sorted_names, codes, photos, null=null, words=pack(codes))
-        if find is not None and len(order):
-            return cls(sorted_names, codes, photos, null=null, index=find(codes))
-        return cls(sorted_names, codes, photos, BallTree(codes) if len(order) else None, null)
-
-    def row(self, name: str) -> int:
-        """The row of a path; KeyError when it is not there."""
-        place = bisect_left(self.names, os.fsencode(name), key=os.fsencode)
-        if place == len(self.names) or self.names[place] != name:
-            raise KeyError(name)
-        return place
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,10 +145,10 @@ class Candidates:
         return Candidates(self.rows[:, start:stop], self.distance[:, start:stop])
 
     def __post_init__(self) -> None:
-        want("Candidates", "rows", self.rows, np.int64, None, None)
-        want("Candidates", "distance", self.distance, np.float32, *self.rows.shape)
+        check_array("Candidates", "rows", self.rows, np.int64, None, None)
+        check_array("Candidates", "distance", self.distance, np.float32, *self.rows.shape)
         if (np.diff(self.distance, axis=1) < 0).any():
-            raise ValueError("Candidates.distance: want ascending, got a descent")
+            raise ValueError("Candidates.distance: expected ascending, got a descent")
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,27 +168,38 @@ class Matches:
     @classmethod
     def join(cls, parts: Sequence[Matches]) -> Matches:
         """Shortlists that follow each other, as one."""
-        return cls(*(np.concatenate([getattr(part, name) for part in parts], 1) for name in ("matches", "inliers", "affine")))
+        return cls(
+            *(
+                np.concatenate([getattr(part, name) for part in parts], 1)
+                for name in ("matches", "inliers", "affine")
+            )
+        )
 
     def __post_init__(self) -> None:
-        want("Matches", "matches", self.matches, np.int32, None, None)
-        want("Matches", "inliers", self.inliers, np.int32, *self.matches.shape)
-        want("Matches", "affine", self.affine, np.float32, *self.matches.shape, 2, 3)
+        check_array("Matches", "matches", self.matches, np.int32, None, None)
+        check_array("Matches", "inliers", self.inliers, np.int32, *self.matches.shape)
+        check_array("Matches", "affine", self.affine, np.float32, *self.matches.shape, 2, 3)
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """The final order: accepted candidates by evidence, then the rest as the first look had them."""
+    """The final order: accepted candidates by evidence, then the rest as the first look had
+    them."""
 
     order: Int64  # (B, K) places in the shortlist, best first: a permutation of 0..K-1
     accepted: Bool  # (B, K) by place in the shortlist
-    evidence: Float64  # (B, K) by place: what accepted ones are ordered by, the more the better; equal ones are tied
-    false_alarms: Float64  # (B, K) by place: how many non-matches are expected to look as good; NaN where nobody calibrated
+    # (B, K) by place: what accepted ones are ordered by, the more the better; equal ones are tied
+    evidence: Float64
+    # (B, K) by place: how many non-matches are expected to look as good; NaN where nobody
+    # calibrated
+    false_alarms: Float64
 
     def __post_init__(self) -> None:
-        want("Ranking", "order", self.order, np.int64, None, None)
-        want("Ranking", "evidence", self.evidence, np.float64, *self.order.shape)
-        want("Ranking", "false_alarms", self.false_alarms, np.float64, *self.order.shape)
-        want("Ranking", "accepted", self.accepted, np.bool_, *self.order.shape)
+        check_array("Ranking", "order", self.order, np.int64, None, None)
+        check_array("Ranking", "evidence", self.evidence, np.float64, *self.order.shape)
+        check_array("Ranking", "false_alarms", self.false_alarms, np.float64, *self.order.shape)
+        check_array("Ranking", "accepted", self.accepted, np.bool_, *self.order.shape)
         if (np.sort(self.order, axis=1) != np.arange(self.order.shape[1])).any():
-            raise ValueError("Ranking.order: want a permutation of the shortlist, got something else")
+            raise ValueError(
+                "Ranking.order: expected a permutation of the shortlist, got something else"
+            )

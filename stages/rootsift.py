@@ -1,7 +1,9 @@
-"""The control of the second look's eyes: RootSIFT, features that nobody trained (Lowe 2004; Arandjelovic & Zisserman 2012, section 2).
+"""The control of the second look's eyes: RootSIFT, features that nobody trained (Lowe 2004;
+Arandjelovic & Zisserman 2012, section 2).
 
-A SIFT descriptor divided by its sum, the square root of each number: a unit vector, whose Euclidean distance is the Hellinger
-distance of the histograms. Rounded to int8 as DELF's are, so that matching and verification are the same.
+A SIFT descriptor divided by its sum, the square root of each number: a unit vector, whose Euclidean
+distance is the Hellinger distance of the histograms. Rounded to int8 as DELF's are, so that
+matching and verification are the same.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ LENGTH = 128  # numbers a descriptor
 
 @dataclass(frozen=True)
 class RootSift:
-    """Image -> LocalFeatures, the strongest responses first; a photo of one colour has none. A place with several orientations
-    stays several features, as SIFT gives them."""
+    """Image -> LocalFeatures, the strongest responses first; a photo of one colour has none. A
+    place with several orientations stays several features, as SIFT gives them.
+    """
 
     known_as: ClassVar[str] = "describe"
     side: int = 640  # px, the longest side that the photo is shrunk to; it is never enlarged
@@ -35,10 +38,23 @@ class RootSift:
         # without the precise upscale every place would be a quarter of a pixel to the lower right
         points, sift = cv2.SIFT.create(enable_precise_upscale=True).detectAndCompute(grey, None)
         if not points:
-            return LocalFeatures(np.empty((0, 2), np.float32), np.empty((0, LENGTH), np.int8), np.empty(0, np.float32), image.size)
-        table = np.array([(p.response, p.pt[1], p.pt[0], p.size, p.angle) for p in points], np.float64)
-        best = np.lexsort((*table.T[:0:-1], -table[:, 0]))[: self.keep]  # equal responses: from top to bottom, left to right
+            return LocalFeatures(
+                np.empty((0, 2), np.float32),
+                np.empty((0, LENGTH), np.int8),
+                np.empty(0, np.float32),
+                image.size,
+            )
+        table = np.array(
+            [(p.response, p.pt[1], p.pt[0], p.size, p.angle) for p in points], np.float64
+        )
+        # equal responses: from top to bottom, left to right
+        best = np.lexsort((*table.T[:0:-1], -table[:, 0]))[: self.keep]
         unit = np.sqrt(sift[best] / np.maximum(sift[best].sum(1, keepdims=True), 1e-12))
         y, x = table[best, 1], table[best, 2]
         xy = np.stack([(x + 0.5) * (width / w) - 0.5, (y + 0.5) * (height / h) - 0.5], 1)
-        return LocalFeatures(xy.astype(np.float32), np.rint(unit * 127).astype(np.int8), table[best, 0].astype(np.float32), image.size)
+        return LocalFeatures(
+            xy.astype(np.float32),
+            np.rint(unit * 127).astype(np.int8),
+            table[best, 0].astype(np.float32),
+            image.size,
+        )

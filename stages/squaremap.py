@@ -1,4 +1,6 @@
-"""A photo brought to a square and through a trunk's convolutions: the map (C, h, w) that hashing starts from."""
+"""A photo brought to a square and through a trunk's convolutions: the map (C, h, w) that hashing
+starts from.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ CHANNELS = {"resnet18": 512, "resnet50": 2048, "vgg16": 512}
 
 
 def square(image: Image, side: int) -> UInt8:
-    """(side, side, 3), whatever the photo's shape: hashing networks read a fixed number of cells."""
+    """(side, side, 3), whatever the photo's shape: hashing networks read a fixed number of
+    cells."""
     return resize(image.pixels, side, side)
 
 
@@ -50,11 +53,15 @@ class SquareMap:
 
 
 def pool_map(cells: Float32) -> Float32:
-    """map (C, h, w) -> (2, C): its mean, in both places where a gallery keeps what was pooled; rounded to float16 as it is kept."""
+    """map (C, h, w) -> (2, C): its mean, in both places where a gallery keeps what was pooled;
+    rounded to float16 as it is kept.
+    """
     mean: Float32 = cells.mean((1, 2)).astype(np.float16).astype(np.float32)
     return np.stack([mean, mean])
 
 
 def no_features(image: Image) -> LocalFeatures:
     """A photo of which nothing local is kept but its size."""
-    return LocalFeatures(np.empty((0, 2), np.float32), np.empty((0, 1), np.int8), np.empty(0, np.float32), image.size)
+    return LocalFeatures(
+        np.empty((0, 2), np.float32), np.empty((0, 1), np.int8), np.empty(0, np.float32), image.size
+    )

@@ -1,4 +1,6 @@
-"""The graph computes what lies between the given and the asked, once, and refuses a table that does not fit together."""
+"""The graph computes what lies between the given and the asked, once, and refuses a table that does
+not fit together.
+"""
 
 import re
 from collections import Counter
@@ -8,9 +10,11 @@ import pytest
 from planted_null import even
 
 from pipeline.graph import Graph, Node
-from pipeline.models import null_to_json, open_model, write_model
+from pipeline.model.chance import null_to_json
+from pipeline.model.weights import open_model, write_model
 from pipeline.recipes import RECIPES
-from stages.records import Candidates, Gallery, Image, LocalFeatures, Matches, Ranking
+from stages.gallery import Gallery
+from stages.records import Candidates, Image, LocalFeatures, Matches, Ranking
 
 CALLS: Counter[str] = Counter()
 
@@ -55,7 +59,8 @@ def graph() -> Graph:
     [
         ({"a": 3}, ["b"], 6, {"double": 1}),
         ({"a": 3}, ["c"], "<6>", {"double": 1, "text": 1}),
-        ({"a": 3}, ["d"], "6<6>", {"double": 1, "text": 1, "join": 1}),  # b is read twice and made once
+        # b is read twice and made once
+        ({"a": 3}, ["d"], "6<6>", {"double": 1, "text": 1, "join": 1}),
         ({"a": 3, "e": 2}, ["p"], 36, {"double": 1, "power": 1}),
         ({"b": 7}, ["c"], "<7>", {"text": 1}),
         ({"b": 7, "c": "!"}, ["d"], "7!", {"join": 1}),
@@ -64,10 +69,13 @@ def graph() -> Graph:
         ({"b": 7}, ["b"], 7, {}),
         ({"a": 3}, ["a"], 3, {}),
         ({"a": 3}, ["d", "b"], ("6<6>", 6), {"double": 1, "text": 1, "join": 1}),
-        ({"b": 0, "e": 0}, ["p", "c"], (1, "<0>"), {"power": 1, "text": 1}),  # given zeros are given
+        # given zeros are given
+        ({"b": 0, "e": 0}, ["p", "c"], (1, "<0>"), {"power": 1, "text": 1}),
     ],
 )
-def test_only_what_lies_between_is_computed(graph: Graph, given: dict[str, object], asked: list[str], answer: object, calls: dict[str, int]) -> None:
+def test_only_what_lies_between_is_computed(
+    graph: Graph, given: dict[str, object], asked: list[str], answer: object, calls: dict[str, int]
+) -> None:
     assert graph(given, *asked) == answer
     assert calls == CALLS
 
@@ -81,13 +89,15 @@ def test_what_is_given_stays_as_it_was(graph: Graph) -> None:
 @pytest.mark.parametrize(
     ("given", "asked", "message"),
     [
-        ({"a": 3}, ["z"], "graph: want one of a, b, c, d, e, p, got z"),
-        ({"z": 3}, ["b"], "graph: want one of a, b, c, d, e, p, got z"),
-        ({"a": 3}, ["p"], "graph: want e given for p, got a"),
-        ({}, ["p", "d"], "graph: want a, e given for p, d, got nothing"),
+        ({"a": 3}, ["z"], "graph: expected one of a, b, c, d, e, p, got z"),
+        ({"z": 3}, ["b"], "graph: expected one of a, b, c, d, e, p, got z"),
+        ({"a": 3}, ["p"], "graph: expected e given for p, got a"),
+        ({}, ["p", "d"], "graph: expected a, e given for p, d, got nothing"),
     ],
 )
-def test_a_question_that_cannot_be_answered_is_refused(graph: Graph, given: dict[str, object], asked: list[str], message: str) -> None:
+def test_a_question_that_cannot_be_answered_is_refused(
+    graph: Graph, given: dict[str, object], asked: list[str], message: str
+) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         graph(given, *asked)
     assert not CALLS
@@ -96,15 +106,27 @@ def test_a_question_that_cannot_be_answered_is_refused(graph: Graph, given: dict
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([Node("b", double, "a"), Node("c", text, "b"), Node("d", double, "c")], "row d: want c as <class 'int'>, got <class 'str'>"),
-        ([Node("b", double, "a"), Node("c", join, "a", "a")], "row c: want a as <class 'str'>, got <class 'int'>"),
-        ([Node("b", double, "c")], "row b: want an input or a row above, got c"),
-        ([Node("b", double, "b")], "row b: want an input or a row above, got b"),
-        ([Node("c", text, "b"), Node("b", double, "a")], "row c: want an input or a row above, got b"),
-        ([Node("b", double, "a"), Node("b", text, "a")], "row b: want a new name, got one that is there already"),
-        ([Node("a", double, "a")], "row a: want a new name, got one that is there already"),
-        ([Node("b", join, "a")], "row b: want 2 inputs for join, got 1"),
-        ([Node("b", Power(), "a", "a", "a")], "row b: want 2 inputs for power, got 3"),
+        (
+            [Node("b", double, "a"), Node("c", text, "b"), Node("d", double, "c")],
+            "row d: expected c as <class 'int'>, got <class 'str'>",
+        ),
+        (
+            [Node("b", double, "a"), Node("c", join, "a", "a")],
+            "row c: expected a as <class 'str'>, got <class 'int'>",
+        ),
+        ([Node("b", double, "c")], "row b: expected an input or a row above, got c"),
+        ([Node("b", double, "b")], "row b: expected an input or a row above, got b"),
+        (
+            [Node("c", text, "b"), Node("b", double, "a")],
+            "row c: expected an input or a row above, got b",
+        ),
+        (
+            [Node("b", double, "a"), Node("b", text, "a")],
+            "row b: expected a new name, got one that is there already",
+        ),
+        ([Node("a", double, "a")], "row a: expected a new name, got one that is there already"),
+        ([Node("b", join, "a")], "row b: expected 2 inputs for join, got 1"),
+        ([Node("b", Power(), "a", "a", "a")], "row b: expected 2 inputs for power, got 3"),
     ],
 )
 def test_a_table_that_does_not_fit_together_is_refused(rows: list[Node], message: str) -> None:
@@ -121,18 +143,33 @@ def test_time_is_reported_by_stage(graph: Graph, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("calibrated", [False, True])
-@pytest.mark.parametrize("name", ["two_stage", "seed004"])  # tests/test_hash_recipes.py runs the others
-def test_the_recipes_tables_fit_together(name: str, calibrated: bool, tiny_model: Path, tmp_path: Path) -> None:
+# tests/test_hash_recipes.py runs the others
+@pytest.mark.parametrize("name", ["two_stage", "seed004"])
+def test_the_recipes_tables_fit_together(
+    name: str, calibrated: bool, tiny_model: Path, tmp_path: Path
+) -> None:
     model = open_model(tiny_model)
     if calibrated:
-        write_model(tmp_path / "m", model.arrays, model.settings, {"accept": {"null": null_to_json(even())}}, "make")
+        write_model(
+            tmp_path / "m",
+            model.arrays,
+            model.settings,
+            {"accept": {"null": null_to_json(even())}},
+            "make",
+        )
         model = open_model(tmp_path / "m")
     recipe = RECIPES[name](model)
     assert recipe.name == name
     assert recipe.encode.inputs == ("image",)
-    kinds = {node.output: node.types() for graph in (recipe.encode, recipe.answer) for node in graph.rows}
+    kinds = {
+        node.output: node.types() for graph in (recipe.encode, recipe.answer) for node in graph.rows
+    }
     assert kinds["features"] == ([Image], LocalFeatures)
     assert kinds["matches"] == ([LocalFeatures, Candidates, Gallery], Matches)
-    needs = [LocalFeatures, Candidates, Matches, Gallery] if calibrated and name == "two_stage" else [Candidates, Matches]
+    needs = (
+        [LocalFeatures, Candidates, Matches, Gallery]
+        if calibrated and name == "two_stage"
+        else [Candidates, Matches]
+    )
     assert kinds["ranking"] == (needs, Ranking)  # a fixed count needs to know of no feature counts
     assert {"pca", "embedding", "logits"} <= kinds.keys()

@@ -1,7 +1,8 @@
-"""Who may ask: the checks before any request is looked at, and the headers that go with every answer.
+"""Who may ask: the checks before any request is looked at, and the headers that go with every
+answer.
 
-A page of another site cannot read from here, nor make this machine work: its requests carry another Host (after DNS rebinding), or the
-browser marks them as another site's.
+A page of another site cannot read from here, nor make this machine work: its requests carry another
+Host (after DNS rebinding), or the browser marks them as another site's.
 """
 
 import hmac
@@ -15,16 +16,21 @@ from urllib.parse import urlsplit
 from pipeline.web.intake import Message, Receive, Refused, drain
 
 HEADERS = (
-    (b"content-security-policy", b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-                                 b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; "
+        b"img-src 'self' blob:; connect-src 'self'; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
-)  # fmt: skip
+)
 HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
-OPEN = ("/", "/page.css", "/page.js", "/docs", "/docs.js", "/icon.svg", "/openapi.json")  # without a token: they say nothing of the gallery
+# without a token: they say nothing of the gallery
+OPEN = ("/", "/page.css", "/page.js", "/docs", "/docs.js", "/icon.svg", "/openapi.json")
 COOKIE = "two_look_token"
 
 Scope = Message
@@ -42,7 +48,9 @@ class Rules:
 
 
 def guarded(app: App, rules: Rules) -> App:
-    """The app behind its rules, every answer with the headers. What of a body nobody read is thrown away before the answer goes out."""
+    """The app behind its rules, every answer with the headers. What of a body nobody read is thrown
+    away before the answer goes out.
+    """
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,8 +68,15 @@ def guarded(app: App, rules: Rules) -> App:
                 if not whole:
                     await drain(receiving)
                 said = [*message.get("headers", ())]
-                said += [pair for pair in (*HEADERS, (b"cache-control", b"no-store")) if pair[0] not in {name for name, _ in said}]
-                message = {**message, "headers": said if whole else [*said, (b"connection", b"close")]}
+                said += [
+                    pair
+                    for pair in (*HEADERS, (b"cache-control", b"no-store"))
+                    if pair[0] not in {name for name, _ in said}
+                ]
+                message = {
+                    **message,
+                    "headers": said if whole else [*said, (b"connection", b"close")],
+                }
             await send(message)
 
         try:
@@ -88,18 +103,35 @@ def check(scope: Scope, rules: Rules) -> None:
     named = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
     called = HOST.fullmatch(named[0]) if len(named) == 1 else None
     if called is None:
-        raise Refused(400, "want one Host header with a name, got none")
+        raise Refused(400, "expected one Host header with a name, got none")
     host = called[1].lower()
     if host not in rules.hosts and not (rules.addresses and is_address(host)):
-        raise Refused(421, "want a Host that this server goes by, got another; run it with `--allow-host NAME`")
+        raise Refused(
+            421,
+            "expected a Host that this server goes by, got another; run it with `--allow-host"
+            " NAME`",
+        )
     headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-    came_along = scope["method"] == "GET" and headers.get(b"sec-fetch-mode") == "navigate"  # a link that a person followed
+    # a link that a person followed
+    came_along = scope["method"] == "GET" and headers.get(b"sec-fetch-mode") == "navigate"
     if headers.get(b"sec-fetch-site", "none") not in ("none", "same-origin") and not came_along:
-        raise Refused(403, "want a request of this server's own page, got another site's")
-    if scope["method"] != "GET" and b"origin" in headers and address_of(headers[b"origin"]) != named[0].lower():
-        raise Refused(403, "want a request of this server's own page, got another site's")
-    if rules.token is not None and scope["path"] not in OPEN and not has_token(headers, rules.token):
-        raise Refused(401, "want the token that the server printed, got none or another; send `Authorization: Bearer TOKEN`")
+        raise Refused(403, "expected a request of this server's own page, got another site's")
+    if (
+        scope["method"] != "GET"
+        and b"origin" in headers
+        and address_of(headers[b"origin"]) != named[0].lower()
+    ):
+        raise Refused(403, "expected a request of this server's own page, got another site's")
+    if (
+        rules.token is not None
+        and scope["path"] not in OPEN
+        and not has_token(headers, rules.token)
+    ):
+        raise Refused(
+            401,
+            "expected the token that the server printed, got none or another; send `Authorization:"
+            " Bearer TOKEN`",
+        )
 
 
 def is_address(host: str) -> bool:
@@ -119,7 +151,9 @@ def address_of(origin: str) -> str:
 
 
 def has_token(headers: Mapping[bytes, str], token: str) -> bool:
-    """In the Authorization header, as programs send it, or in the cookie that POST /session gave the page."""
+    """In the Authorization header, as programs send it, or in the cookie that POST /session gave
+    the page.
+    """
     kind, _, word = headers.get(b"authorization", "").partition(" ")
     cookies = [part.strip().partition("=") for part in headers.get(b"cookie", "").split(";")]
     offered = [word.strip()] if kind.lower() == "bearer" else []

@@ -1,4 +1,6 @@
-"""What comes in is counted: requests before they begin, bytes while they stream, and the seconds both may take."""
+"""What comes in is counted: requests before they begin, bytes while they stream, and the seconds
+both may take.
+"""
 
 import asyncio
 import contextlib
@@ -6,7 +8,8 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-LINGER = 2.0  # seconds in which the rest of a refused body is thrown away, so that the client reads why
+# seconds in which the rest of a refused body is thrown away, so that the client reads why
+LINGER = 2.0
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -32,7 +35,8 @@ class Limits:
 
 
 class Gate:
-    """So many inside at once; the next is refused, not queued. Used by the event loop's one thread."""
+    """So many inside at once; the next is refused, not queued. Used by the event loop's one
+    thread."""
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -41,7 +45,9 @@ class Gate:
     def seat(self) -> Iterator[None]:
         """Raises Refused (503)."""
         if not self.room:
-            raise Refused(503, "want a free place in the queue, got a full one; ask again in a second")
+            raise Refused(
+                503, "expected a free place in the queue, got a full one; ask again in a second"
+            )
         self.room -= 1
         try:
             yield
@@ -50,7 +56,9 @@ class Gate:
 
 
 async def read_body(receive: Receive, limits: Limits) -> bytes:
-    """The whole body. Raises Refused: 413 as soon as it is too long, 408 when it takes too long, 400 when the client goes away."""
+    """The whole body. Raises Refused: 413 as soon as it is too long, 408 when it takes too long,
+    400 when the client goes away.
+    """
     parts: list[bytes] = []
     size, more = 0, True
     try:
@@ -58,21 +66,27 @@ async def read_body(receive: Receive, limits: Limits) -> bytes:
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise Refused(400, "want a whole photo, got a connection that ended")
+                    raise Refused(400, "expected a whole photo, got a connection that ended")
                 part = message.get("body", b"")
                 size += len(part)
                 if size > limits.max_bytes:
-                    raise Refused(413, f"want at most {limits.max_bytes:,} bytes, got more")
+                    raise Refused(413, f"expected at most {limits.max_bytes:,} bytes, got more")
                 parts.append(part)
                 more = message.get("more_body", False)
     except TimeoutError:
-        raise Refused(408, f"want the photo within {limits.upload_seconds:g} seconds, got a part of it") from None
+        raise Refused(
+            408, f"expected the photo within {limits.upload_seconds:g} seconds, got a part of it"
+        ) from None
     return b"".join(parts)
 
 
 async def drain(receive: Receive) -> None:
-    """Throw away what still comes, for a moment: a connection that is closed on a client amid its sending loses the answer."""
+    """Throw away what still comes, for a moment: a connection that is closed on a client amid its
+    sending loses the answer.
+    """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LINGER):
-            while (message := await receive())["type"] == "http.request" and message.get("more_body", False):
+            while (message := await receive())["type"] == "http.request" and message.get(
+                "more_body", False
+            ):
                 pass

@@ -1,4 +1,6 @@
-"""The gallery as it is now: opened once for all requests, and opened again when an index run has committed."""
+"""The gallery as it is now: opened once for all requests, and opened again when an index run has
+committed.
+"""
 
 import os
 import sys
@@ -6,40 +8,54 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pipeline.engine import Engine, engine_of
-from pipeline.flags import UsageError
-from pipeline.gallery import GalleryError
-from pipeline.many import Galleries, members, read_bindings
-from pipeline.models import ModelError
+from pipeline.base.errors import GalleryError, ModelError, UsageError
+from pipeline.gallery.merge import Galleries, members, read_bindings
+from pipeline.search.engine import Engine
+from pipeline.search.open import engine_of
 
 ID = 32  # hexadecimal digits of the sha256 of a photo's bytes: the name under which it is asked for
 LOOK = 1.0  # seconds between two looks at the manifest
-REST = 4  # times as long as the last opening took: while a large index run commits, opening is a fifth of the work at most
+# times as long as the last opening took: while a large index run commits, opening is a fifth of the
+# work at most
+REST = 4
 
 Stamp = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """One version of the gallery, whatever an index run does meanwhile. Requests keep the one they began with."""
+    """One version of the gallery, whatever an index run does meanwhile. Requests keep the one they
+    began with.
+    """
 
     engine: Engine
-    names: Mapping[str, str]  # id -> path relative to the photos' folder; of photos alike to the byte the first
+    # id -> path relative to the photos' folder; of photos alike to the byte the first
+    names: Mapping[str, str]
 
     @classmethod
     def of(cls, engine: Engine) -> "Opened":
-        return cls(engine, {photo_id(engine, name): name for name in reversed(engine.gallery.names)})
+        return cls(
+            engine, {photo_id(engine, name): name for name in reversed(engine.gallery.names)}
+        )
 
 
 def photo_id(engine: Engine, name: str) -> str:
-    """It says nothing of where the photo lies, stays when others come and go, and never means another photo."""
+    """It says nothing of where the photo lies, stays when others come and go, and never means
+    another photo.
+    """
     return engine.contents[name][:ID]
 
 
 def stamp(given: Galleries) -> Stamp:
-    """What every commit changes: SQLite appends it to the log beside the manifest, or moves the log into the manifest."""
+    """What every commit changes: SQLite appends it to the log beside the manifest, or moves the log
+    into the manifest.
+    """
     found = []
-    for path in (folder / file for folder in members(given) for file in ("manifest.sqlite", "manifest.sqlite-wal")):
+    for path in (
+        folder / file
+        for folder in members(given)
+        for file in ("manifest.sqlite", "manifest.sqlite-wal")
+    ):
         try:
             status = os.stat(path)
         except OSError:
@@ -50,9 +66,13 @@ def stamp(given: Galleries) -> Stamp:
 
 
 class Live:
-    """Holds the version that new requests are answered from. `refresh` is called by one thread at a time."""
+    """Holds the version that new requests are answered from. `refresh` is called by one thread at a
+    time.
+    """
 
-    def __init__(self, folder: Galleries, opening: Callable[[], Engine], search: str = "auto") -> None:
+    def __init__(
+        self, folder: Galleries, opening: Callable[[], Engine], search: str = "auto"
+    ) -> None:
         self.folder, self.opening, self.search = folder, opening, search
         self.stamp = stamp(folder)  # before the opening: a commit meanwhile shows afterwards
         began = time.monotonic()
@@ -61,15 +81,21 @@ class Live:
         self.said = ""
 
     def refresh(self) -> None:
-        """Open the gallery again where it has changed, with the model that is in memory where it is still the gallery's. What cannot be
-        opened is said once and tried again, and the version before it goes on answering."""
+        """Open the gallery again where it has changed, with the model that is in memory where it is
+        still the gallery's. What cannot be opened is said once and tried again, and the version
+        before it goes on answering.
+        """
         seen, began = stamp(self.folder), time.monotonic()
         if seen == self.stamp or began < self.due:
             return
         engine = self.now.engine
         try:
             same = read_bindings(self.folder).identity == engine.binding.identity
-            self.now = Opened.of(engine_of(self.folder, engine.recipe, engine.code, self.search) if same else self.opening())
+            self.now = Opened.of(
+                engine_of(self.folder, engine.recipe, engine.code, self.search)
+                if same
+                else self.opening()
+            )
             self.stamp, self.said = seen, ""
         except (GalleryError, ModelError, UsageError) as error:
             if str(error) != self.said:

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.answer import Answer, Result
-from pipeline.engine import Engine, Query
-from pipeline.graph import Graph, Node
-from pipeline.images import load_image
+from pipeline.base.images import load_image
+from pipeline.base.names import printable
+from pipeline.report.text import summary, why
+from pipeline.search.answer import Answer, Result
+from pipeline.search.engine import Engine
+from pipeline.search.query import Query
 from pipeline.web.live import photo_id
-from pipeline.wording import summary, why
 from stages.rank import Calibrated
 from stages.records import Float32, Image
 
@@ -49,23 +50,33 @@ def see(engine: Engine, data: bytes) -> Query:
     """Look at a photo's bytes. Raises ImageError."""
     seconds: dict[str, float] = {}
     image: Image = load_image(data, MAX_PIXELS)
-    code, features = engine.recipe.encode({"image": image}, engine.code, "features", seconds=seconds)
+    code, features = engine.recipe.encode(
+        {"image": image}, engine.code, "features", seconds=seconds
+    )
     return Query(NAME, code, features, seconds)
 
 
 def at_rate(engine: Engine, rate: float | None) -> Engine:
-    """The same engine at another rate of false alarms; None, or a recipe that knows no rate: as it is."""
-    verdict = engine.verdict
-    if rate is None or not isinstance(verdict, Calibrated) or rate == verdict.rate:
+    """The same engine at another rate of false alarms; None, or a recipe that knows no rate: as it
+    is.
+    """
+    acceptance = engine.acceptance
+    if rate is None or not isinstance(acceptance, Calibrated) or rate == acceptance.rate:
         return engine
-    answer = engine.recipe.answer
-    rows = [Node(row.output, replace(verdict, rate=rate) if row.stage is verdict else row.stage, *row.reads) for row in answer.rows]
-    return replace(engine, recipe=replace(engine.recipe, answer=Graph(answer.inputs, rows)))
+    return engine.with_answer(
+        engine.recipe.answer.with_stage("ranking", replace(acceptance, rate=rate))
+    )
 
 
 def look(engine: Engine, query: Query, answer: Answer) -> Look:
     width, height = query.features.size
-    return Look(answer, summary(answer), int(width), int(height), [place(engine, query, answer, result) for result in answer.results])
+    return Look(
+        answer,
+        summary(answer),
+        int(width),
+        int(height),
+        [place(engine, query, answer, result) for result in answer.results],
+    )
 
 
 def place(engine: Engine, query: Query, answer: Answer, result: Result) -> Place:
@@ -75,22 +86,34 @@ def place(engine: Engine, query: Query, answer: Answer, result: Result) -> Place
     if evidence is not None:
         for i, (rows, most) in enumerate(((evidence.inlier, CLEAR), (~evidence.inlier, FAINT))):
             drawn[i] = lines(evidence.query_xy[rows], evidence.candidate_xy[rows], most)
-    return Place(photo_id(engine, result.image), printable(result.image), int(width), int(height), why(result, answer), *drawn)
+    return Place(
+        photo_id(engine, result.image),
+        printable(result.image),
+        int(width),
+        int(height),
+        why(result, answer),
+        *drawn,
+    )
 
 
 def lines(query: Float32, candidate: Float32, most: int) -> list[Line]:
     """(n, 2), (n, 2) px -> so many of the pairs at most, evenly spread over them."""
     ends = np.hstack([query, candidate])
     few = min(most, len(ends))
-    return [(x, y, u, v) for x, y, u, v in ends[np.arange(few) * len(ends) // max(1, few)].astype(np.float64).round(1).tolist()]
-
-
-def printable(path: str) -> str:
-    """A path as text: what cannot be printed, or would turn the text round, is spelled out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
+    return [
+        (x, y, u, v)
+        for x, y, u, v in (
+            ends[np.arange(few) * len(ends) // max(1, few)].astype(np.float64).round(1).tolist()
+        )
+    ]
 
 
 def described(engine: Engine) -> dict[str, Any]:
     """What the page says of the gallery, and where its controls begin."""
-    rate = engine.verdict.rate if isinstance(engine.verdict, Calibrated) else None
-    return {"photos": len(engine.gallery), "recipe": engine.recipe.name, "model": engine.binding.model, "false_alarm": rate}
+    rate = engine.acceptance.rate if isinstance(engine.acceptance, Calibrated) else None
+    return {
+        "photos": len(engine.gallery),
+        "recipe": engine.recipe.name,
+        "model": engine.binding.model,
+        "false_alarm": rate,
+    }

@@ -1,4 +1,6 @@
-"""Pictures of indexed photos: upright JPEGs without the photo's own metadata, made of the very bytes that were indexed."""
+"""Pictures of indexed photos: upright JPEGs without the photo's own metadata, made of the very
+bytes that were indexed.
+"""
 
 import hashlib
 import io
@@ -7,7 +9,8 @@ from pathlib import Path
 
 import PIL.Image
 
-from pipeline.images import ImageError, decode, read_photo
+from pipeline.base.errors import ImageError
+from pipeline.base.images import decode, read_photo
 
 THUMBNAIL, LARGE = 320, 2048  # px, the longest side
 KEPT = 1024  # thumbnails in memory, about 15 KB each
@@ -23,10 +26,12 @@ def thumbnail(path: Path, sha256: str) -> bytes:
 
 
 def jpeg(path: Path, sha256: str, longest: int) -> bytes:
-    """Raises ImageError when the file is gone, or is another one by now: only what was indexed is ever shown."""
+    """Raises ImageError when the file is gone, or is another one by now: only what was indexed is
+    ever shown.
+    """
     data = read_photo(path)
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise ImageError("want the photo as it was indexed, got a file that has changed")
+        raise ImageError("expected the photo as it was indexed, got a file that has changed")
     picture = PIL.Image.fromarray(decode(data).pixels)
     picture.thumbnail((longest, longest), PIL.Image.Resampling.LANCZOS)
     file = io.BytesIO()

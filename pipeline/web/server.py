@@ -1,5 +1,6 @@
-"""uvicorn with what it lacks: a deadline for a request's head, a word to those for whom there is no room, a socket that is bound before the
-model is loaded, and a quiet end."""
+"""uvicorn with what it lacks: a deadline for a request's head, a word to those for whom there is no
+room, a socket that is bound before the model is loaded, and a quiet end.
+"""
 
 import asyncio
 import signal
@@ -19,7 +20,9 @@ CONNECTIONS = 256
 
 
 class Impatient(H11Protocol):
-    """uvicorn's protocol waits for ever for the end of a head: here the connection is closed. One too many is told when to come again."""
+    """uvicorn's protocol waits for ever for the end of a head: here the connection is closed. One
+    too many is told when to come again.
+    """
 
     head_due: asyncio.TimerHandle | None = None
 
@@ -38,7 +41,9 @@ class Impatient(H11Protocol):
         self.unwatch()
 
     def watch(self) -> None:
-        """The clock runs from a head's first byte, or the connection's beginning, and stops when a request has begun."""
+        """The clock runs from a head's first byte, or the connection's beginning, and stops when a
+        request has begun.
+        """
         if self.cycle is not None and not self.cycle.response_complete:
             self.unwatch()
         elif self.head_due is None:
@@ -57,24 +62,42 @@ class Impatient(H11Protocol):
 
 async def full(scope: Scope, receive: Receive, send: Send) -> None:
     async def sending(message: Message) -> None:
-        more = [*HEADERS, (b"connection", b"close")] if message["type"] == "http.response.start" else []
-        await send({**message, "headers": [*message.get("headers", ()), *more]} if more else message)
+        more = (
+            [*HEADERS, (b"connection", b"close")]
+            if message["type"] == "http.response.start"
+            else []
+        )
+        await send(
+            {**message, "headers": [*message.get("headers", ()), *more]} if more else message
+        )
 
-    await refuse(Refused(503, "want a free connection, got all in use; ask again in a second"), sending)
+    await refuse(
+        Refused(503, "expected a free connection, got all in use; ask again in a second"), sending
+    )
 
 
 def bind(host: str, port: int) -> socket.socket:
     """Raises OSError."""
-    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    family, *_, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
     return socket.create_server(address[:2], family=family)
 
 
 def server_for(app: App) -> uvicorn.Server:
     options: dict[str, Any] = {
-        "http": Impatient, "ws": "none", "lifespan": "on", "log_config": None, "log_level": "error", "access_log": False,
-        "server_header": False, "proxy_headers": False, "timeout_keep_alive": IDLE_SECONDS, "timeout_graceful_shutdown": END_SECONDS,
+        "http": Impatient,
+        "ws": "none",
+        "lifespan": "on",
+        "log_config": None,
+        "log_level": "error",
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+        "timeout_keep_alive": IDLE_SECONDS,
+        "timeout_graceful_shutdown": END_SECONDS,
         "h11_max_incomplete_event_size": 16 << 10,
-    }  # fmt: skip
+    }
     return uvicorn.Server(uvicorn.Config(app, **options))
 
 
@@ -82,7 +105,8 @@ def run(app: App, listening: socket.socket) -> None:
     """Answer until SIGINT or SIGTERM; then what is being answered is finished."""
     server = server_for(app)
 
-    def stop(*_: object) -> None:  # uvicorn raises the signal once more when it has ended: to be told to stop is no mistake
+    # uvicorn raises the signal once more when it has ended: to be told to stop is no mistake
+    def stop(*_: object) -> None:
         server.should_exit = True
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,0 +1,328 @@
+"""The one image loader: a photo's bytes are read once, recognised by content and decoded to upright
+8-bit RGB, or refused in one line.
+
+Nothing trusts a file's name, header or size. Embedded colour profiles are ignored on purpose: query
+and gallery are treated alike, and a foreign profile would be one more parser to attack.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import re
+import stat
+import struct
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+from PIL import Image as Pillow
+
+from pipeline.base.errors import ImageError
+from stages.records import Image, UInt8
+
+MAX_PIXELS = 100_000_000  # Pillow's own ceiling, 178 million, stands above it
+MAX_BYTES = 512 << 20
+# but never in silence: people keep photos so
+_REFUSED = (".heic", ".heif", ".avif", ".jxl", ".jp2")
+SUFFIXES = frozenset(
+    (
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".apng",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".dib",
+        ".gif",
+        *_REFUSED,
+    )
+)
+_HEAD = 32  # bytes, enough to recognise a format
+# Pillow's readers are called by name, so that no other format's parser is ever reached. BMP's two
+# letters also begin English words.
+_READERS: tuple[tuple[str, bytes, type[ImageFile.ImageFile]], ...] = (
+    ("JPEG", rb"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
+    ("PNG", rb"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
+    ("WebP", rb"RIFF.{4}WEBP", WebPImagePlugin.WebPImageFile),
+    ("TIFF", rb"II[*+]\0|MM\0[*+]", TiffImagePlugin.TiffImageFile),
+    ("BMP", rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", BmpImagePlugin.BmpImageFile),
+    ("GIF", rb"GIF8[79]a", GifImagePlugin.GifImageFile),
+)
+_TURN = Pillow.Transpose
+_TURNS = {
+    2: _TURN.FLIP_LEFT_RIGHT, 3: _TURN.ROTATE_180, 4: _TURN.FLIP_TOP_BOTTOM, 5: _TURN.TRANSPOSE,
+    6: _TURN.ROTATE_270, 7: _TURN.TRANSVERSE, 8: _TURN.ROTATE_90,
+}  # fmt: skip
+_ORIENTATION, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 274, 258, 262, 339  # EXIF and TIFF tags
+_BROKEN_EXIF = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+# pixels converted at a time: only the decoded photo and the result are ever whole in memory
+_BAND = 1 << 20
+_QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+# 64 MB: the default refuses a photo for a colour profile above 1 MB
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+# otherwise what it logs about strange TIFFs lands on stderr
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file to index, or one to list with the reason why it is not."""
+
+    # relative to the root, '/' between folders, bytes that are not UTF-8 as surrogates; a folder's
+    # ends in '/'
+    name: str
+    path: Path
+    reason: str | None = None
+
+
+def load_image(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image:
+    """Decode a file, or bytes that are one. Raises ImageError and nothing else."""
+    return decode(source if isinstance(source, bytes) else read_photo(source), max_pixels)
+
+
+def read_photo(path: Path, max_bytes: int = MAX_BYTES, head: int | None = None) -> bytes:
+    """Read a regular file whole, or its first `head` bytes. Never blocks on a FIFO, never wakes a
+    device.
+    """
+    try:
+        _refuse_irregular(os.stat(path).st_mode)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            _refuse_irregular(status.st_mode)  # again: the path may have become a FIFO since
+            if head is not None:
+                return file.read(head)
+            if status.st_size > max_bytes:
+                raise ImageError(f"expected at most {max_bytes:,} bytes, got {status.st_size:,}")
+            data = file.read(status.st_size + 1)
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise ImageError(f"expected a readable file, got: {_words(error)}") from error
+    if len(data) > status.st_size:
+        raise ImageError("expected a file at rest, got one that grew while it was read")
+    return data
+
+
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
+    """Decode a photo's bytes: first frame, EXIF orientation applied, alpha over white.
+
+    16-bit grey is divided by 257. 32-bit and float grey is multiplied by 255 where all values lie
+    in [0, 1] and stretched from minimum to maximum otherwise; NaN is black.
+    """
+    kind = _recognise(data[:_HEAD])
+    if kind is None:
+        got = f"a file that begins {data[:12]!r}" if data else "an empty file"
+        raise ImageError(f"expected a JPEG, PNG, WebP, TIFF, BMP or GIF, got {got}")
+    name, reader = kind
+    # once a process: `catch_warnings` is not safe beside other threads
+    if _QUIET not in warnings.filters[:1]:
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        with reader(io.BytesIO(data)) as photo:
+            width, height = photo.size
+            if width * height > max_pixels:
+                raise ImageError(f"expected at most {max_pixels:,} pixels, got {width} x {height}")
+            if name == "PNG":  # Pillow decodes pixels without a look at their checksums
+                PngImagePlugin.PngImageFile(io.BytesIO(data)).verify()
+            photo.load()
+            return Image(_to_rgb(photo))
+    except ImageError:
+        raise
+    except Exception as error:  # hostile bytes raise anything: SyntaxError, TypeError, MemoryError
+        raise ImageError(
+            f"expected a whole {name} of a supported kind, got: {_words(error)}"
+        ) from error
+
+
+def from_pillow(photo: Pillow.Image) -> Image:
+    """A Pillow image as `decode` makes one of a file: EXIF orientation applied, alpha over white.
+    Raises ImageError.
+    """
+    try:
+        photo.load()
+        return Image(_to_rgb(photo))
+    except Exception as error:  # a lazily opened file raises what `decode` meets
+        raise ImageError(
+            f"expected a Pillow image that can be converted to RGB, got: {_words(error)}"
+        ) from error
+
+
+def find_photos(root: Path, suffixes: frozenset[str] = SUFFIXES) -> Iterator[Found]:
+    """Walk a folder in the order of its relative paths' bytes and yield what is a photo by suffix
+    or by content.
+
+    Hidden files are left out. A linked file is followed inside the root, a linked folder never:
+    inside the root its photos are found anyway. Links that escape, loop or dangle come with a
+    reason. Raises ImageError when the root cannot be listed.
+    """
+    home = os.path.realpath(root)
+    pending = [""]
+    while pending:
+        name = pending.pop()
+        path = Path(root, name)
+        if name and not name.endswith("/"):
+            if found := _judge(name, path, home, suffixes):
+                yield found
+            continue
+        try:
+            with os.scandir(path) as entries:
+                visible = [entry for entry in entries if not entry.name.startswith(".")]
+                # With its '/' a folder's name stands exactly where the paths inside it do.
+                inside = [
+                    name + entry.name + ("/" if entry.is_dir(follow_symlinks=False) else "")
+                    for entry in visible
+                ]
+        except OSError as error:
+            reason = f"expected a readable folder, got: {_words(error)}"
+            if not name:
+                raise ImageError(reason) from error
+            yield Found(name, path, reason)
+            continue
+        pending += sorted(inside, key=os.fsencode, reverse=True)
+
+
+def _judge(name: str, path: Path, home: str, suffixes: frozenset[str]) -> Found | None:
+    suffix = os.path.splitext(name)[1].lower()
+    wanted = suffix in suffixes
+    if os.path.islink(path):
+        try:
+            target = os.path.realpath(path, strict=True)
+        except OSError as error:  # without a suffix it may have been a folder full of photos
+            return (
+                Found(name, path, f"expected a link to a photo, got: {_words(error)}")
+                if wanted or not suffix
+                else None
+            )
+        folder = os.path.isdir(target)
+        if os.path.commonpath([home, target]) != home:
+            return (
+                Found(
+                    name,
+                    path,
+                    "expected a link that stays among the photos, got one that leaves them",
+                )
+                if wanted or folder
+                else None
+            )
+        if folder:
+            loops = os.path.commonpath([target, os.path.realpath(path.parent)]) == target
+            return (
+                Found(name, path, "expected no link to a folder above it, got a loop")
+                if loops
+                else None
+            )
+    # what is no photo by name and cannot be read is nobody's loss
+    with contextlib.suppress(ImageError):
+        if wanted or _recognise(read_photo(path, head=_HEAD)):
+            return Found(name, path)
+    return None
+
+
+def _refuse_irregular(mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+        raise ImageError(f"expected a regular file, got {kinds.get(stat.S_IFMT(mode), 'a device')}")
+
+
+def _words(error: Exception) -> str:
+    # strerror: without the path
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)
+
+
+def _recognise(head: bytes) -> tuple[str, type[ImageFile.ImageFile]] | None:
+    return next(
+        (
+            (name, reader)
+            for name, signature, reader in _READERS
+            if re.match(signature, head, re.DOTALL)
+        ),
+        None,
+    )
+
+
+def _to_rgb(photo: Pillow.Image) -> UInt8:
+    tags: Any = getattr(photo, "tag_v2", {})
+    with contextlib.suppress(*_BROKEN_EXIF):  # a photo whose EXIF is broken is still a photo
+        turn = _TURNS.get(photo.getexif().get(_ORIENTATION, 1))
+        photo = photo if turn is None else photo.transpose(turn)
+    key = photo.info.get("transparency")
+    # of a 16-bit PNG, of which Pillow keeps the high bytes
+    if isinstance(key, tuple) and max(key) > 255:
+        photo.info["transparency"] = tuple(k >> 8 for k in key)
+    width, height = photo.size
+    rows = max(1, _BAND // width)
+    boxes = [(0, top, width, min(height, top + rows)) for top in range(0, height, rows)]
+    low, high = (0.0, 4095.0) if tags.get(_BITS) == (12,) else (0.0, 65535.0)
+    if photo.mode in ("I", "F"):
+        low, high = _span(_values(photo.crop(box), tags) for box in boxes)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for box in boxes:
+        band = photo if len(boxes) == 1 else photo.crop(box)
+        out = pixels[box[1] : box[3]]
+        if photo.mode[0] not in "IF":
+            out[:] = np.asarray(_over_white(band))
+            continue
+        values = _values(band, tags)
+        scaled = (values.astype(np.float64) - low) * (255 / ((high - low) or 1))
+        out[:] = np.rint(np.nan_to_num(scaled).clip(0, 255))[:, :, None]
+        if tags.get(_PHOTOMETRIC) == 0:  # white is zero: Pillow heeds it up to 8 bits only
+            out[:] = 255 - out
+        if isinstance(key, int):
+            out[values == key] = 255
+    return pixels
+
+
+def _over_white(band: Pillow.Image) -> Pillow.Image:
+    if band.mode == "La":  # premultiplied grey, which Pillow converts to LA alone
+        band = band.convert("LA")
+    if band.has_transparency_data:
+        band = Pillow.alpha_composite(Pillow.new("RGBA", band.size, "white"), band.convert("RGBA"))
+    return band if band.mode == "RGB" else band.convert("RGB")
+
+
+def _values(band: Pillow.Image, tags: Any) -> npt.NDArray[Any]:
+    """The numbers of a 16-bit, 32-bit or float photo: (H, W)."""
+    values = np.asarray(band)
+    unsigned = (
+        band.mode == "I" and tags.get(_BITS) == (32,) and tags.get(_SAMPLE_FORMAT, (1,)) == (1,)
+    )
+    return values.view(np.uint32) if unsigned else values  # Pillow's I is signed
+
+
+def _span(bands: Iterable[npt.NDArray[Any]]) -> tuple[float, float]:
+    """The values that become black and white."""
+    ends = [(known.min(), known.max()) for band in bands if (known := band[np.isfinite(band)]).size]
+    low, high = (
+        float(min((low for low, _ in ends), default=0)),
+        float(max((high for _, high in ends), default=1)),
+    )
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)

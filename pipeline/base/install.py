@@ -1,0 +1,34 @@
+"""Where this program is installed: the models that come with it, and the command that adds an
+optional part to this very installation.
+"""
+
+import os
+import shlex
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+SOURCES = PACKAGE.parent  # where `pipeline` and `stages` lie
+# None: installed from a wheel
+CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else None
+# a wheel carries the embedded model inside the package
+ARTIFACTS = CHECKOUT / "artifacts" if CHECKOUT else PACKAGE / "artifacts"
+
+
+def add_extra(extra: str) -> str:
+    """The command that installs an extra of pyproject.toml: into an editable checkout, or beside
+    the wheel that is installed.
+    """
+    if CHECKOUT is not None:
+        where = "." if Path.cwd() == CHECKOUT else os.fspath(CHECKOUT)
+        return f"`pip install -e {shlex.quote(f'{where}[{extra}]')}`"
+    try:
+        wanted = [line.partition(";") for line in requires("two-look") or ()]
+    except PackageNotFoundError:
+        wanted = []
+    names = [
+        name.strip()
+        for name, _, marker in wanted
+        if f'extra == "{extra}"' in marker.replace("'", '"')
+    ]
+    return f"`pip install {' '.join(map(shlex.quote, names)) or shlex.quote(f'two-look[{extra}]')}`"

@@ -1,0 +1,32 @@
+"""How a gallery is opened for searching, whoever asks: a command, a program or another process."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """The defaults search a gallery with the recipe and the model that made it."""
+
+    recipe: str | None = None  # None: what made the gallery's codes
+    model: str | None = None  # name or folder; None: the gallery's own
+    code: str | None = None  # "pca", "embedding" or "logits"; None: the recipe's own
+    bits: int | None = None  # of a binary code; None: the gallery's own
+    device: str = "auto"  # "auto", "cpu" or "cuda": where the network runs
+    seed: int = 0  # of all random draws
+    false_alarm: float = 0.1  # unrelated photos accepted a query, expected over all candidates
+    index: str = "auto"  # "auto", "tree" or "faiss": what finds the nearest codes
+    queries: Path | None = None  # another gallery of the same model, whose photos may ask
+    threads: int = 0  # of the second look; 0: all cores. Changes how long it takes and nothing else
+
+
+@dataclass(frozen=True)
+class TruthOptions:
+    """What says which photos a query should find: one of `truth`, `labels` and `revisited`."""
+
+    truth: Path | None = None  # CSV `query,relevant`
+    labels: str | None = None  # "folder": the parent folder is the class
+    revisited: Path | None = None  # revisited Oxford or Paris: the published ground truth as JSON
+    protocol: str = "medium"  # of `revisited`: "easy", "medium" or "hard"
+    query_photos: Path | None = None  # where `revisited` finds its queries; None: beside it
+    allow_self: bool = False  # also queries that are in the gallery byte for byte

@@ -1,0 +1,53 @@
+"""The baseline of the benches of encoding: the forward passes alone, on tensors that are ready."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pipeline.base.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pipeline.graph import Graph
+    from stages.records import Image
+
+
+def inputs(encode: "Graph", image: "Image") -> list[Callable[[], object]]:
+    """The forward passes that encoding a photo takes, each on a tensor that is ready."""
+    import torch
+
+    from stages.delf import Describe
+    from stages.embed import Embed
+    from stages.trunk import last_map, resize, third_map, to_tensor
+
+    stages = {node.name: node.stage for node in encode.rows}
+    if "embed" not in stages:
+        raise UsageError(
+            "--model: expected one of recipe two_stage, whose forward passes are the baseline, got"
+            " a hashing recipe's; run with another `--model`"
+        )
+    embed, describe = stages["embed"], stages["describe"]
+    assert isinstance(embed, Embed)
+    if not isinstance(describe, Describe):
+        raise UsageError(
+            "--model: expected DELF features, whose forward passes are the baseline, got"
+            " RootSIFT's; run with another `--model`"
+        )
+    device = next(embed.trunk.parameters()).device
+
+    def forward(
+        network: Callable[..., object], trunk: "nn.Module", size: tuple[int, int]
+    ) -> Callable[[], object]:
+        x = to_tensor(resize(image.pixels, *size), device)
+
+        def step() -> object:
+            with torch.inference_mode():
+                return network(trunk, x)
+
+        return step
+
+    first = forward(last_map, embed.trunk, embed.input_size(image))
+    return [
+        first,
+        *(forward(third_map, describe.trunk, size) for size in describe.input_sizes(image)),
+    ]

@@ -1,0 +1,60 @@
+"""`bench.py index`: photos a second of the whole job against the bare forward passes of the same
+networks.
+"""
+
+import shutil
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from pipeline.base.errors import UsageError
+from pipeline.bench.forward import inputs
+
+
+def bench_index(
+    photos: Path, model: str | None, device: str, count: int, jobs: int
+) -> dict[str, Any]:
+    """Half of the bare passes run before the job and half after, so that a drifting clock hits both
+    alike.
+    """
+    from pipeline.base.images import find_photos, load_image
+    from pipeline.gallery.update import bind, index_folder
+    from pipeline.gallery.writer import writing
+    from pipeline.recipes import load_encoder
+
+    found = [photo.path for photo in find_photos(photos) if photo.reason is None]
+    if not found:
+        raise UsageError(f"--photos {photos}: expected a folder of photos, got none in it")
+    step = max(1, len(found) // count)
+    sample = found[::step][:count]
+    with tempfile.TemporaryDirectory() as scratch:
+        copies, gallery = Path(scratch, "photos"), Path(scratch, "gallery")
+        copies.mkdir()
+        for i, path in enumerate(sample):
+            shutil.copyfile(path, copies / f"{i:06d}{path.suffix}")
+        binding = bind(gallery, model, copies)
+        encode = load_encoder(binding.where, device)
+        ready = [inputs(encode, load_image(path)) for path in sample[:: max(1, len(sample) // 48)]]
+
+        def bare() -> float:
+            began = time.perf_counter()
+            with ThreadPoolExecutor(jobs) as pool:
+                list(pool.map(lambda steps: [step() for step in steps], ready))
+            return (time.perf_counter() - began) / len(ready)
+
+        bare()
+        before = bare()
+        with writing(gallery, binding) as writer:
+            began = time.perf_counter()
+            index_folder(copies, writer, lambda: encode, jobs, prune=False, quiet=True)
+            job = (time.perf_counter() - began) / len(sample)
+        after = bare()
+    forward = (before + after) / 2
+    return {
+        "photos": len(sample),
+        "photos_per_second": 1 / job,
+        "bare_forward_photos_per_second": 1 / forward,
+        "ratio": forward / job,
+    }

@@ -1,0 +1,45 @@
+"""`bench.py query`: seconds a query by stage, against the bare forward passes."""
+
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from pipeline.base.errors import UsageError
+from pipeline.base.options import SearchOptions
+from pipeline.bench.forward import inputs
+
+
+def bench_query(gallery: Path, options: SearchOptions, queries: Path, count: int) -> dict[str, Any]:
+    """One query after another, as `pipeline.run` answers them."""
+    from pipeline.base.images import find_photos
+    from pipeline.search.open import open_engine
+    from pipeline.search.query import read_query
+
+    engine = open_engine(gallery, options)
+    names = [str(photo.path) for photo in find_photos(queries) if photo.reason is None]
+    if not names:
+        raise UsageError(f"--queries {queries}: expected a folder of photos, got none in it")
+    engine.answer(engine.query(names[0]), 10)
+    spent: list[dict[str, float]] = []
+    bare: list[float] = []
+    for name in names[:count]:
+        began = time.perf_counter()
+        query = engine.query(name)
+        engine.answer(query, 10)
+        spent.append({**query.seconds, "total": time.perf_counter() - began})
+        steps = inputs(engine.recipe.encode, read_query(name))
+        began = time.perf_counter()
+        for step in steps:
+            step()
+        bare.append(time.perf_counter() - began)
+    seconds = {stage: statistics.median(s[stage] for s in spent) for stage in spent[0]}
+    total, forward = seconds.pop("total"), statistics.median(bare)
+    return {
+        "queries": len(spent),
+        "photos": len(engine.gallery),
+        "seconds": seconds,
+        "total": total,
+        "bare_forward": forward,
+        "ratio": forward / total,
+    }

@@ -1,0 +1,425 @@
+"""What the commands share: flags said once, values that are checked as they are read, and how a
+command ends.
+
+Nothing here imports more than the standard library: `--help` answers at once.
+"""
+
+import argparse
+import ast
+import importlib
+import io
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from pipeline import __version__
+from pipeline.base.errors import TwoLookError
+from pipeline.base.names import LONGEST_CODE, RECIPES
+from pipeline.base.options import SearchOptions, TruthOptions
+
+if TYPE_CHECKING:
+    from pipeline.cluster.jobs import ClusterJobs
+
+
+class Parser(argparse.ArgumentParser):
+    """A mistake in the flags is one line, too; the usage stays behind `--help`. Every command has
+    `--version`, `-v` and `-q`.
+    """
+
+    invoked_as: ClassVar[str] = ""  # the words that led here, where a program has several commands
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if self.invoked_as:
+            kwargs |= {"prog": self.invoked_as}
+        super().__init__(*args, **kwargs)
+        self.description = without_command(self.description or "")
+        if self.add_help:
+            self.add_argument("--version", action="version", version=f"two-look {__version__}")
+            self.add_argument(
+                "-v",
+                "--verbose",
+                action="store_true",
+                help="say more on stderr: what was loaded, and how long it took",
+            )
+            self.add_argument(
+                "-q",
+                "--quiet",
+                action="store_true",
+                help="errors alone on stderr: no progress, no notes",
+            )
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        found = super().parse_args(*args, **kwargs)
+        speak(verbose=found.verbose, quiet=found.quiet)
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see --help\n")
+
+
+def speak(*, verbose: bool, quiet: bool) -> None:
+    """What the package has to say goes to stderr, a line each."""
+    logger = logging.getLogger("pipeline")
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+    logger.propagate = False
+    for old in list(logger.handlers):
+        logger.removeHandler(old)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    if quiet:
+        os.environ["TQDM_DISABLE"] = "1"
+    else:
+        os.environ.pop("TQDM_DISABLE", None)
+
+
+def default_gallery() -> Path:
+    return Path(os.environ.get("PIPELINE_GALLERY", "gallery"))
+
+
+class Gather(argparse.Action):
+    """Given once it is what it would be, given again a tuple of all; `const` says whether it may
+    be.
+    """
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        value: object,
+        option: str | None = None,
+    ) -> None:
+        known = getattr(namespace, self.dest)
+        if known is not self.default and not self.const:
+            raise argparse.ArgumentError(self, "expected one gallery, got several")
+        several = known if isinstance(known, tuple) else (known,)
+        setattr(namespace, self.dest, value if known is self.default else (*several, value))
+
+
+def add_gallery(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """several: args.gallery is a Path, or a tuple of them where the flag is given again: what
+    `open_engine` takes.
+    """
+    more = "; again, or a folder of galleries: many as one" if several else ""
+    parser.add_argument(
+        "--gallery",
+        type=Path,
+        default=default_gallery(),
+        metavar="DIR",
+        action=Gather,
+        const=several,
+        help=f"folder of the gallery{more} (default: $PIPELINE_GALLERY, then ./gallery)",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where the network runs (default: auto)",
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        metavar="NAME|DIR",
+        help="model (default: the gallery's own, else the one that comes with this project)",
+    )
+    add_device(parser)
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--recipe",
+        choices=RECIPES,
+        metavar="NAME",
+        help=(
+            f"the system: {', '.join(RECIPES)} (default: two_stage, or what made the gallery's"
+            " codes)"
+        ),
+    )
+    parser.add_argument(
+        "--bits",
+        type=code_length,
+        metavar="N",
+        help="code length of a hashing recipe (default: the gallery's own, else 48)",
+    )
+
+
+def add_search(parser: argparse.ArgumentParser) -> None:
+    add_recipe(parser)
+    parser.add_argument(
+        "-k", type=at_least_one, default=10, metavar="N", help="results a query (default: 10)"
+    )
+    parser.add_argument(
+        "--candidates",
+        type=candidates,
+        metavar="N|Mx",
+        help="photos that are verified: a number, or so many times k (default: the recipe's)",
+    )
+    add_false_alarm(parser)
+    parser.add_argument(
+        "--code",
+        choices=("pca", "embedding", "logits"),
+        help="what the first look searches (default: pca; hashing has its own)",
+    )
+    parser.add_argument(
+        "--search",
+        choices=("auto", "tree", "faiss"),
+        default="auto",
+        help=(
+            "what finds the nearest codes: the ball tree, or FAISS, which the extra `faiss` brings"
+            " (default: auto, by their number)"
+        ),
+    )
+    add_seed(parser)
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=natural, default=0, help="of all random draws (default: 0)")
+
+
+def add_jobs(parser: argparse.ArgumentParser, what: str = "threads") -> None:
+    parser.add_argument(
+        "--jobs",
+        type=at_least_one,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help=f"{what} (default: all cores)",
+    )
+
+
+def add_truth(parser: argparse.ArgumentParser, *, revisited: bool = False) -> None:
+    known = parser.add_mutually_exclusive_group(required=True)
+    known.add_argument(
+        "--truth", type=Path, metavar="FILE.csv", help="the queries and their relevant photos"
+    )
+    known.add_argument(
+        "--labels",
+        choices=("folder",),
+        help="the parent folder is the class; leave-one-out over the gallery without --queries",
+    )
+    parser.add_argument(
+        "--queries",
+        dest="query_gallery",
+        type=Path,
+        metavar="GALLERY",
+        help="with --labels: the photos of this gallery ask, of the same model",
+    )
+    parser.add_argument(
+        "--allow-self",
+        action="store_true",
+        help="also queries that are in the gallery byte for byte",
+    )
+    if revisited:
+        known.add_argument(
+            "--revisited",
+            type=Path,
+            metavar="GND.json",
+            help="revisited Oxford or Paris: the published ground truth as JSON",
+        )
+        parser.add_argument(
+            "--protocol",
+            choices=("easy", "medium", "hard"),
+            default="medium",
+            help="of --revisited (default: medium)",
+        )
+        parser.add_argument(
+            "--query-photos",
+            type=Path,
+            metavar="DIR",
+            help="where --revisited finds its queries (default: beside GND.json)",
+        )
+
+
+def add_false_alarm(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--false-alarm",
+        type=positive,
+        default=SearchOptions.false_alarm,
+        metavar="RATE",
+        help=(
+            "unrelated photos accepted a query, expected over all candidates (default:"
+            f" {SearchOptions.false_alarm:g}; seed004 accepts by a fixed count, hashing accepts"
+            " every candidate)"
+        ),
+    )
+
+
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cluster",
+        type=cluster_address,
+        metavar="ADDRESS",
+        help=(
+            "work on a Dask cluster: tcp://HOST:PORT of its scheduler, which has to be one's own,"
+            " or local:4 for four processes here"
+        ),
+    )
+
+
+def search_options(args: argparse.Namespace) -> SearchOptions:
+    """What the flags of `add_search`, `add_model` and `add_truth` say of how a gallery is opened."""
+    given = vars(args)
+    names = ("recipe", "model", "code", "bits", "device", "seed", "false_alarm")
+    said = {name: given[name] for name in names if name in given}
+    index, queries = given.get("search", "auto"), given.get("query_gallery")
+    return SearchOptions(**said, index=index, queries=queries)
+
+
+def truth_options(args: argparse.Namespace) -> TruthOptions:
+    """What the flags of `add_truth` say of which photos a query should find."""
+    given = vars(args)
+    return TruthOptions(
+        **{name: given[name] for name in TruthOptions.__dataclass_fields__ if name in given}
+    )
+
+
+def cluster_address(text: str) -> str:
+    kind, _, rest = text.partition(":")
+    host, _, port = rest.removeprefix("//").rpartition(":")
+    local = kind == "local" and rest.isdecimal() and int(rest)
+    if not local and not (
+        kind in ("tcp", "tls") and rest[:2] == "//" and host and port.isdecimal()
+    ):
+        raise argparse.ArgumentTypeError(
+            f"expected local:N, tcp://HOST:PORT or tls://HOST:PORT, got {text}"
+        )
+    return text
+
+
+def positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
+
+
+def zero_or_more(text: str) -> float:
+    return 0.0 if text.strip("0") in ("", ".") and text != "." else positive(text)
+
+
+def share(text: str) -> float:
+    value = positive(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0 and at most 1, got {text}")
+    return value
+
+
+def quantile(text: str) -> float:
+    value = zero_or_more(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"expected a number of 0 or more and below 1, got {text}")
+    return value
+
+
+def natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number of 0 or more, got {text}")
+    return int(text)
+
+
+def at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of 1 or more, got {text}")
+    return int(text)
+
+
+def code_length(text: str) -> int:
+    if at_least_one(text) > LONGEST_CODE:
+        raise argparse.ArgumentTypeError(f"expected a number of 1 to {LONGEST_CODE}, got {text}")
+    return int(text)
+
+
+def candidates(text: str) -> str:
+    at_least_one(text.removesuffix("x"))
+    return text
+
+
+def finish(command: str, job: Callable[[], int]) -> int:
+    """Run a command's job: a mistake is one line on stderr and 2, anything else is a bug and keeps
+    its traceback.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may hold any byte
+    try:
+        return job()
+    except TwoLookError as error:
+        print(f"{command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            f"{command}: stopped; what was saved stays, run the same command again to go on",
+            file=sys.stderr,
+        )
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+@contextmanager
+def joined_cluster(address: str | None) -> "Iterator[ClusterJobs | None]":
+    """The cluster that `--cluster` names; None without the flag. What it needs is loaded with it
+    alone. Raises UsageError.
+    """
+    if address is None:
+        yield None
+        return
+    with importlib.import_module("pipeline.cluster.jobs").joined(address) as cluster:
+        yield cluster
+
+
+def run_subcommand(
+    prog: str, about: str | None, modules: Mapping[str, str], argv: list[str] | None = None
+) -> int:
+    """Hand the rest of the arguments to the `main` of the module that the first one names."""
+    given = sys.argv[1:] if argv is None else argv
+    prog = Parser.invoked_as or prog
+    name = subcommand_parser(prog, about, modules).parse_args(given[:1]).name
+    job: Callable[[list[str]], int] = importlib.import_module(modules[name]).main
+    before, Parser.invoked_as = Parser.invoked_as, f"{prog} {name}"
+    try:
+        return job(given[1:])
+    finally:
+        Parser.invoked_as = before
+
+
+def subcommand_parser(prog: str, about: str | None, modules: Mapping[str, str]) -> Parser:
+    """What `--help` of a program of several commands says; the commands are not imported for it."""
+    lines = [f"  {name:18s}{_summary(module)}" for name, module in modules.items()]
+    parser = Parser(
+        prog=prog,
+        description=about,
+        epilog="\n".join(["commands:", *lines]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "name", choices=tuple(modules), metavar="NAME", help="one of the commands below"
+    )
+    return parser
+
+
+def _summary(module: str) -> str:
+    """The first clause of a module's docstring, read without importing it."""
+    spec = find_spec(module)
+    source = Path(spec.origin).read_text("utf-8") if spec and spec.origin else ""
+    about = " ".join((ast.get_docstring(ast.parse(source)) or "").split("\n\n")[0].split())
+    about = re.split(r"[:;.?] ", without_command(about))[0].removesuffix(".")
+    return about[:1].upper() + about[1:]
+
+
+def without_command(about: str) -> str:
+    """A command's docstring without the words that it is called by, which `--help` says itself."""
+    return re.sub(r"^(python -m |`)[^:]*: ", "", about)

@@ -1,0 +1,164 @@
+"""Benchmarks, each against its baseline in the same run: a ratio travels between machines, a time
+does not.
+
+index: photos a second of the whole job, decoding and writing included, against the bare forward
+passes of the same networks at the same sizes on the same threads, on tensors already in memory;
+ratio = job / bare. query: seconds a query by stage, medians after a warm-up, against the bare
+forward passes; ratio = bare / total. hamming: seconds a query over generated binary codes, exactly
+and in packed form, against FAISS; ratio = ours / FAISS flat. first_look: seconds a query over
+generated codes of 32 numbers, the ball tree against FAISS, by size; ratio = tree at a million /
+FAISS at most. cluster: queries a second of scripts/rerank.py with --cluster against joblib; ratio =
+cluster / joblib. capacity: bytes and seconds a photo of galleries of generated rows, 1,000 to
+100,000, and what thirty of --photos take to encode. verify: pairs a second with seed 004's rule on
+published features, against its own way, a good OpenCV loop and the bare float32 product.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cli import (
+    Parser,
+    add_gallery,
+    add_jobs,
+    add_model,
+    add_seed,
+    at_least_one,
+    finish,
+    natural,
+    search_options,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """The bench that is named, loaded with what it alone needs."""
+    match args.name:
+        case "index":
+            from pipeline.bench.index import bench_index
+
+            return bench_index(args.photos, args.model, args.device, args.count, args.jobs)
+        case "query":
+            from pipeline.bench.query import bench_query
+
+            return bench_query(args.gallery, search_options(args), args.queries, args.count)
+        case "verify":
+            from pipeline.bench.verify import bench_verify
+
+            return bench_verify(args.features, args.candidates, args.count, args.jobs, args.seed)
+        case "cluster":
+            from pipeline.bench.cluster import bench_cluster
+
+            return bench_cluster(
+                args.gallery, args.model, args.count, args.candidates, args.jobs, args.seed
+            )
+        case "capacity":
+            from pipeline.bench.capacity import bench_capacity
+
+            photos = args.photos if args.photos.is_dir() else None
+            return bench_capacity(photos, args.codes, args.candidates, args.model, args.seed)
+        case "first_look":
+            from pipeline.bench.code_search import bench_first_look
+
+            return bench_first_look(args.codes, args.kinds, args.candidates, args.seed)
+    from pipeline.bench.hamming import bench_hamming
+
+    return bench_hamming(args.codes, args.bits, args.candidates, args.seed, args.jobs)
+
+
+def make_parser() -> Parser:
+    parser = Parser(
+        description=__doc__.split("\n\n")[0],
+        epilog=__doc__.split("\n\n")[1],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "name", choices=("index", "query", "verify", "hamming", "first_look", "capacity", "cluster")
+    )
+    parser.add_argument(
+        "--photos",
+        type=Path,
+        default=Path("demo/photos"),
+        metavar="DIR",
+        help="index: photos (default: the demo's)",
+    )
+    parser.add_argument(
+        "--queries",
+        type=Path,
+        default=Path("demo/queries"),
+        metavar="DIR",
+        help="query: photos to ask with (default: the demo's)",
+    )
+    parser.add_argument(
+        "--count",
+        type=at_least_one,
+        default=300,
+        metavar="N",
+        help=(
+            "photos or queries at most; verify: pairs a query for OpenCV, a twentieth of them for"
+            " skimage (default: 300)"
+        ),
+    )
+    parser.add_argument(
+        "--features",
+        type=Path,
+        metavar="DIR",
+        help="verify: published features, as scripts/reproduce_seed004.py takes them",
+    )
+    parser.add_argument(
+        "--candidates",
+        type=at_least_one,
+        default=4000,
+        metavar="N",
+        help="of each query (default: 4000)",
+    )
+    parser.add_argument(
+        "--codes",
+        type=at_least_one,
+        default=10_000_000,
+        metavar="N",
+        help="generated codes (default: 10000000)",
+    )
+    parser.add_argument(
+        "--kinds",
+        type=natural,
+        default=1000,
+        metavar="N",
+        help="first_look: of codes, 0: all of one kind (default: 1000)",
+    )
+    parser.add_argument(
+        "--bits",
+        type=at_least_one,
+        default=48,
+        metavar="N",
+        help="hamming: of a code (default: 48)",
+    )
+    add_seed(parser)
+    add_gallery(parser)
+    add_model(parser)
+    add_jobs(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = make_parser().parse_args(argv)
+
+    def job() -> int:
+        result = run(args)
+        if args.json:
+            print(json.dumps(result))
+        else:
+            for key, value in result.items():
+                print(f"{key:32s}{value:.4f}" if isinstance(value, float) else f"{key:32s}{value}")
+        return 0
+
+    return finish("bench", job)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""A row of the table of hashing: learn a recipe's codes at several lengths on a frozen trunk's maps
+and measure them under a named protocol.
+
+The maps are computed once and kept under --maps; every code length is a run of its own under --out,
+and what is learned is not learned again: run the same command after a kill. Nothing is chosen on
+the queries: the weights are those of the last epoch.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.base.errors import UsageError
+from pipeline.base.files import check_folder
+from pipeline.cli import Parser, at_least_one, code_length, finish, natural, positive
+from pipeline.results.file import check_results, command, write_row
+
+BITS = (12, 24, 32, 48)
+
+
+def job(args: argparse.Namespace) -> int:
+    """Read, learn, measure, write; one length after the other."""
+    import numpy as np
+
+    from pipeline.base.files import write_file
+    from pipeline.report.plots import plot_precision_recall
+    from pipeline.training.hashing.learn import settings_of, teach
+    from pipeline.training.hashing.loop import Plan
+    from pipeline.training.hashing.maps import (
+        check_side,
+        photos_digest,
+        read_maps,
+        read_trunk,
+        weights_sha256,
+    )
+    from pipeline.training.hashing.measures import measure
+    from pipeline.training.hashing.methods import ABLATED, METHODS
+    from pipeline.training.hashing.protocols import cifar10
+    from stages.trunk import pick_device
+
+    if args.recipe not in METHODS:
+        raise UsageError(f"RECIPE {args.recipe}: expected one of {', '.join(METHODS)}")
+    if args.without not in (None, *ABLATED.get(args.recipe, {})):
+        parts = ", ".join(ABLATED.get(args.recipe, {})) or "nothing"
+        raise UsageError(
+            f"--without {args.without}: expected a part of {args.recipe} that can be left out,"
+            f" {parts}, got another"
+        )
+    check_side("--side", args.side)
+    check_results("--results", args.results)
+    check_folder("--out", args.out)
+    try:
+        device = pick_device(args.device)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    method = ABLATED[args.recipe][args.without] if args.without else METHODS[args.recipe]
+    name = f"{args.recipe} without {args.without}" if args.without else args.recipe
+    split, (weights, trunk) = cifar10(args.data, args.protocol), read_trunk(args.start)
+    photos = photos_digest(split.paths, args.jobs)
+    maps = read_maps(split.paths, photos, trunk, weights, args.side, args.maps, args.jobs, device)
+    place = np.full(len(split.paths), -1)
+    place[split.database] = np.arange(len(split.database))
+    curves, labels = {}, split.labels[split.train]
+    for bits in args.bits:
+        plan = Plan(args.epochs, args.batch, args.rate, args.width, args.seed, device)
+        out = args.out / f"{name.replace(' ', '_')}_{args.protocol}_{bits}_{args.seed}"
+        settings = {
+            **settings_of(name, weights, photos, args.side, labels, bits, plan),
+            "--protocol": args.protocol,
+        }
+        taught, seconds = teach(method, maps, split.train, labels, bits, plan, out, settings)
+        query, database = (
+            taught.codes(maps, rows, device) for rows in (split.query, split.database)
+        )
+        found = measure(
+            query,
+            database,
+            split.labels[split.query],
+            split.labels[split.database],
+            args.candidates,
+            split.depth,
+        )
+        curves[f"{bits} bits"] = (found.recall, found.precision)
+        row: dict[str, Any] = {
+            "recipe": name,
+            "label": (
+                f"{name}, {split.name}, {trunk} at {args.side} px, {bits} bits, seed {args.seed}"
+            ),
+            "protocol": split.name,
+            "bits": bits,
+            "mAP": found.tied.mean(),
+            "mAP_stable_sort": found.stable.mean(),
+            "mAP_both_looks": found.both.mean(),
+            "precision_radius_2": found.radius2.mean(),
+        }
+        # training photos that are searched: their learned codes for the network's
+        if "gallery" in taught.arrays and args.protocol != "A":
+            database[place[split.train]] = taught.arrays["gallery"].astype(np.float32)
+            learned = measure(
+                query,
+                database,
+                split.labels[split.query],
+                split.labels[split.database],
+                args.candidates,
+                split.depth,
+            )
+            row |= {"mAP_learned_codes": learned.tied.mean()}
+        row = {
+            name: round(float(value), 6) if isinstance(value, np.floating) else value
+            for name, value in row.items()
+        }
+        print(
+            row["label"],
+            *(f"{name} {value:.4f}" for name, value in row.items() if isinstance(value, float)),
+            sep=", ",
+            flush=True,
+        )
+        if args.results:
+            told = {
+                "name": f"{trunk} of {args.start.name}, {args.side} px",
+                "weights_sha256": weights_sha256(weights),
+            }
+            data = {"name": args.data.name, "photos": len(split.paths), "sha256": photos}
+            write_row(
+                args.results,
+                {
+                    **row,
+                    "model": told,
+                    "data": data,
+                    "seed": args.seed,
+                    "command": args.command,
+                    "seconds": round(seconds),
+                },
+            )
+    write_file(
+        args.out / f"{name.replace(' ', '_')}_{args.protocol}_{args.seed}.png",
+        plot_precision_recall(curves, f"{name}, {split.name}"),
+    )
+    return 0
+
+
+def make_parser() -> Parser:
+    parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
+    add = parser.add_argument
+    add(
+        "recipe",
+        metavar="RECIPE",
+        help="am_vggh, vggh, dpsh, dnnh, cnnh_plus, cnnh, adsh, adsh_attention, ksh or lsh",
+    )
+    add(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="CIFAR-10 as photos: DIR/train/CLASS and DIR/test/CLASS",
+    )
+    add(
+        "--start",
+        type=Path,
+        required=True,
+        metavar="RUN|FILE",
+        help="the frozen trunk, VGG16 or a ResNet: a run, a model or a safetensors file",
+    )
+    add(
+        "--protocol",
+        choices=("A", "B", "C"),
+        default="A",
+        help="1,000 queries, 5,000 training photos, 54,000 (A) or 59,000 (B) photos "
+        "searched; 10,000, 50,000, 50,000 (C) (default: A)",
+    )
+    add(
+        "--without",
+        metavar="PART",
+        help="adsh_attention: without its attention, or without its quantisation",
+    )
+    add(
+        "--bits",
+        nargs="+",
+        type=code_length,
+        default=list(BITS),
+        metavar="N",
+        help="code lengths (default: 12 24 32 48)",
+    )
+    add(
+        "--side",
+        type=at_least_one,
+        default=224,
+        metavar="N",
+        help="px that photos are brought to (default: 224)",
+    )
+    add("--epochs", type=at_least_one, default=10, metavar="N")
+    add("--batch", type=at_least_one, default=128, metavar="N")
+    add("--rate", type=positive, default=1e-3, help="peak learning rate (default: 1e-3)")
+    add("--width", type=at_least_one, default=256, metavar="N", help="hidden units (default: 256)")
+    add(
+        "--candidates",
+        type=at_least_one,
+        default=4000,
+        metavar="N",
+        help="photos of the second look (default: 4000)",
+    )
+    add("--seed", type=natural, default=0)
+    add(
+        "--maps",
+        type=Path,
+        default=Path("maps"),
+        metavar="DIR",
+        help="where maps are kept: 50 KB a photo at 224 px (default: maps)",
+    )
+    add("--out", type=Path, required=True, metavar="DIR", help="where runs and curves go")
+    add("--results", type=Path, metavar="FILE.json", help="also rows of this results file")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add(
+        "--jobs",
+        type=at_least_one,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="threads that decode (default: all cores)",
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = make_parser().parse_args(argv)
+    args.command = command("scripts/study.py hashing", sys.argv[1:] if argv is None else argv)
+    return finish("hashing", lambda: job(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

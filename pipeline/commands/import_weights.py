@@ -1,0 +1,209 @@
+"""A model from any torchvision ResNet state dict in safetensors: both PCAs and the acceptance are
+fitted on your photos.
+
+The attention is the length of a feature until one is trained. Weights from `.pth` files: see
+scripts/prepare.py weights. Two controls for every comparison: --untrained in place of the weights,
+and --features rootsift in place of the local features.
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.base.errors import UsageError
+from pipeline.cli import Parser, at_least_one, finish, natural
+from pipeline.results.file import command
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SIFT_SIDE = 640  # px
+
+
+def make_parser() -> Parser:
+    parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
+    parser.add_argument(
+        "weights",
+        type=Path,
+        nargs="?",
+        metavar="FILE.safetensors",
+        help="a ResNet18 or ResNet50 under torchvision's names, or a model's weights",
+    )
+    parser.add_argument(
+        "--untrained",
+        choices=("resnet18", "resnet50"),
+        help="instead of a file: random weights, by --seed",
+    )
+    parser.add_argument(
+        "--photos",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="at least 80 photos to fit on; labels are not needed",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the model's folder")
+    parser.add_argument(
+        "--recipe",
+        choices=("two_stage", "resnet50"),
+        default="two_stage",
+        help="whose model it is to be (default: two_stage)",
+    )
+    parser.add_argument(
+        "--features",
+        choices=("delf", "rootsift"),
+        default="delf",
+        help="what the second look sees (default: delf)",
+    )
+    parser.add_argument(
+        "--embed-side",
+        type=at_least_one,
+        default=224,
+        metavar="PX",
+        help="the first look's photo, a side of its square (default: 224)",
+    )
+    parser.add_argument(
+        "--describe-side",
+        type=at_least_one,
+        metavar="PX",
+        help=f"the second's, its longest side (default: 320, rootsift {SIFT_SIDE})",
+    )
+    parser.add_argument(
+        "--keep",
+        type=at_least_one,
+        default=500,
+        metavar="N",
+        help="local features a photo, at most (default: 500)",
+    )
+    parser.add_argument("--source", default="", help="where the weights come from, for the card")
+    parser.add_argument("--seed", type=natural, default=0)
+    parser.add_argument(
+        "--jobs",
+        type=at_least_one,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="threads (default: all cores)",
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = make_parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    return finish(
+        "import_weights", lambda: import_weights(args, command("scripts/import_weights.py", given))
+    )
+
+
+def import_weights(args: argparse.Namespace, command: str) -> int:
+    import numpy as np
+
+    from pipeline.model.card import Settings
+    from pipeline.model.weights import write_model
+    from pipeline.training.fit import fit, look
+
+    if (args.weights is None) == (args.untrained is None):
+        raise UsageError(
+            "weights: expected FILE.safetensors or --untrained, got "
+            + ("neither" if args.weights is None else "both")
+        )
+    if not args.photos.is_dir():
+        raise UsageError(f"--photos {args.photos}: expected a folder of photos, got none")
+    weights, digest = (
+        untrained(args.untrained, args.seed) if args.untrained else read_weights(args.weights)
+    )
+    trunk = "resnet50" if "layer1.0.conv3.weight" in weights else "resnet18"
+    if args.recipe not in ("two_stage", trunk):
+        raise UsageError(
+            f"--recipe {args.recipe}: expected the weights of a resnet50, got a {trunk}'s; run with"
+            " others or without --recipe"
+        )
+    rootsift = args.features == "rootsift"
+    settings = Settings(
+        trunk=trunk,
+        recipe=args.recipe,
+        embed_side=args.embed_side,
+        describe_side=args.describe_side or (SIFT_SIDE if rootsift else 320),
+        keep=args.keep,
+        features=args.features,
+    )
+    try:
+        arrays, accept = fit(
+            look([args.photos], weights, settings, None, args.jobs), args.seed, args.jobs
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    stored = {f"trunk.{name}": array.astype(np.float16) for name, array in weights.items()}
+    source = args.source or (
+        f"{args.untrained}, random, seed {args.seed}" if args.untrained else args.weights.name
+    )
+    card = {
+        "accept": accept,
+        "data": {"weights": source, "weights_sha256": digest, "photos": args.photos.name},
+        "attention": "none: RootSIFT" if rootsift else "length of the feature, not trained",
+        "seed": args.seed,
+    }
+    write_model(
+        args.out,
+        {**stored, **{name: array.astype(np.float32) for name, array in arrays.items()}},
+        settings,
+        card,
+        command,
+    )
+    print(
+        f"{args.out}: {settings.trunk}{' and RootSIFT' if rootsift else ''}, use it with `--model"
+        f" {args.out}`"
+    )
+    return 0
+
+
+def read_weights(path: Path) -> "tuple[dict[str, np.ndarray], str]":
+    """A state dict's tensors, or a model's own shared trunk, and the file's sha256."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        data = path.read_bytes()
+        tensors = load(data)
+    except (OSError, SafetensorError) as error:
+        raise UsageError(
+            f"{path}: expected a safetensors file, got {error}; `.pth` files go through"
+            " scripts/prepare.py weights"
+        ) from None
+    prefix = "trunk." if any(name.startswith("trunk.") for name in tensors) else ""
+    weights = {
+        name.removeprefix(prefix): array
+        for name, array in tensors.items()
+        if name.startswith(prefix)
+    }
+    return {
+        name: array for name, array in weights.items() if not name.endswith("num_batches_tracked")
+    }, hashlib.sha256(data).hexdigest()
+
+
+def untrained(name: str, seed: int) -> "tuple[dict[str, np.ndarray], str]":
+    """A network that has seen nothing, its ten-way head included, and the sha256 of its tensors as
+    they are stored.
+    """
+    import numpy as np
+    import torch
+
+    from stages.trunk import build_resnet
+
+    torch.manual_seed(seed)
+    state = build_resnet(name, 10).state_dict()
+    weights = {
+        key: tensor.numpy().astype(np.float16)
+        for key, tensor in state.items()
+        if not key.endswith("num_batches_tracked")
+    }
+    return (
+        weights,
+        hashlib.sha256(b"".join(weights[key].tobytes() for key in sorted(weights))).hexdigest(),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,17 @@
+"""Prepare photos, weights and galleries for the other commands. `prepare.py NAME --help` says what
+each takes.
+"""
+
+from pipeline.cli import run_subcommand
+
+STEPS = {  # name -> its module, whose docstring says what it does
+    "demo": "pipeline.datasets.demo",
+    "partition": "pipeline.gallery.partition",
+    "scenes": "pipeline.datasets.scenes",
+    "split": "pipeline.datasets.split",
+    "weights": "pipeline.datasets.torchvision_weights",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_subcommand("scripts/prepare.py", __doc__, STEPS, argv)

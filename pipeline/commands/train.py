@@ -1,0 +1,406 @@
+"""Train the two looks: `embedding` teaches the trunk to tell classes apart, `delf` teaches it where
+to look; or the model of another recipe.
+
+Both run the same on a CPU and on a GPU, keep the weights of the epoch that validated best, log a
+line an epoch to log.jsonl and go on where they were killed: run the same command again. DATA
+folders hold a folder a class; one photo in twenty is held out for validation. `delf` trains the
+attention on a frozen trunk, --start's or one that it trains first: on classes (Noh et al. 2017,
+section 3) or, with --matches, on which cells are found again when a photo comes back. Hashing
+recipes (seeds 002 and 003) learn a binary code on the maps of --start, which stays. `resnet50` and
+its kin with attention (seeds 000 and 001) learn as `embedding` does, under one of two settings, and
+take their second look from another model. All end with a model that `--model` takes.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from pipeline.base.errors import UsageError
+from pipeline.base.files import check_folder
+from pipeline.base.names import ATTENDED, FUSIONS, HASHING, TRAINED
+from pipeline.cli import (
+    Parser,
+    at_least_one,
+    code_length,
+    finish,
+    natural,
+    positive,
+    quantile,
+    share,
+    zero_or_more,
+)
+from pipeline.results.file import check_results, command, write_row
+from pipeline.training.options import (
+    EMBEDDINGS,
+    FOR_ATTENDED,
+    FREE,
+    SETTINGS,
+    check_counts,
+    check_flags,
+    fill,
+    usual_rate,
+)
+
+
+def train(args: argparse.Namespace) -> int:
+    """Check, read, learn, measure, write."""
+    from pipeline.model.card import Settings
+    from pipeline.training.checkpoint import check_settings, finished, settings_of
+    from pipeline.training.data import read_data
+    from pipeline.training.delf import attention, fold
+    from pipeline.training.embedding import PARTS, embedding, read_start, rounded
+    from pipeline.training.export import card_of, write_trained
+    from pipeline.training.loop import Plan, learn
+    from pipeline.training.repeatability import matches
+    from stages.trunk import pick_device
+
+    settings = settings_of(
+        vars(args), FREE if args.what in ATTENDED else FREE | {*FOR_ATTENDED, "first"}
+    )
+    check_settings(args.out, settings)
+    if finished(args.out):
+        print(f"{args.out}: finished already; remove it to train once more")
+        return record(args)
+    try:
+        device = pick_device(args.device)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    seen = args.test_px or args.px[-1]
+    first = args.start
+    if args.what == "delf" and first is None:
+        first = args.out / "descriptor"
+        alone = {
+            "what": "embedding",
+            "out": first,
+            "local": None,
+            "quantile": 0.0,
+            "matches": False,
+            "step_one": True,
+        }
+        train(argparse.Namespace(**{**vars(args), **alone}))
+    asked = (
+        {"trunk": "resnet50", "attention": args.what.partition("_")[2]}
+        if args.what in ATTENDED
+        else {}
+    )
+    how = Settings(
+        **asked,
+        **{name: getattr(args, name) for name in ("fusion", "reduction", "groups", "first")},
+    ).how
+    trunk_of = {"trunk": asked["trunk"], "how": how} if asked else {}
+    start = read_start("--start", first, **trunk_of) if first else None
+    local = read_start("--local", args.local) if args.local else None
+    data = read_data(
+        args.data,
+        args.valid,
+        args.test,
+        round(max(args.px) * 1.3),
+        round(seen * 1.3),
+        1 if args.matches else 2,
+    )
+    settings["photos of --data, --valid and --test"] = data.digest[:16]
+    check_settings(args.out, settings)
+    check_counts(args, len(data.train.labels), 0 if args.valid else len(data.valid.labels))
+    rate, adam = args.rate or usual_rate(args), args.adam or args.matches
+    plan = Plan(
+        tuple(args.px),
+        args.epochs,
+        args.batch,
+        rate,
+        args.smallest,
+        args.seed,
+        args.instance,
+        adam,
+        args.last,
+    )
+    if args.what in EMBEDDINGS:
+        task = embedding(
+            plan,
+            data.train.classes,
+            start,
+            len(PARTS) if args.head_only else args.freeze,
+            seen,
+            args.bf16,
+            device,
+            **trunk_of,
+        )
+    else:
+        trunk = local or start
+        assert trunk is not None
+        task = (
+            matches(plan, trunk, args.bf16, device)
+            if args.matches
+            else attention(plan, data.train.classes, trunk, seen, args.bf16, device)
+        )
+    check_folder("--out", args.out)
+    progress = learn(task, plan, data.train, data.valid, args.out, settings)
+    weights = rounded(task.model) if args.what in EMBEDDINGS else start
+    assert weights is not None
+    # of the weights as they are stored
+    test = round(task.validate(data.test), 6) if data.test else None
+    eyes = fold(task.model) if args.what == "delf" else None
+    write_trained(
+        args, weights, local, eyes, card_of(args, data, progress, settings, test), settings
+    )
+    tested = "" if test is None else f", test {test:.4f}"
+    use = (
+        f"start from it with `--start {args.out}`"
+        if args.weights_only or args.step_one
+        else f"use it with `--model {args.out}`"
+    )
+    print(
+        f"{args.out}: validation {progress.validation:.4f} at epoch {progress.best} of"
+        f" {args.epochs}{tested}; {use}"
+    )
+    return record(args)
+
+
+def record(args: argparse.Namespace) -> int:
+    """The finished run as a row of --results."""
+    from pipeline.training.checkpoint import RESULT
+
+    if args.results and not args.step_one:
+        result = json.loads((args.out / RESULT).read_text("utf-8"))
+        told = {
+            name: result[name]
+            for name in ("command", "seed", "data", "best_epoch", "validation", "test", "seconds")
+        }
+        model = {"name": args.out.resolve().name, "weights_sha256": result["sha256"]}
+        write_row(
+            args.results,
+            {
+                "recipe": args.what,
+                "label": f"{args.label or model['name']}, seed {args.seed}",
+                "model": model,
+                **told,
+            },
+        )
+    return 0
+
+
+def make_parser() -> Parser:
+    parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
+    what = ("embedding", "delf", *TRAINED)
+    parser.add_argument("what", choices=what, metavar="WHAT", help=f"one of {', '.join(what)}")
+    add = parser.add_argument
+    add(
+        "--data",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folders of classes; their classes are joined",
+    )
+    add(
+        "--out", type=Path, required=True, metavar="DIR", help="where log, checkpoint and result go"
+    )
+    add(
+        "--valid",
+        type=Path,
+        metavar="DIR",
+        help="classes to choose the epoch by (default: one photo in twenty of --data)",
+    )
+    add(
+        "--last",
+        action="store_true",
+        help="keep the last epoch, not the best: where photos are few, the best is chance",
+    )
+    add(
+        "--test",
+        type=Path,
+        metavar="DIR",
+        help="classes to measure the result on, once, at the end",
+    )
+    add(
+        "--start",
+        type=Path,
+        metavar="RUN|FILE",
+        help="a run, a model or a safetensors file to start from (default: random weights)",
+    )
+    add(
+        "--local",
+        type=Path,
+        metavar="RUN|FILE",
+        help="delf: a second trunk, for the local features alone (default: one for both looks)",
+    )
+    add(
+        "--head-only",
+        action="store_true",
+        help="embedding: train the class head, leave --start's trunk as it is",
+    )
+    add(
+        "--freeze",
+        type=int,
+        choices=range(5),
+        help=(
+            "embedding: so many parts of --start's trunk stay: conv1, layer1 and so on (default: 0)"
+        ),
+    )
+    add("--adam", action="store_true", help="embedding: AdamW in place of SGD with momentum")
+    add(
+        "--px",
+        nargs="+",
+        type=at_least_one,
+        metavar="N",
+        help="side of the training crops; several: progressively (default: 128, or --setting's)",
+    )
+    add(
+        "--test-px",
+        type=at_least_one,
+        metavar="N",
+        help="side that validation and test photos are seen at (default: the last --px)",
+    )
+    add("--epochs", type=at_least_one, metavar="N", help="(default: 5; hashing 10; or --setting's)")
+    add(
+        "--batch",
+        type=at_least_one,
+        metavar="N",
+        help="(default: 64; hashing 128; resnet50 and its kin 32)",
+    )
+    add(
+        "--rate",
+        type=positive,
+        help="peak learning rate (default: 0.1; 1e-4 with --adam, 1e-3 with --matches)",
+    )
+    add(
+        "--smallest",
+        type=share,
+        default=0.3,
+        help="smallest crop, as a share of the photo's area (default: 0.3)",
+    )
+    add(
+        "--instance",
+        type=zero_or_more,
+        default=0.0,
+        metavar="W",
+        help="embedding: weight of telling single photos apart, beside classes (default: 0)",
+    )
+    add(
+        "--matches",
+        action="store_true",
+        help=(
+            "delf: learn which cells are found again, in place of classes; --px is 1.3 x the side"
+            " of the photos seen"
+        ),
+    )
+    add("--seed", type=natural, default=0)
+    add("--bf16", action="store_true", help="bfloat16 arithmetic, where the processor has it")
+    add(
+        "--embed-side",
+        type=at_least_one,
+        metavar="N",
+        help="px at which the model will embed (default: the models' own)",
+    )
+    add(
+        "--describe-side",
+        type=at_least_one,
+        metavar="N",
+        help="px at which the model will look for local features (default: the models' own)",
+    )
+    add(
+        "--quantile",
+        type=quantile,
+        default=0.0,
+        metavar="Q",
+        help="delf: cells that score below this quantile are no features (default: 0)",
+    )
+    add("--bits", type=code_length, metavar="N", help="hashing: code length (default: 48)")
+    add(
+        "--width",
+        type=at_least_one,
+        default=256,
+        metavar="N",
+        help="hashing: hidden units (default: 256)",
+    )
+    add(
+        "--maps",
+        type=Path,
+        default=Path("maps"),
+        metavar="DIR",
+        help="hashing: where the trunk's maps are kept, 50 KB a photo (default: maps)",
+    )
+    add(
+        "--setting",
+        choices=tuple(SETTINGS),
+        default="reduced",
+        help="resnet50 and its kin: full as published, or reduced (default: reduced)",
+    )
+    add(
+        "--fusion",
+        choices=FUSIONS,
+        default="residual",
+        help="attention: x + g m(x), g from 0; m(x); or both joined (default: residual)",
+    )
+    add(
+        "--reduction",
+        type=at_least_one,
+        default=16,
+        metavar="R",
+        help="attention: how many times fewer channels it thinks in (default: 16)",
+    )
+    add(
+        "--groups",
+        type=at_least_one,
+        default=1,
+        metavar="N",
+        help="resnet50_gam: of its 7 x 7 convolutions (default: 1)",
+    )
+    add(
+        "--eyes",
+        metavar="NAME|DIR",
+        default="two_stage",
+        help="resnet50 and its kin: whose second look they take (default: two_stage)",
+    )
+    add(
+        "--weights-only",
+        action="store_true",
+        help="embedding: write weights to start from, no model",
+    )
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add(
+        "--jobs",
+        type=at_least_one,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="threads of the fitting (default: all cores)",
+    )
+    add(
+        "--card",
+        type=Path,
+        metavar="FILE.json",
+        help="entries to add to the model's card: data, figures",
+    )
+    add("--mend", help="the command that the card gives for a damaged file (default: this one)")
+    add(
+        "--results",
+        type=Path,
+        metavar="FILE.json",
+        help="also a row of this results file, or the row of a run that is finished",
+    )
+    add("--label", metavar="TEXT", help="of that row, before the seed (default: the name of --out)")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = make_parser().parse_args(argv)
+    args.command = command("scripts/train.py", sys.argv[1:] if argv is None else argv)
+    args.step_one = False  # whether it is a delf's first step
+
+    def job() -> int:
+        usual = vars(make_parser().parse_args(["embedding", "--data", "d", "--out", "o"]))
+        fill(args)
+        check_flags(args, {**usual, "px": [128]})
+        check_results("--results", args.results)
+        if args.what in HASHING:
+            from pipeline.training.hashing.command import train_code
+
+            return train_code(args)
+        return train(args)
+
+    return finish("train", job)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,247 @@
+"""What a query should find: cases from a CSV, or from the folders that photos lie in; and that no
+query finds its own bytes.
+"""
+
+import csv
+import hashlib
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from pipeline.base.errors import UsageError
+from pipeline.base.names import ASKING, INDEXED
+from pipeline.base.options import SearchOptions, TruthOptions
+
+if TYPE_CHECKING:
+    from pipeline.gallery.merge import Galleries
+    from pipeline.search.engine import Engine
+    from stages.gallery import Gallery
+    from stages.records import Bool
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One query and its answers."""
+
+    query: str  # as Engine.query takes it
+    relevant: frozenset[str]  # indexed paths
+    # photos that count neither way: the query's own row, junk
+    left_out: frozenset[str] = frozenset()
+    # left, top, right, bottom px: the part of the photo that asks
+    box: tuple[float, float, float, float] | None = None
+
+    def marks(self, gallery: "Gallery") -> "tuple[Bool, Bool]":
+        """By row of the gallery: relevant (N,), and whether it is not left out (N,)."""
+        import numpy as np
+
+        relevant, kept = np.zeros(len(gallery), np.bool_), np.ones(len(gallery), np.bool_)
+        relevant[[gallery.row(name) for name in self.relevant]] = True
+        kept[[gallery.row(name) for name in self.left_out]] = False
+        return relevant, kept
+
+
+def read_truth(path: Path, names: frozenset[str]) -> list[Case]:
+    """The cases of a CSV; every relevant photo has to be indexed. Raises UsageError with the line
+    number.
+    """
+    relevant: dict[str, set[str]] = defaultdict(set)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames is None or {"query", "relevant"} - set(reader.fieldnames):
+                raise UsageError(
+                    f"{path}: expected a header with query,relevant, got {reader.fieldnames}"
+                )
+            for row in reader:
+                if not row["query"] or not row["relevant"]:
+                    raise UsageError(
+                        f"{path}: line {reader.line_num}: expected a query and a relevant photo,"
+                        f" got {row['query']!r}, {row['relevant']!r}"
+                    )
+                if row["query"].startswith(("gallery:", "queries:")):
+                    raise UsageError(
+                        f"{path}: line {reader.line_num}: expected the path of a photo, got"
+                        f" {row['query']}; or run with --labels folder"
+                    )
+                if row["relevant"] not in names:
+                    raise UsageError(
+                        f"{path}: line {reader.line_num}: expected an indexed photo, got"
+                        f" {row['relevant']}; index it, or correct the path"
+                    )
+                relevant[row["query"]].add(row["relevant"])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: expected a readable CSV, got {error}") from None
+    if not relevant:
+        raise UsageError(f"{path}: expected at least one row, got none")
+    return [
+        Case(str(path.parent / query), frozenset(answers)) for query, answers in relevant.items()
+    ]
+
+
+def label_cases(names: Sequence[str]) -> list[Case]:
+    """Leave-one-out over the whole gallery. Photos that are alone in their folder have no answer
+    and are no query.
+    """
+    folders: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        folders[str(PurePosixPath(name).parent)].add(name)
+    cases = [
+        Case(
+            f"gallery:{name}",
+            frozenset(folders[str(PurePosixPath(name).parent)] - {name}),
+            frozenset({name}),
+        )
+        for name in names
+    ]
+    return [case for case in cases if case.relevant]
+
+
+def without_copies(cases: Sequence[Case], contents: Mapping[str, str]) -> list[Case]:
+    """Leave-one-out cases in which no other photo of the query's bytes counts either way; contents:
+    sha256 by indexed path.
+
+    One line on stderr says how many there are. A case whose answers were all copies is none.
+    """
+    copies: dict[str, set[str]] = defaultdict(set)
+    for name, content in contents.items():
+        copies[content].add(name)
+    same = [copies[contents[name]] for case in cases for name in case.left_out]
+    doubled = [case for case, names in zip(cases, same, strict=True) if len(names) > 1]
+    if doubled:
+        LOG.info(
+            "queries with a copy in the gallery, byte for byte, which is left out, too:"
+            f" {len(doubled)}; first {doubled[0].query}"
+        )
+    kept = [
+        replace(case, relevant=case.relevant - names, left_out=case.left_out | names)
+        for case, names in zip(cases, same, strict=True)
+    ]
+    return [case for case in kept if case.relevant]
+
+
+def crossed_cases(names: Sequence[str], queries: Sequence[str]) -> list[Case]:
+    """Every photo of another gallery asks for the photos in a folder of the same name, whatever
+    lies above that folder.
+    """
+    folders: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        folders[PurePosixPath(name).parent.name].add(name)
+    labels = {query: PurePosixPath(query).parent.name for query in queries}
+    return [
+        Case(f"queries:{query}", frozenset(folders[label]))
+        for query, label in labels.items()
+        if label and label in folders
+    ]
+
+
+def read_cases(
+    truth: TruthOptions, options: SearchOptions, where: "Galleries", engine: "Engine"
+) -> list[Case]:
+    """What `--truth` names, or `--labels` with or without `--queries`. Raises UsageError where that
+    leaves no query.
+    """
+    from pipeline.gallery.merge import listed
+
+    if truth.truth is not None:
+        if options.queries is not None:
+            raise UsageError(
+                "--queries: expected it with --labels folder, got --truth, which names its own"
+            )
+        return read_truth(truth.truth, frozenset(engine.gallery.names))
+    if engine.asking is not None:
+        cases = crossed_cases(engine.gallery.names, engine.asking.gallery.names)
+        if not cases:
+            raise UsageError(
+                f"--queries {options.queries}: expected photos in folders named as some of"
+                f" {listed(where)} are, got none"
+            )
+        return cases
+    cases = label_cases(engine.gallery.names)
+    if not truth.allow_self:
+        cases = without_copies(cases, engine.contents)
+    if not cases:
+        raise UsageError(f"{listed(where)}: expected folders of at least two photos, got none")
+    return cases
+
+
+def as_sent(case: Case) -> Case:
+    """The same case for a process in another folder: its photo's path absolute."""
+    if case.query.startswith((INDEXED, ASKING)):
+        return case
+    return replace(case, query=os.path.join(os.getcwd(), case.query))  # abspath would cut `link/..`
+
+
+def read_contents(engine: "Engine", cases: Sequence[Case], allow_self: bool) -> dict[str, str]:
+    """Query -> sha256 of its bytes. A query whose bytes answer, too, is refused: what it would
+    measure is that equal is equal.
+
+    Raises UsageError.
+    """
+    copies: dict[str, list[str]] = defaultdict(list)
+    for name, content in engine.contents.items():
+        copies[content].append(name)
+    contents = {}
+    for case in cases:
+        contents[case.query] = _content(engine, case.query)
+        same = [name for name in copies[contents[case.query]] if name not in case.left_out]
+        if same and not allow_self:
+            raise UsageError(
+                f"query {case.query}: expected a photo that is not in the gallery byte for byte,"
+                f" got the bytes of {same[0]}; drop it, or --allow-self"
+            )
+    return contents
+
+
+def _content(engine: "Engine", query: str) -> str:
+    from pipeline.base.errors import ImageError
+    from pipeline.base.images import read_photo
+
+    if engine.asking is not None and query.startswith(ASKING):
+        return engine.asking.contents[query.removeprefix(ASKING)]
+    if query.startswith(INDEXED):
+        return engine.contents.get(query.removeprefix(INDEXED), "")
+    try:
+        return hashlib.sha256(read_photo(Path(query))).hexdigest()
+    except ImageError as error:
+        raise UsageError(f"{query}: {error}") from None
+
+
+def photo_file(engine: "Engine", query: str) -> Path:
+    """Where a query's photo lies, or lay when it was indexed."""
+
+    if engine.asking is not None and query.startswith(ASKING):
+        return Path(engine.asking.binding.photos, query.removeprefix(ASKING))
+    return (
+        Path(engine.binding.photos, query.removeprefix(INDEXED))
+        if query.startswith(INDEXED)
+        else Path(query)
+    )
+
+
+def data_row(
+    truth: TruthOptions, options: SearchOptions, engine: "Engine", contents: Mapping[str, str]
+) -> dict[str, Any]:
+    """What was measured on, for a results file: names and sha256 of what answers, of what asks and
+    of who says what is right.
+    """
+    from pipeline.base.files import digest, file_sha256
+
+    row: dict[str, Any] = {"photos": len(engine.gallery), "sha256": digest(engine.contents.items())}
+    said = truth.truth or truth.revisited
+    if said is None and options.queries is None:
+        return {**row, "labels": "folder, leave-one-out"}
+    asked = [(PurePosixPath(query).name, content) for query, content in contents.items()]
+    folder = said.parent if said else options.queries
+    assert folder is not None
+    row["queries"] = {"name": folder.name, "photos": len(asked), "sha256": digest(asked)}
+    return (
+        {**row, "labels": "folder"}
+        if said is None
+        else {**row, "truth": {"name": said.name, "sha256": file_sha256(said)}}
+    )

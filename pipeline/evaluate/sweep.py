@@ -1,0 +1,78 @@
+"""What one query of `scripts/sweep.py` comes to at every number of candidates, from one
+verification.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.base.errors import UsageError
+from pipeline.evaluate.ground_truth import Case
+
+if TYPE_CHECKING:
+    from pipeline.search.engine import Engine
+    from stages.metrics import Quality
+
+
+@dataclass(frozen=True)
+class Size:
+    """So many candidates."""
+
+    label: str  # as the caller wrote it, "40=4x" where two came to the same
+    candidates: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one query came to at one size; 0 candidates are the first look alone."""
+
+    quality: "Quality"
+    shortlisted: bool  # an answer is among the candidates
+    accepted: int  # candidates
+    seconds: float
+
+
+def sweep_query(engine: "Engine", case: Case, sizes: Sequence[Size]) -> list[Outcome]:
+    """One query: the first look alone, then every size."""
+    from pipeline.base.errors import QueryError
+    from stages.metrics import one
+    from stages.order import both_ties, first_ties
+    from stages.records import Matches
+
+    try:
+        query = engine.query(case.query)
+    except QueryError as error:
+        raise UsageError(str(error)) from None
+    coarse, total = engine.coarse(query, len(engine.gallery)), len(case.relevant)
+    # by place in the first look's order
+    relevant, kept = (marks[coarse.rows[0]] for marks in case.marks(engine.gallery))
+    looked = sum(query.seconds.values())
+    outcomes = [
+        Outcome(
+            one(relevant[kept], first_ties(coarse)[kept], total),
+            False,
+            0,
+            looked - query.seconds.get("describe", 0.0),
+        )
+    ]
+    given = engine.given(query)
+    parts: list[Matches] = []
+    verified: dict[str, float] = {}
+    for begin, end in itertools.pairwise([0, *(size.candidates for size in sizes)]):
+        parts.append(
+            engine.recipe.answer(
+                {**given, "candidates": coarse.part(begin, end)}, "matches", seconds=verified
+            )
+        )
+        ranked: dict[str, float] = {}
+        joined = Matches.join(parts)
+        given_now = {**given, "candidates": coarse.part(0, end), "matches": joined}
+        # what is accepted may depend on how many were looked at
+        ranking = engine.recipe.answer(given_now, "ranking", seconds=ranked)
+        order, ties = both_ties(coarse, ranking)
+        quality = one(relevant[order][kept[order]], ties[kept[order]], total)
+        accepted = int((ranking.accepted[0] & kept[:end]).sum())
+        seconds = looked + sum(verified.values()) + sum(ranked.values())
+        outcomes.append(Outcome(quality, bool(relevant[:end].any()), accepted, seconds))
+    return outcomes

@@ -1,0 +1,58 @@
+"""One photo's file to one row of a gallery, wherever that is done."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.base.names import STORED
+
+if TYPE_CHECKING:
+    from pipeline.base.images import Found
+    from pipeline.gallery.store import Binding, Encoded, Entry
+    from pipeline.graph import Graph
+
+    # what the gallery is made by, files, and what is known of them by name -> what became of each
+    Outcomes = Iterator["Encoded | Failed | Same"]
+    EncodeElsewhere = Callable[[Binding, Sequence[Found], Mapping[str, Entry]], Outcomes]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A file that is no photo we can read."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Same:
+    """A file whose time changed and whose bytes did not."""
+
+    name: str
+    entry: "Entry"
+
+
+def encode_file(
+    found: "Found", known: "Entry | None", encode: "Graph"
+) -> "Encoded | Failed | Same":
+    """One file to one row. The bytes that are hashed are the bytes that are decoded."""
+    from pipeline.base.errors import ImageError
+    from pipeline.base.images import decode, read_photo
+    from pipeline.gallery.store import Encoded, Entry
+
+    try:
+        mtime_ns = found.path.stat().st_mtime_ns
+        data = read_photo(found.path)
+        entry = Entry(hashlib.sha256(data).hexdigest(), len(data), mtime_ns)
+        if known is not None and known.sha256 == entry.sha256:
+            return Same(found.name, entry)
+        image = decode(data)
+    except OSError as error:
+        return Failed(found.name, f"expected a readable file, got {error.strerror}")
+    except ImageError as error:
+        return Failed(found.name, str(error))
+    pooled, code, features = encode(
+        {"image": image}, "pooled", encode.row_among(STORED), "features"
+    )
+    return Encoded(found.name, entry, pooled, code, features)

@@ -1,0 +1,179 @@
+"""Many galleries as one: their rows joined in memory, so that they answer exactly as one gallery of
+all their photos would.
+
+A photo's name is the one it would have had if the common parent of all their photo folders had been
+indexed: galleries of `photos/museum` and `photos/corel` call theirs `museum/a.jpg` and
+`corel/b.jpg`; galleries of parts of one folder keep the names they have. Which galleries hold it,
+and in which order they are given, changes nothing. Nothing is written.
+"""
+
+import itertools
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.base.errors import GalleryError
+from pipeline.base.names import printable
+from pipeline.gallery.chance import Count, null_text
+from pipeline.gallery.store import (
+    Binding,
+    Reading,
+    connected,
+    read_binding,
+    read_gallery,
+    read_meta,
+)
+from stages.records import PackedFeatures
+from stages.verify import Verify
+
+Galleries = Path | Sequence[Path]  # one or several, each a gallery or a folder of galleries
+
+
+def members(given: Galleries) -> tuple[Path, ...]:
+    """The galleries that are meant; a folder that is none itself stands for those that lie in
+    it."""
+    found: list[Path] = []
+    for folder in [given] if isinstance(given, Path) else given:
+        inside = (
+            []
+            if (folder / "manifest.sqlite").is_file()
+            else sorted(each.parent for each in folder.glob("*/manifest.sqlite"))
+        )
+        found += inside or [folder]
+    return tuple(found)
+
+
+def listed(given: Galleries) -> str:
+    """The galleries as a message names them."""
+    return str(given) if isinstance(given, Path) else ", ".join(map(str, given))
+
+
+def check_model(folder: Path | str, got: Binding, first: Path | str, wanted: Binding) -> None:
+    """Galleries that meet have to be of one model. Raises GalleryError."""
+    if got.identity != wanted.identity:
+        raise GalleryError(
+            f"gallery {folder}: expected model {wanted.model} ({wanted.identity[:12]}) as {first}"
+            f" has, got {got.model} ({got.identity[:12]}); run `python -m pipeline.index"
+            f" {shlex.quote(got.photos)} --gallery NEW --model {shlex.quote(wanted.where)}`"
+        )
+
+
+def read_bindings(given: Galleries) -> Binding:
+    """By what they were made, all of them. Raises GalleryError."""
+    folders = members(given)
+    return _bound(folders, [read_binding(folder) for folder in folders])
+
+
+def read_galleries(given: Galleries, verify: Verify | None) -> Reading:
+    """Open for answering; each gallery is one consistent version. Raises GalleryError, also where
+    two of them hold one photo.
+
+    Several have no measured null of their own: that of the merged gallery is measured here by
+    `verify`, in seconds, on the pairs that it would draw; those depend on the photos alone. Without
+    `verify` it is left out.
+    """
+    folders = members(given)
+    return joined(folders, [read_gallery(folder) for folder in folders], verify)
+
+
+def joined(
+    folders: Sequence[Path],
+    parts: Sequence[Reading],
+    verify: Verify | None,
+    count: Count | None = None,
+) -> Reading:
+    """The galleries of these folders as one; count: as `measure_null` takes it."""
+    if len(parts) == 1:
+        return parts[0]
+    binding = _bound(folders, [part.binding for part in parts])
+    named = [
+        _named(path, part.binding, binding)
+        for part in parts
+        for path in map(os.fsencode, part.names)
+    ]
+    order = _ascending(
+        named, [folder for folder, part in zip(folders, parts, strict=True) for _ in part.names]
+    )
+    # the codes of an empty one have no width
+    filled = [part for part in parts if part.names] or parts[:1]
+    contents = [content for part in parts for content in part.contents]
+    whole = Reading(
+        tuple(os.fsdecode(named[row]) for row in order),
+        np.concatenate([part.pooled for part in filled])[order],
+        np.concatenate([part.codes for part in filled])[order],
+        _packed([part.features for part in filled]).part(order),
+        tuple(contents[row] for row in order),
+        "",
+        binding,
+    )
+    return whole if verify is None else replace(whole, null=null_text(whole, verify, count))
+
+
+def read_paths(given: Galleries) -> tuple[list[tuple[bytes, str]], str]:
+    """Path and sha256 of every photo by path, and the measured null that goes with them (nothing
+    for several), without opening a shard.
+    """
+    folders = members(given)
+    binding = read_bindings(folders)
+    found: list[tuple[bytes, str]] = []
+    null, owners = "", []
+    for folder in folders:
+        with connected(folder) as connection:
+            rows = connection.execute("SELECT path, sha256 FROM photos ORDER BY path").fetchall()
+            null = read_meta(connection).get("null", "")
+        if len(folders) > 1:
+            own = read_binding(folder)
+            rows = [(_named(path, own, binding), content) for path, content in rows]
+        found += rows
+        owners += [folder] * len(rows)
+    return [found[row] for row in _ascending([path for path, _ in found], owners)], (
+        null if len(folders) == 1 else ""
+    )
+
+
+def _bound(folders: Sequence[Path], bindings: Sequence[Binding]) -> Binding:
+    if len(bindings) == 1:
+        return bindings[0]
+    for folder, binding in zip(folders, bindings, strict=True):
+        check_model(folder, binding, folders[0], bindings[0])
+    return replace(
+        bindings[0],
+        photos=os.path.commonpath([os.path.abspath(binding.photos) for binding in bindings]),
+    )
+
+
+def _named(path: bytes, own: Binding, joined: Binding) -> bytes:
+    below = os.path.relpath(os.path.abspath(own.photos), joined.photos)
+    return path if below == "." else os.fsencode(below) + b"/" + path
+
+
+def _ascending(names: Sequence[bytes], owners: Sequence[Path]) -> np.ndarray:
+    """The places of names (N,) int64, ascending. Raises GalleryError where two are alike."""
+    order = sorted(range(len(names)), key=names.__getitem__)
+    for one, other in itertools.pairwise(order):
+        if names[one] == names[other]:
+            path = printable(os.fsdecode(names[one]))
+            raise GalleryError(
+                f"gallery {owners[other]}: expected photos that {owners[one]} does not hold, got"
+                f" {path} in both; run without one of them"
+            )
+    return np.array(order, np.int64)
+
+
+def _packed(parts: Sequence[PackedFeatures]) -> PackedFeatures:
+    """The features of all parts, one after the other, in the blocks that they are mapped in."""
+    before = np.cumsum([0, *(len(part.blocks) for part in parts)])
+    return PackedFeatures(
+        tuple(block for part in parts for block in part.blocks),
+        np.concatenate(
+            [part.block + first for part, first in zip(parts, before[:-1], strict=True)]
+        ).astype(np.int32),
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("start", "count", "size")
+        ),
+    )

@@ -1,0 +1,38 @@
+"""Shards: immutable safetensors files that hold what a run of photos became, read by memory map.
+
+A shard is written under a temporary name, fsynced, renamed and its folder fsynced before anything
+points to it; its sha256 is checked before a byte of it is believed.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.base.files import write_whole
+
+DTYPES = {"F16": np.float16, "F32": np.float32, "I8": np.int8, "I32": np.int32, "I64": np.int64}
+
+
+def write_shard(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
+    """Write and return the sha256."""
+    from safetensors.numpy import save
+
+    data = save(dict(arrays))
+    write_whole(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def map_shard(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a shard whose sha256 was checked, as read-only memory maps."""
+    whole = np.memmap(path, np.uint8, "r")
+    length = int.from_bytes(whole[:8].tobytes(), "little")
+    header = json.loads(whole[8 : 8 + length].tobytes())
+    arrays: dict[str, np.ndarray] = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            begin, end = (8 + length + offset for offset in entry["data_offsets"])
+            arrays[name] = whole[begin:end].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    return arrays

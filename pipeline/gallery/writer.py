@@ -1,0 +1,244 @@
+"""The one writer of a gallery: add, remove, mend and merge, each change on the disk before it is
+acknowledged.
+
+A shard is safe on the disk before the manifest points to it; a kill at any instant leaves at most
+files that nothing points to, which the next writer sweeps away.
+"""
+
+import fcntl
+import logging
+import os
+import shlex
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.base.errors import GalleryError
+from pipeline.base.files import file_sha256
+from pipeline.gallery.shards import map_shard, write_shard
+from pipeline.gallery.store import Binding, Encoded, Entry, connected, read_meta
+
+LOG = logging.getLogger(__name__)
+SMALL = 1024  # photos: a shard below this is worth merging with others
+
+
+class GalleryWriter:
+    """The one writer of a gallery. Use `writing(...)`, which locks, sweeps and closes."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
+        self.folder = folder
+        self.connection = connection
+
+    def known(self) -> dict[str, Entry]:
+        rows = self.connection.execute("SELECT path, sha256, size, mtime_ns FROM photos")
+        return {os.fsdecode(path): Entry(sha256, size, mtime) for path, sha256, size, mtime in rows}
+
+    def add(self, photos: Sequence[Encoded]) -> None:
+        """Write one shard and commit its photos; on return they are acknowledged. Photos known
+        before are replaced.
+        """
+        if not photos:
+            return
+        starts = np.cumsum([0, *(len(p.features) for p in photos)], dtype=np.int64)
+        arrays: dict[str, np.ndarray] = {
+            "pooled": np.stack([p.pooled for p in photos]).astype(np.float16),
+            "code": np.stack([p.code for p in photos]),
+            "start": starts,
+            "size": np.array([p.features.size for p in photos], np.int32),
+            "xy": np.concatenate([p.features.xy for p in photos]),
+            "descriptor": np.concatenate([p.features.descriptor for p in photos]),
+            "score": np.concatenate([p.features.score for p in photos]),
+        }
+        self._commit(arrays, [(os.fsencode(p.name), p.entry) for p in photos], replaces=[])
+
+    def _commit(
+        self, arrays: dict[str, np.ndarray], photos: list[tuple[bytes, Entry]], replaces: list[int]
+    ) -> None:
+        file = f"{os.urandom(8).hex()}.safetensors"
+        try:
+            digest = write_shard(self.folder / "shards" / file, arrays)
+        except OSError as error:  # a full disk
+            raise GalleryError(
+                f"gallery {self.folder}: expected to write a shard, got {error.strerror}; see to"
+                " that and run again"
+            ) from None
+        with transaction(self.connection) as sql:
+            shard = sql.execute(
+                "INSERT INTO shards (file, sha256, photos) VALUES (?, ?, ?)",
+                (file, digest, len(photos)),
+            ).lastrowid
+            sql.executemany(
+                "INSERT OR REPLACE INTO photos (path, sha256, size, mtime_ns, shard, row) VALUES"
+                " (?, ?, ?, ?, ?, ?)",
+                [
+                    (path, e.sha256, e.size, e.mtime_ns, shard, row)
+                    for row, (path, e) in enumerate(photos)
+                ],
+            )
+            sql.executemany("DELETE FROM shards WHERE id = ?", [(old,) for old in replaces])
+
+    def touch(self, name: str, entry: Entry) -> None:
+        """The file's time changed and its bytes did not."""
+        self.connection.execute(
+            "UPDATE photos SET size = ?, mtime_ns = ? WHERE path = ?",
+            (entry.size, entry.mtime_ns, os.fsencode(name)),
+        )
+
+    def remove(self, names: Iterable[str]) -> None:
+        with transaction(self.connection) as sql:
+            sql.executemany(
+                "DELETE FROM photos WHERE path = ?", [(os.fsencode(name),) for name in names]
+            )
+
+    def write_null(self, text: str) -> None:
+        """What chance does among the photos; its text says among which."""
+        self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('null', ?)", (text,))
+
+    def drop_damaged(self) -> list[str]:
+        """Forget the photos of shards whose bytes are not the ones written, so that this run
+        encodes them again.
+        """
+        lost: list[str] = []
+        for shard, file, digest in self.connection.execute(
+            "SELECT id, file, sha256 FROM shards"
+        ).fetchall():
+            path = self.folder / "shards" / file
+            if not path.is_file() or file_sha256(path) != digest:
+                lost += [
+                    os.fsdecode(p)
+                    for (p,) in self.connection.execute(
+                        "SELECT path FROM photos WHERE shard = ?", (shard,)
+                    )
+                ]
+                with transaction(self.connection) as sql:
+                    sql.execute("DELETE FROM photos WHERE shard = ?", (shard,))
+                    sql.execute("DELETE FROM shards WHERE id = ?", (shard,))
+        return lost
+
+    def compact(self) -> None:
+        """Merge small shards, up to `SMALL` photos at a time, and leave out rows that no photo
+        points to any more.
+        """
+        shards = self.connection.execute(
+            "SELECT s.id, s.file, s.photos, count(p.path) FROM shards s LEFT JOIN photos p ON"
+            " p.shard = s.id GROUP BY s.id"
+        ).fetchall()
+        self.connection.executemany(
+            "DELETE FROM shards WHERE id = ?",
+            [(shard,) for shard, _, _, live in shards if live == 0],
+        )
+        worth = [
+            (shard, file, live)
+            for shard, file, written, live in shards
+            if live > 0 and (live < SMALL or live < written // 2)
+        ]
+        group: list[tuple[int, str, int]] = []
+        for item in worth:
+            group.append(item)
+            if sum(live for _, _, live in group) >= SMALL:
+                self._merge(group)
+                group = []
+        if len(group) > 8:
+            self._merge(group)
+        self.sweep()
+
+    def _merge(self, group: list[tuple[int, str, int]]) -> None:
+        parts: dict[str, list[np.ndarray]] = {
+            name: [] for name in ("pooled", "code", "size", "xy", "descriptor", "score")
+        }
+        counts, photos = [0], []
+        for shard, file, _ in group:
+            arrays = map_shard(self.folder / "shards" / file)
+            rows = self.connection.execute(
+                "SELECT path, sha256, size, mtime_ns, row FROM photos WHERE shard = ? ORDER BY row",
+                (shard,),
+            ).fetchall()
+            live = [row for *_, row in rows]
+            photos += [(path, Entry(sha256, size, mtime)) for path, sha256, size, mtime, _ in rows]
+            begin, end = arrays["start"][live], arrays["start"][np.add(live, 1)]
+            counts += (end - begin).tolist()
+            local = np.concatenate([np.arange(b, e) for b, e in zip(begin, end, strict=True)])
+            for name in parts:
+                parts[name].append(
+                    arrays[name][live if name in ("pooled", "code", "size") else local]
+                )
+        whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+        self._commit(
+            {**whole, "start": np.cumsum(counts, dtype=np.int64)},
+            photos,
+            [shard for shard, _, _ in group],
+        )
+
+    def sweep(self) -> None:
+        """Remove the files that nothing points to: what a kill left behind, and shards that were
+        merged away.
+        """
+        wanted = {file for (file,) in self.connection.execute("SELECT file FROM shards")}
+        for path in (self.folder / "shards").iterdir():
+            if path.name not in wanted:
+                path.unlink()
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+    except BaseException:
+        if connection.in_transaction:  # a full disk has rolled back already
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+@contextmanager
+def writing(folder: Path, binding: Binding) -> Iterator[GalleryWriter]:
+    """Lock a gallery for writing, making it where there is none. Raises GalleryError when another
+    writer holds it or when its numbers were made by another model.
+    """
+    try:
+        (folder / "shards").mkdir(parents=True, exist_ok=True)
+        lock = open(folder / "lock", "w")  # noqa: SIM115
+    except OSError as error:
+        raise GalleryError(
+            f"gallery {folder}: expected a folder that can be written, got {error.strerror}; run"
+            " with another `--gallery`"
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise GalleryError(
+                f"gallery {folder}: expected to be its only writer, got another one at work; run"
+                " again when it has ended"
+            ) from None
+        with connected(folder, create=True) as connection:
+            meta = read_meta(connection)
+            if meta.get("identity", binding.identity) != binding.identity:
+                old, new = meta.get("recipe", Binding.recipe), binding.recipe
+                wanted, got = (
+                    (f"recipe {old}, model ", f"recipe {new}, model ")
+                    if old != new
+                    else ("model ", "")
+                )
+                raise GalleryError(
+                    f"gallery {folder}: expected {wanted}{meta['model']} ({meta['identity'][:12]}),"
+                    f" got {got}{binding.model} ({binding.identity[:12]}); run with `--model"
+                    f" {shlex.quote(meta['where'])}`, or index into another `--gallery`"
+                )
+            with transaction(connection) as sql:
+                sql.executemany(
+                    "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                    [(key, os.fsencode(value)) for key, value in vars(binding).items()],
+                )
+            writer = GalleryWriter(folder, connection)
+            writer.sweep()
+            if lost := writer.drop_damaged():
+                LOG.info(
+                    f"gallery {folder}: {len(lost)} photos lay in damaged or missing shards and are"
+                    " encoded again"
+                )
+            yield writer

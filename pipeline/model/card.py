@@ -1,0 +1,153 @@
+"""Models: trained arrays in `weights.safetensors` beside a `card.json` that says what they are and
+where they came from.
+
+A model is found by its path, then by its name under `artifacts/`; a file that is not the one the
+card names is refused.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.base.errors import ModelError
+from pipeline.base.install import ARTIFACTS
+from pipeline.base.names import FUSIONS, HASHING, TRAINED
+from pipeline.model.chance import null_from_json
+
+if TYPE_CHECKING:
+    from stages.attended import Attend
+
+DEFAULT = "two_stage"
+FORMAT = 1
+TRUNKS = ("resnet18", "resnet50")
+CHOICES = {
+    "trunk": (*TRUNKS, "vgg16"),
+    "features": ("delf", "rootsift"),
+    "recipe": (DEFAULT, *TRAINED),
+    "attention": ("", "se", "cbam", "gam"),
+    "fusion": FUSIONS,
+    "eyes": ("", *TRUNKS),
+}
+CARD = {"format": int, "name": str, "sha256": str, "mend": str, "settings": dict, "accept": dict}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What of a photo's journey to its row is no array; part of the model's identity."""
+
+    trunk: str = "resnet18"
+    embed_side: int = 224  # px
+    describe_side: int = 320  # px
+    keep: int = 500  # local features a photo
+    features: str = "delf"  # what the second look sees
+    recipe: str = DEFAULT  # whose encode half this is
+    bits: int = 48  # of a hashing recipe's code
+    width: int = 256  # of its hidden layer
+    attention: str = ""  # in the trunk's bottlenecks; these five as stages.attended.Attend has them
+    reduction: int = 16
+    fusion: str = "residual"
+    first: int = 1
+    groups: int = 1
+    eyes: str = ""  # what the second look's own trunk is, where it is another than `trunk`
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not (
+                value in CHOICES[name] if name in CHOICES else isinstance(value, int) and value > 0
+            ):
+                raise ValueError(f"settings.{name} {value!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        """As a card has them. What was no choice yet when the first models were made goes without
+        saying, so that they keep their identity.
+        """
+        said = ("trunk", "embed_side", "describe_side", "keep")
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name in said or value != type(self).__dataclass_fields__[name].default
+        }
+
+    @property
+    def how(self) -> "Attend | None":
+        """The attention in the trunk's bottlenecks."""
+        if not self.attention:
+            return None
+        from stages.attended import Attend
+
+        return Attend(self.attention, self.reduction, self.fusion, self.first, self.groups)
+
+
+def find_model(name: str | Path) -> Path:
+    """The folder of a model given by path or by name."""
+    for folder in (Path(name), ARTIFACTS / name):
+        if (folder / "card.json").is_file():
+            return folder.resolve()
+    shipped = ", ".join(sorted(p.parent.name for p in ARTIFACTS.glob("*/card.json"))) or "none"
+    raise ModelError(
+        f"model {name}: expected a folder with card.json, got none; shipped here: {shipped}"
+    )
+
+
+def read_identity(name: str | Path) -> tuple[str, str]:
+    """(name, identity) of a model by its card alone, without reading its weights."""
+    card = read_card(find_model(name))
+    return str(card["name"]), identity_of(card)
+
+
+def read_settings(name: str | Path) -> Settings:
+    """The same of its settings."""
+    return Settings(**read_card(find_model(name))["settings"])
+
+
+def default_model(recipe: str | None, bits: int | None) -> str:
+    """The name under artifacts/ of the model that a recipe takes unless told otherwise. Raises
+    ModelError where it has to be trained first.
+    """
+    if recipe not in TRAINED:
+        return DEFAULT
+    length = f" --bits {bits or Settings.bits}" if recipe in HASHING else ""
+    name = f"{recipe}_{bits or Settings.bits}" if length else recipe
+    if not (ARTIFACTS / name / "card.json").is_file():
+        train = (
+            f"python scripts/train.py {recipe}{length} --data CLASSES --start WEIGHTS --out"
+            f" artifacts/{name}"
+        )
+        raise ModelError(
+            f"recipe {recipe}: expected a model artifacts/{name}, got none; run `{train}`, or give"
+            " another by --model"
+        )
+    return name
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    path = folder / "card.json"
+    try:
+        card = json.loads(path.read_text("utf-8"))
+        wrong = [key for key, kind in CARD.items() if not isinstance(card.get(key), kind)]
+        if wrong or card["format"] != FORMAT:
+            raise ValueError(
+                f"a card without a proper {', '.join(wrong)}"
+                if wrong
+                else f"format {card['format']}"
+            )
+        Settings(**card["settings"])
+        if "null" in card["accept"]:
+            null_from_json(card["accept"]["null"])
+        elif not isinstance(card["accept"].get("inliers"), int):
+            raise ValueError("a card without accept.null or a number accept.inliers")
+    except (ValueError, TypeError, AttributeError, RecursionError, OSError) as error:
+        raise ModelError(
+            f"model card {path}: expected a card of format {FORMAT}, got {error}; restore it, e.g."
+            f" `git checkout -- {path.name}`"
+        ) from None
+    return card  # type: ignore[no-any-return]
+
+
+def identity_of(card: Mapping[str, Any]) -> str:
+    return hashlib.sha256(
+        json.dumps([card["sha256"], card["settings"]], sort_keys=True).encode()
+    ).hexdigest()

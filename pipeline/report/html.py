@@ -1,0 +1,287 @@
+"""The picture of an answer: one HTML file in which a reader sees which points matched, what they
+agree on and why each result stands there.
+
+The file needs nothing beside itself (photos are data URIs, drawings are SVG, no script) and its
+bytes depend on the answers alone.
+"""
+
+import base64
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+from pipeline.base.errors import QueryError
+from pipeline.base.names import INDEXED
+from pipeline.report.text import few, name, seconds, summary, why
+from pipeline.search.answer import Answer, Evidence, Result
+from pipeline.search.engine import Engine
+from pipeline.search.query import Query, read_query
+from stages.records import Image
+
+# px, bytes of an embedded photo: eleven of them in base64 stay under 1.5 MB
+LONGEST, HEAVIEST = 640, 100_000
+BOX, GAP = 480.0, 20.0  # SVG units: the square a photo is fitted into, the room between two
+LINES, OUTLIERS = 150, 50  # drawn at most in one picture; of them, outliers
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # no script, nothing loaded
+CSS = "\n" + Path(__file__).with_name("report.css").read_text("utf-8")
+LINE, SWATCH = (
+    '<path d="M4,6h0M28,6h0"/><line x1="4" y1="6" x2="28" y2="6"/>',
+    '<li><svg viewBox="0 0 32 12" aria-hidden="true">{}</svg>{}</li>',
+)
+FRAME = '<rect class="frame" x="3" y="2" width="26" height="8"/>'
+AGREES = "inlier: a match that agrees with the affine map"
+KEY = f"""<ul class="key soft">{SWATCH.format(f'<g class="in">{LINE}</g>', AGREES)}
+{SWATCH.format(f'<g class="out">{LINE}</g>', "outlier: a match that does not")}
+{SWATCH.format(FRAME, "the query's frame, and where the map puts it")}</ul>"""
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    result: Result
+    photo: Image | None  # the candidate; None when its file is gone
+    # None beyond the looked-at candidates, or where no affine map was found
+    evidence: Evidence | None
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    answer: Answer
+    query: Image
+    shown: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Where a photo lies in a drawing, in SVG units. There a pixel is a square: the centre of the
+    first is half a pixel inside.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+    scale: float  # SVG units a px
+
+    def at(self, xy: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """(n, 2) px -> (n, 2) SVG units."""
+        return (np.asarray(xy, np.float64) + 0.5) * self.scale + (self.x, self.y)
+
+    def box(self) -> str:
+        return (
+            f'x="{self.x:.1f}" y="{self.y:.1f}" width="{self.width:.1f}" height="{self.height:.1f}"'
+        )
+
+
+def write_report(path: Path, pages: Sequence[Page]) -> None:
+    """Write the report of these answers, whole or not at all."""
+    temporary = path.with_name(f".report-{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(document(pages).encode())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def document(pages: Sequence[Page]) -> str:
+    queries = "".join(
+        f'<li><a href="#q{n}-name">{name(page.answer.query)}</a></li>'
+        for n, page in enumerate(pages, 1)
+    )
+    contents = f'<nav aria-label="Queries"><ol>{queries}</ol></nav>'
+    title = name(pages[0].answer.query) if len(pages) == 1 else f"{len(pages)} queries"
+    sections = "\n".join(section(page, f"q{n}") for n, page in enumerate(pages, 1))
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}, looked at twice</title>
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>{CSS}</style></head>
+<body><header><h1>Two-look photo search</h1>{contents if len(pages) > 1 else ""}</header>
+<main>{sections}</main></body></html>
+"""
+
+
+def section(page: Page, key: str) -> str:
+    """One query: what was done in words, then a row for every result."""
+    answer, (around,) = page.answer, placed(page.query)
+    image = (
+        f'<image id="{key}" {around.box()} preserveAspectRatio="none"'
+        f' href="{embedded(page.query)}"/>'
+    )
+    view = (
+        f'viewBox="{around.x:.1f} 0 {around.width:.1f} {around.height:.1f}" role="img"'
+        f' aria-label="The query, {name(answer.query)}"'
+    )
+    parts = [f"""<section aria-labelledby="{key}-name"><div class="query"><svg {view}>{image}</svg>
+<div><h2 id="{key}-name">{name(answer.query, breaks=True)}</h2><p>{summary(answer)}</p>
+<p class="soft">{seconds(answer)}</p></div></div>
+{"" if answer.by_codes else KEY}"""]  # fmt: skip
+    for accepted, group in groupby(page.shown, lambda shown: shown.result.accepted):
+        title, note = (
+            ("Accepted", "by the second look, most evidence first")
+            if accepted
+            else ("In coarse order", "as the first look ranked them")
+        )
+        if accepted and answer.by_codes:
+            title, note = "Looked at twice", "nearest real-valued codes first"
+        parts += [
+            f"<h3>{title} <small>{note}</small></h3>\n<ol>",
+            *(row(page, shown, key) for shown in group),
+            "</ol>",
+        ]
+    return "\n".join([*parts, "</section>"])
+
+
+def row(page: Page, shown: Shown, key: str) -> str:
+    result = shown.result
+    kind, badge = (
+        ("accepted", "✓ accepted") if result.accepted else ("filled", "filled from coarse order")
+    )
+    facts = {
+        "first look → now": f"{result.coarse_rank:,} → <b>{result.rank:,}</b>",
+        "distance": f"{result.distance:.3f}",
+    }
+    if page.answer.by_codes:
+        facts = {
+            "first look → now": facts["first look → now"],
+            "bits that differ": f"{result.distance:.0f}",
+        }
+    if result.code_distance is not None:
+        badge = "looked at twice"
+        facts |= {"distance": f"{result.code_distance:.3f}"}
+    if not page.answer.by_codes:
+        facts |= {"matches": f"{result.matches:,}", "inliers": f"{result.inliers:,}"}
+        facts |= (
+            {}
+            if result.false_alarms is None
+            else {"false alarms expected": few(result.false_alarms)}
+        )
+    return f"""<li class="hit {kind}">
+<div class="head"><span class="rank">{result.rank}</span><h4>{name(result.image, breaks=True)}</h4>
+<p><span class="badge">{badge}</span></p><p>{why(result, page.answer)}</p></div>
+{picture(page, shown, key)}
+<dl>{"".join(f"<div><dt>{fact}</dt><dd>{value}</dd></div>" for fact, value in facts.items())}</dl>
+</li>"""
+
+
+def picture(page: Page, shown: Shown, key: str) -> str:
+    """Query and candidate side by side under their matches."""
+    query, photo, evidence, affine = page.query, shown.photo, shown.evidence, shown.result.affine
+    left, right = placed(query, photo or query)
+    high, caption = max(left.height, right.height), "Query left, candidate right"
+    drawn = [f'<use href="#{key}" y="{left.y:.1f}"/>']
+    if photo is None:
+        drawn.append(
+            f'<rect class="gone" {right.box()}/><text x="{right.x + right.width / 2:.1f}"'
+            f' y="{high / 2:.1f}">photo not found</text>'
+        )
+        caption = "The photo is no longer where it was indexed."
+    else:
+        drawn.append(f'<image {right.box()} preserveAspectRatio="none" href="{embedded(photo)}"/>')
+        if affine is not None and np.isfinite(affine).all():
+            corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * query.size - 0.5
+            matrix = np.array(affine, np.float64)
+            drawn += [frame(corners, left), frame(corners @ matrix[:, :2].T + matrix[:, 2], right)]
+        if evidence is not None:
+            inliers, outliers = np.flatnonzero(evidence.inlier), np.flatnonzero(~evidence.inlier)
+            faint = min(len(outliers), OUTLIERS)
+            clear = min(len(inliers), LINES - faint)
+            drawn += [
+                lines("out", evidence, outliers, faint, left, right),
+                lines("in", evidence, inliers, clear, left, right),
+            ]
+            caption += (
+                f"; drawn: {clear} of {len(inliers):,} inliers, {faint} of {len(outliers):,}"
+                " outliers"
+            )
+    points = (
+        ""
+        if page.answer.by_codes
+        else f": {shown.result.inliers:,} inliers of {shown.result.matches:,} matches"
+    )
+    label = f"The query beside {name(shown.result.image)}{points}"
+    svg = (
+        f'<svg viewBox="0 0 {2 * BOX + GAP:.0f} {high:.1f}" role="img"'
+        f' aria-label="{label}">{"".join(drawn)}</svg>'
+    )
+    return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
+
+
+def placed(*photos: Image) -> list[Panel]:
+    """Photos side by side, each as large as a box lets it, level with the tallest."""
+    panels, high = [], max(BOX * photo.size[1] / max(photo.size) for photo in photos)
+    for i, photo in enumerate(photos):
+        scale = BOX / max(photo.size)
+        width, height = photo.size[0] * scale, photo.size[1] * scale
+        panels.append(
+            Panel(i * (BOX + GAP) + (BOX - width) / 2, (high - height) / 2, width, height, scale)
+        )
+    return panels
+
+
+def frame(corners: npt.NDArray[np.float64], panel: Panel) -> str:
+    """A quadrangle (4, 2) px, cut off at the photo's edge, which an inner svg does by itself."""
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in panel.at(corners) - (panel.x, panel.y))
+    return f'<svg {panel.box()}><polygon class="frame" points="{points}"/></svg>'
+
+
+def lines(
+    kind: str, evidence: Evidence, rows: npt.NDArray[np.intp], most: int, left: Panel, right: Panel
+) -> str:
+    """A line for each of so many of these matches, evenly spread over them, with a dot at both
+    ends.
+    """
+    chosen = rows[np.arange(most) * len(rows) // most]
+    ends = np.hstack([left.at(evidence.query_xy[chosen]), right.at(evidence.candidate_xy[chosen])])
+    drawn = "".join(
+        f'<line x1="{a:.1f}" y1="{b:.1f}" x2="{c:.1f}" y2="{d:.1f}"/>' for a, b, c, d in ends
+    )
+    return (
+        f'<g class="{kind}">{drawn}<path'
+        f' d="{"".join(f"M{a:.1f},{b:.1f}h0M{c:.1f},{d:.1f}h0" for a, b, c, d in ends)}"/></g>'
+    )
+
+
+def embedded(image: Image) -> str:
+    """A JPEG data URI, small in pixels and bytes."""
+    small = PIL.Image.fromarray(image.pixels)
+    small.thumbnail((LONGEST, LONGEST), PIL.Image.Resampling.LANCZOS)
+    for quality in (82, 70, 55, 40, 25):
+        file = io.BytesIO()
+        small.save(file, "JPEG", quality=quality, optimize=True)
+        if file.tell() <= HEAVIEST:
+            break
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def page_of(engine: Engine, query: Query, answer: Answer) -> Page:
+    """The pictures that go with an answer. A photo that is gone, or is another one by now, is left
+    out.
+    """
+
+    def photo_of(path: Path, size: tuple[int, int]) -> Image | None:
+        try:
+            photo = read_query(str(path))
+        except QueryError:
+            return None
+        return photo if photo.size == size else None
+
+    photos, gallery = Path(engine.binding.photos), engine.gallery
+    shown = [
+        Shown(
+            result,
+            photo_of(photos / result.image, gallery.features[gallery.row(result.image)].size),
+            engine.evidence(query, result),
+        )
+        for result in answer.results
+    ]
+    name = query.name.removeprefix(INDEXED)
+    width, height = query.features.size
+    asked = photo_of(photos / name if name != query.name else Path(name), (width, height))
+    return Page(answer, asked or Image(np.full((height, width, 3), 224, np.uint8)), tuple(shown))

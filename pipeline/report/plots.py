@@ -1,0 +1,168 @@
+"""Line plots as PNG files: a sweep over candidates, a training, the precision and recall of binary
+codes.
+"""
+
+import io
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+
+# without pyplot: it draws by Agg, on machines without a screen too
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+from stages.metrics import Floats
+
+# colours that the colour-blind can tell apart, too (Okabe & Ito 2008)
+BLUE, ORANGE, GREEN, PINK, GREY = COLOURS = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#666666"
+
+
+def as_png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return png.getvalue()
+
+
+def plot_sweep(result: dict[str, Any]) -> bytes:
+    """Quality, and time, against candidates: a PNG."""
+    first, *rows = result["rows"]
+    sizes = [row["candidates"] for row in rows]
+    figure = Figure(figsize=(11, 5.2), dpi=150, layout="constrained")
+    quality, time = figure.subplots(1, 2)
+    # both are seen where they are equal
+    for name, colour, width in (("mAP", BLUE, 3.5), ("hit@1", ORANGE, 1.5)):
+        low, high = ([row[name + end] for row in rows] for end in ("_low", "_high"))
+        quality.fill_between(sizes, low, high, color=colour, alpha=0.13, linewidth=0)
+        quality.plot(
+            sizes,
+            [row[name] for row in rows],
+            color=colour,
+            linewidth=width,
+            marker="o",
+            markersize=width + 3,
+            label=f"{name}, 95 % interval",
+        )
+        quality.axhline(
+            first[name],
+            color=colour,
+            linestyle=":",
+            linewidth=1.5,
+            label=f"{name}, first look alone",
+        )
+    quality.plot(
+        sizes,
+        [row["ceiling"] for row in rows],
+        color=GREY,
+        linestyle="--",
+        label="ceiling: an answer is among the candidates",
+    )
+    time.plot(
+        sizes,
+        [row["seconds_median"] for row in rows],
+        color="black",
+        marker="o",
+        markersize=4,
+        label="both looks, median",
+    )
+    time.axhline(
+        first["seconds_median"], color="black", linestyle=":", label="first look alone, median"
+    )
+    time.set_yscale("log")
+    for axes, title in ((quality, "Quality"), (time, "Seconds a query")):
+        axes.set_title(title, loc="left")
+        finish_axes(axes, sizes, result["recommended"])
+    figure.suptitle(
+        f"{result['recipe']}, model {result['model']}: {result['queries']:,} queries,"
+        f" {result['photos']:,} photos"
+    )
+    return as_png(figure)
+
+
+def finish_axes(axes: Axes, sizes: Sequence[int], recommended: int) -> None:
+    """What both panels share: the sizes below, as many as there is room for, the recommended one
+    marked.
+    """
+    axes.set_xscale("log")
+    shown = sizes[-1:]
+    for size in sizes[-2::-1]:
+        if shown[-1] / size >= (sizes[-1] / sizes[0]) ** 0.09:
+            shown = [*shown, size]
+    axes.set_xticks(shown, [f"{size:,}" for size in shown])
+    axes.xaxis.set_minor_locator(NullLocator())
+    if axes.get_yscale() == "log":
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    if recommended:
+        axes.axvline(
+            recommended, color=GREY, linewidth=6, alpha=0.25, label=f"recommended: {recommended:,}"
+        )
+    axes.set_xlabel("candidates")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, fontsize=9, frameon=False)
+
+
+def plot_training(log: Sequence[Mapping[str, Any]], best: int) -> bytes:
+    """log: a line an epoch with `epoch`, `loss`, `validation` and `px`; best: the epoch whose
+    weights are kept -> PNG.
+    """
+    epochs = [line["epoch"] for line in log]
+    figure = Figure(figsize=(10, 4.2), dpi=120, layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, name, colour, title in zip(
+        panels,
+        ("loss", "validation"),
+        (BLUE, ORANGE),
+        ("Training loss", "Validation: share right"),
+        strict=True,
+    ):
+        values = [line[name] for line in log]
+        axes.plot(epochs, values, color=colour, marker="o", markersize=4)
+        axes.axvline(
+            best,
+            color=GREY,
+            linewidth=6,
+            alpha=0.25,
+            label=f"kept: epoch {best}, {log[best - 1][name]:.4g}",
+        )
+        for before, line in itertools.pairwise(log):
+            if line["px"] != before["px"]:
+                axes.axvline(
+                    line["epoch"] - 0.5,
+                    color=GREY,
+                    linestyle=":",
+                    label=f"from here {line['px']} px",
+                )
+        axes.set_title(title, loc="left")
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=9)
+    return as_png(figure)
+
+
+def plot_precision_recall(curves: Mapping[str, tuple[Floats, Floats]], title: str) -> bytes:
+    """Precision against recall, a point a Hamming radius, a line a code length: a PNG. curves: name
+    -> recall, precision, (b + 1,) each.
+    """
+    figure = Figure(figsize=(6, 5), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for number, (name, (recall, precision)) in enumerate(curves.items()):
+        axes.plot(
+            recall,
+            precision,
+            marker="o",
+            markersize=3,
+            color=COLOURS[number % len(COLOURS)],
+            label=name,
+        )
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.01))
+    axes.set_title(f"{title}: a point a Hamming radius", loc="left", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    return as_png(figure)

@@ -1,0 +1,139 @@
+"""What a report says: what the two looks did, why each result stands where it does, and names that
+may hold anything.
+"""
+
+from html import escape
+
+from pipeline.base.names import printable
+from pipeline.search.answer import Answer, Result
+
+
+def summary(answer: Answer) -> str:
+    """What the two looks did, in words."""
+    if not answer.results:
+        return "The gallery holds no photo to rank."
+    if not answer.candidates:
+        return "No photo was looked at twice: this is the order of the first look."
+    twice = "1 photo was" if answer.candidates == 1 else f"{answer.candidates:,} photos were"
+    if answer.by_codes:
+        rest = (
+            " Behind them stands the order of the first look."
+            if answer.candidates < len(answer.results)
+            else ""
+        )
+        return (
+            f"{twice} looked at twice: by the bits in which the codes differ, then by the distance"
+            f" of the real-valued codes.{rest}"
+        )
+    told = "" if answer.accepted else "Nothing in this gallery matches. "
+    told += f"{twice} looked at twice and {answer.accepted or 'none'} accepted. "
+    if not (filled := [result.rank for result in answer.results if not result.accepted]):
+        return told + "Every place shown is an accepted photo."
+    places = (
+        f"Places {filled[0]} to {filled[-1]} were" if len(filled) > 1 else f"Place {filled[0]} was"
+    )
+    return told + f"{places} filled from coarse order, the order of the first look."
+
+
+def seconds(answer: Answer) -> str:
+    stages, times = [*answer.seconds], [*answer.seconds.values()]
+    total, *spelt = [
+        f"{time:.2f} s" if time >= 0.9995 else f"{time * 1000:.3g} ms"
+        for time in (sum(times), *times)
+    ]
+    return (
+        f"{total} in all:"
+        f" {', '.join(f'{name(stage)} {time}' for stage, time in zip(stages, spelt, strict=True))}."
+    )
+
+
+def why(result: Result, answer: Answer) -> str:
+    """Why a result stands where it does, in one sentence."""
+    agree = f"{result.inliers:,} of {result.matches:,} matches agree on one affine map"
+    if result.code_distance is not None:
+        return (
+            "1 bit differs from the query's code."
+            if result.distance == 1
+            else f"{result.distance:.0f} bits differ from the query's code."
+        )
+    if result.accepted:
+        return f"{agree}." if result.matches else "Ranked by the second look."
+    if result.coarse_rank > answer.candidates:
+        return "Not looked at: beyond the candidates."
+    if not result.matches:
+        return "No local feature of the two photos matches."
+    if result.affine is None:
+        return f"No affine map found among {result.matches:,} match{'es' * (result.matches > 1)}."
+    if result.false_alarms is None:
+        return f"Only {agree}; below what is accepted."
+    expected = few(result.false_alarms)
+    return (
+        f"Only {agree}: {expected} unrelated {'photo is' if expected == '1' else 'photos are'}"
+        " expected to look as good."
+    )
+
+
+def few(number: float) -> str:
+    """An expected number of photos, shortly, however small it is."""
+    return f"{number:,.0f}" if number >= 9.95 else f"{number:.2g}"
+
+
+def name(path: str, breaks: bool = False) -> str:
+    """A path as HTML. A file name may hold any byte: what cannot be printed, or would turn the text
+    round, is spelled out.
+    """
+    text = escape(printable(path))
+    if not breaks:
+        return text
+    folder, slash, last = text.replace("_", "_<wbr>").rpartition("/")
+    return f'<span class="soft">{folder}{slash}</span>{last}'
+
+
+def table(answer: Answer) -> str:
+    """The answer as a person reads it."""
+    if answer.by_codes:
+        lines = [
+            f"{answer.query}: {answer.candidates} candidates looked at twice, by the distance of"
+            " their real-valued codes"
+        ]
+        lines += ["rank  coarse  bits  distance  image"]
+        lines += [
+            f"{r.rank:4d}  {r.coarse_rank:6d}  {r.distance:4.0f}  {shortly(r.code_distance):>8s} "
+            f" {printable(r.image)}"
+            for r in answer.results
+        ]
+        return "\n".join(lines)
+    lines = [
+        f"{answer.query}: {answer.candidates} candidates looked at twice, {verdict(answer)}",
+        "rank  coarse  distance  matches  inliers  false alarms  image",
+    ]
+    lines += [
+        f"{r.rank:4d}  {r.coarse_rank:6d}  {r.distance:8.4f}  {r.matches:7d}  {r.inliers:7d} "
+        f" {alarms(r.false_alarms):>12s}  {'* ' if r.accepted else '  '}{printable(r.image)}"
+        for r in answer.results
+    ]
+    return "\n".join(lines)
+
+
+def verdict(answer: Answer) -> str:
+    if not answer.candidates:
+        return "all places in coarse order"
+    if not answer.accepted:
+        said = "nothing in this gallery matches; all places in coarse order"
+    else:
+        said = f"{answer.accepted} accepted" + (
+            ", the other places in coarse order" if answer.fell_back else ""
+        )
+    return said + (
+        f" (chance as the model knows it: {answer.null_reason})" if answer.null == "model" else ""
+    )
+
+
+def shortly(distance: float | None) -> str:
+    """Nothing for what was not looked at twice."""
+    return "" if distance is None else f"{distance:.4f}"
+
+
+def alarms(number: float | None) -> str:
+    """How many non-matches are expected to look as good, shortly."""
+    return "" if number is None else f"{number:.2g}" if number >= 1e-99 else "0"

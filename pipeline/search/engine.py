@@ -1,0 +1,230 @@
+"""Ask a gallery: the recipe's two tables put to work for one query after another, by every job that
+searches.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from pipeline.base.errors import QueryError
+from pipeline.base.names import ASKING, INDEXED
+from pipeline.gallery.store import Binding
+from pipeline.graph import Graph
+from pipeline.recipes import Recipe
+from pipeline.search.answer import Answer, Evidence, Result, affine_rows, round_digits
+from pipeline.search.query import Box, Query, count_candidates, cropped, read_query
+from stages.gallery import Gallery
+from stages.order import both_ties, first_ties, full_order
+from stages.rank import Calibrated
+from stages.records import Candidates, Image, Int64, Matches, Ranking
+from stages.verify import Verify
+
+FIRST_STEP = 16  # candidates verified before the clock is read again
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """All photos of the gallery, in the order of the first look and of both."""
+
+    coarse: Candidates  # (1, N)
+    coarse_ties: Int64  # (N,) as stages/order.py has them
+    matches: Matches  # (1, K) of the candidates
+    ranking: Ranking  # (1, K)
+    order: Int64  # (N,) places in `coarse`, best first
+    ties: Int64  # (N,) of `order`
+
+
+@dataclass(frozen=True, eq=False)
+class Engine:
+    """A recipe and the gallery it answers from."""
+
+    recipe: Recipe
+    gallery: Gallery
+    binding: Binding
+    code: str  # the row of `encode` that the first look searches
+    # sha256 of each indexed photo's bytes
+    contents: Mapping[str, str] = field(default_factory=dict)
+    # why the model's null is used in place of one measured on the gallery's own photos
+    model_null: str = ""
+    asking: "Engine | None" = None  # another gallery, whose photos are queries
+
+    def query(self, name: str, box: Box | None = None) -> Query:
+        """Encode a photo by path, or a box of it, or take an indexed one as it is stored. Raises
+        QueryError.
+        """
+        if self.asking is not None and name.startswith(ASKING):
+            return replace(self.asking.query(INDEXED + name.removeprefix(ASKING)), name=name)
+        if name.startswith(INDEXED):
+            row = self.row(name)
+            return Query(name, self.gallery.codes[row], self.gallery.features[row], {})
+        image = read_query(name)
+        return self.encode(name, image if box is None else cropped(name, image, box))
+
+    def row(self, name: str) -> int:
+        """The gallery's row of an indexed photo, with or without `gallery:`. Raises QueryError."""
+        try:
+            return self.gallery.row(name.removeprefix(INDEXED))
+        except KeyError:
+            raise QueryError(
+                f"{name}: expected a path as the gallery has it, got one that is not indexed"
+            ) from None
+
+    def encode(self, name: str, image: Image) -> Query:
+        """A photo as a query."""
+        seconds: dict[str, float] = {}
+        code, features = self.recipe.encode(
+            {"image": image}, self.code, "features", seconds=seconds
+        )
+        return Query(name, code, features, seconds)
+
+    def coarse(self, query: Query, count: int) -> Candidates:
+        """The first look alone; the local features are never touched."""
+        given = {"code": query.code, "count": count, "gallery": self.gallery}
+        found: Candidates = self.recipe.answer(given, "candidates", seconds=query.seconds)
+        return found
+
+    def refine(self, query: Query, candidates: Candidates) -> tuple[Matches, Ranking]:
+        """The second look at given candidates, whoever proposed them."""
+        given = {**self.given(query), "candidates": candidates}
+        matches, ranking = self.recipe.answer(given, "matches", "ranking", seconds=query.seconds)
+        return matches, ranking
+
+    def given(self, query: Query) -> dict[str, object]:
+        """What of a query the second look's stages may read."""
+        return {"code": query.code, "features": query.features, "gallery": self.gallery}
+
+    def refine_within(
+        self, query: Query, candidates: Candidates, milliseconds: float
+    ) -> tuple[Matches, Ranking]:
+        """The second look at as many candidates as the time allows, best first: what comes back
+        covers those alone.
+        """
+        given = self.given(query)
+        end = time.perf_counter() + milliseconds / 1000
+        parts: list[Matches] = []
+        verified, step = 0, FIRST_STEP
+        while verified < candidates.rows.shape[1] and time.perf_counter() < end:
+            began = time.perf_counter()
+            part = candidates.part(verified, verified + step)
+            parts.append(
+                self.recipe.answer({**given, "candidates": part}, "matches", seconds=query.seconds)
+            )
+            verified += part.rows.shape[1]
+            rest, pace = end - time.perf_counter(), (time.perf_counter() - began) / step
+            # half of what would fit: the last steps are small ones
+            step = max(1, min(4 * step, int(0.5 * rest / pace)))
+        matches = Matches.join(parts) if parts else Matches.none()
+        given |= {"candidates": candidates.part(0, verified), "matches": matches}
+        ranking: Ranking = self.recipe.answer(given, "ranking", seconds=query.seconds)
+        return matches, ranking
+
+    def rank(self, query: Query, k: int, candidates: str | None) -> Ranked:
+        """Every photo of the gallery, by both looks and by the first alone."""
+        coarse, matches, ranking = self._look(query, k, candidates, len(self.gallery))
+        order, ties = both_ties(coarse, ranking)
+        return Ranked(coarse, first_ties(coarse), matches, ranking, order, ties)
+
+    def _look(
+        self,
+        query: Query,
+        k: int,
+        candidates: str | None,
+        depth: int,
+        budget_ms: float | None = None,
+    ) -> tuple[Candidates, Matches, Ranking]:
+        count = min(count_candidates(candidates or self.recipe.candidates, k), len(self.gallery))
+        coarse = self.coarse(query, max(count, depth))
+        shortlist = coarse.part(0, count)
+        if budget_ms is None:
+            return coarse, *self.refine(query, shortlist)
+        return coarse, *self.refine_within(query, shortlist, budget_ms)
+
+    def answer(
+        self, query: Query, k: int, candidates: str | None = None, budget_ms: float | None = None
+    ) -> Answer:
+        """Both looks, as people and programs read them. `budget_ms` bounds the second look's time,
+        not the first's.
+        """
+        return self.answer_of(query, k, *self._look(query, k, candidates, k, budget_ms))
+
+    def rerank(self, query: Query, rows: Sequence[int]) -> Answer:
+        """The second look at these rows of the gallery, best first: an answer whose coarse order is
+        theirs.
+        """
+        # their distances are unknown: their order stands in for them
+        order = np.arange(len(rows), dtype=np.float32)
+        shortlist = Candidates(np.array(rows, np.int64)[None], order[None])
+        return self.answer_of(query, len(rows), shortlist, *self.refine(query, shortlist))
+
+    def answer_of(
+        self, query: Query, k: int, coarse: Candidates, matches: Matches, ranking: Ranking
+    ) -> Answer:
+        """The first k places after both looks."""
+        verified = ranking.order.shape[1]
+        results = []
+        for rank, place in enumerate(full_order(ranking, coarse)[:k].tolist(), 1):
+            seen = place < verified
+            results.append(
+                Result(
+                    rank=rank,
+                    image=self.gallery.names[coarse.rows[0, place]],
+                    coarse_rank=place + 1,
+                    distance=round(float(coarse.distance[0, place]), 6),
+                    matches=int(matches.matches[0, place]) if seen else 0,
+                    inliers=int(matches.inliers[0, place]) if seen else 0,
+                    false_alarms=round_digits(ranking.false_alarms[0, place]) if seen else None,
+                    affine=affine_rows(matches.affine[0, place]) if seen else None,
+                    accepted=bool(ranking.accepted[0, place]) if seen else False,
+                    code_distance=(
+                        round(float(-ranking.evidence[0, place]) ** 0.5, 6)
+                        if seen and self.recipe.binary
+                        else None
+                    ),
+                )
+            )
+        index, calibrated = self.gallery.index, isinstance(self.acceptance, Calibrated)
+        return Answer(
+            query=query.name,
+            recipe=self.recipe.name,
+            k=k,
+            candidates=verified,
+            accepted=int(ranking.accepted.sum()),
+            false_alarm=self.acceptance.rate if isinstance(self.acceptance, Calibrated) else None,
+            null=None if not calibrated else "model" if self.gallery.null is None else "gallery",
+            fell_back=not all(result.accepted for result in results),
+            results=tuple(results),
+            seconds={stage: round(spent, 6) for stage, spent in query.seconds.items()},
+            first_look=(
+                {"index": index.kind, "recall": round(index.recall, 6)}
+                if index and index.kind in ("flat", "ivf")
+                else None
+            ),
+            null_reason=self.model_null if calibrated else "",
+        )
+
+    def evidence(self, query: Query, result: Result) -> Evidence | None:
+        """The point pairs behind a result, for drawing; None where no map was found."""
+        if result.affine is None or self.verify is None:
+            return None
+        candidate = self.gallery.features[self.gallery.row(result.image)]
+        pairs, _, inliers = self.verify.pair(query.features, candidate)
+        points = query.features.xy[pairs[:, 0]], candidate.xy[pairs[:, 1]]
+        return Evidence(*points, inliers, result.affine, result.false_alarms, result.accepted)
+
+    def with_answer(self, answer: Graph) -> "Engine":
+        """The same engine with another second table."""
+        return replace(self, recipe=replace(self.recipe, answer=answer))
+
+    @property
+    def verify(self) -> Verify | None:
+        """None for a recipe that compares no points."""
+        stage = self.recipe.answer.stage("matches")
+        stage = getattr(stage, "local", stage)  # what each owner does on a cluster
+        return stage if isinstance(stage, Verify) else None
+
+    @property
+    def acceptance(self) -> object:
+        """The stage that accepts candidates and orders them."""
+        return self.recipe.answer.stage("ranking")

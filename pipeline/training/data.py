@@ -1,0 +1,282 @@
+"""Labelled photos for training: folders of classes held decoded in memory, what is held out of
+them, reproducible crops and batches.
+
+Every random draw is a function of (seed, epoch, photo), so a run that was killed goes on as if it
+had not been.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.base.errors import ImageError, UsageError
+from pipeline.base.images import find_photos, load_image, read_photo
+from stages.augment import relit, scene
+from stages.records import Int64, UInt8
+from stages.trunk import resize
+
+# one photo in twenty, by the hash of its path, is for validation and never trained on
+HOLD_OUT = 20
+BACKGROUND = "BACKGROUND_Google"  # Caltech-101's class of everything else
+Row = tuple[Path, str, int]  # file, class, key
+
+
+@dataclass(frozen=True)
+class Photos:
+    """A labelled set of photos held decoded in memory, so that an epoch costs no decoding."""
+
+    pixels: list[UInt8]  # each (h, w, 3) uint8 RGB, its shorter side at most the requested one
+    labels: Int64  # (N,)
+    keys: npt.NDArray[np.uint64]  # (N,) the photo's identity for random draws
+    classes: tuple[str, ...]
+    sha256: str  # over the bytes of each file and its class
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a training sees: to learn from, to choose by, and to be measured on once at the end."""
+
+    train: Photos
+    valid: Photos
+    test: Photos | None
+    unreadable: int  # files that were left out
+
+    @property
+    def digest(self) -> str:
+        """Which photos these are, by their bytes and classes: a run goes on with those that it
+        began with.
+        """
+        return hashlib.sha256(
+            "".join(
+                photos.sha256 for photos in (self.train, self.valid, self.test) if photos
+            ).encode()
+        ).hexdigest()
+
+
+def read_data(
+    folders: list[Path], valid: Path | None, test: Path | None, side: int, seen: int, least: int = 2
+) -> Data:
+    """Decode every set, the shorter side shrunk to `side` px for training and `seen` px for
+    validation and test.
+
+    A photo's class is the folder it lies in, or the one above a folder called `images`. Without
+    `valid` one photo in twenty is held out. What cannot be read is named on stderr and left out.
+    Raises UsageError for folders that cannot be learned from, such as those of fewer than `least`
+    classes.
+    """
+    name = f"--data {' '.join(map(str, folders))}"
+    rows, unreadable = list_rows(folders, "--data")
+    classes = tuple(sorted({label for _, label, _ in rows}))
+    if not rows:
+        raise UsageError(f"{name}: expected folders of classes with photos, got none")
+    if len(rows) == 1:
+        raise UsageError(f"{name}: expected at least two classes of two photos, got one photo")
+    if len(classes) < least:
+        raise UsageError(
+            f"{name}: expected a folder a class and at least two, got one class: {classes[0]}"
+        )
+    kept = rows if valid else [row for row in rows if row[2] % HOLD_OUT]
+    held = (
+        list_rows([valid], "--valid")
+        if valid
+        else ([row for row in rows if row[2] % HOLD_OUT == 0], 0)
+    )
+    asked = list_rows([test], "--test") if test else ([], 0)
+    for flag, folder, (own, _) in (("--valid", valid, held), ("--test", test, asked)):
+        for other in (*folders, *([valid] if valid and flag == "--test" else [])):
+            if folder and (_within(folder, other) or _within(other, folder)):
+                raise UsageError(
+                    f"{flag} {folder}: expected photos that were not seen before, got those of"
+                    f" {other}"
+                )
+        strange = sorted({label for _, label, _ in own} - set(classes))
+        if strange:
+            raise UsageError(
+                f"{flag} {folder}: expected the classes of --data, got another: {strange[0]}"
+            )
+    sets, lost = [], unreadable + held[1] + asked[1]
+    for own, size in ((kept, side), (held[0], seen), (asked[0], seen)):
+        photos, gone = load_photos(own, classes, size)
+        sets.append(photos)
+        lost += gone
+    counts = np.bincount(
+        np.concatenate([sets[0].labels] if valid else [sets[0].labels, sets[1].labels]),
+        minlength=len(classes),
+    )
+    for label, count in zip(classes, counts, strict=True):
+        if count < 2:
+            listed = sum(row[1] == label for row in rows)
+            raise UsageError(
+                f"--data, class {label}: expected at least two photos, got {count} that can be read"
+                f" of {listed}"
+            )
+    for flag, photos in (("--valid", sets[1]), ("--test", sets[2])):
+        if not len(photos.labels) and (flag == "--valid" or test):
+            raise UsageError(
+                f"{flag}: expected photos, got none"
+                + (
+                    ""
+                    if valid or test
+                    else " in the one in twenty held out; run with `--valid DIR`"
+                )
+            )
+    return Data(sets[0], sets[1], sets[2] if test else None, lost)
+
+
+def list_rows(folders: list[Path], flag: str) -> tuple[list[Row], int]:
+    """(file, class, key) of every photo in path order, and how many entries were refused. Raises
+    UsageError for a class without photos.
+    """
+    rows, refused = [], 0
+    for folder in folders:
+        try:
+            found = list(find_photos(folder))
+        except ImageError as error:
+            raise UsageError(f"{flag} {folder}: {error}") from None
+        inside = {each.name.split("/", 1)[0] for each in found if not each.name.endswith("/")}
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            if entry.is_dir() and not entry.name.startswith(".") and entry.name not in inside:
+                raise UsageError(
+                    f"{flag} {folder}: expected photos in every class, got none in {entry.name}"
+                )
+        for each in found:
+            home = (
+                each.path.parent.parent if each.path.parent.name == "images" else each.path.parent
+            )
+            if each.reason is not None:
+                print(f"{each.path}: {each.reason}; left out", file=sys.stderr)
+                refused += 1
+            elif home.name != BACKGROUND:
+                rows.append((each.path, home.name, stable_hash(f"{folder.name}/{each.name}")))
+    return rows, refused
+
+
+def load_photos(rows: list[Row], classes: tuple[str, ...], side: int) -> tuple[Photos, int]:
+    """Decode rows in threads, the shorter side shrunk to `side` px; what cannot be decoded is
+    named, left out and counted.
+    """
+
+    def one(path: Path) -> tuple[UInt8, str] | str:
+        try:
+            data = read_photo(path)
+            pixels = load_image(data).pixels
+        except ImageError as error:
+            return str(error)
+        scale, digest = side / min(pixels.shape[:2]), hashlib.sha256(data).hexdigest()
+        return (
+            resize(pixels, round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
+            if scale < 1
+            else pixels
+        ), digest
+
+    with ThreadPoolExecutor(4) as pool:
+        decoded = list(pool.map(one, [path for path, _, _ in rows]))
+    place, kept = {label: i for i, label in enumerate(classes)}, []
+    whole = hashlib.sha256()
+    for seen, (path, label, key) in zip(decoded, rows, strict=True):
+        if isinstance(seen, str):
+            print(f"{path}: {seen}; left out", file=sys.stderr)
+        else:
+            kept.append((seen[0], place[label], key))
+            whole.update(f"{seen[1]} {label}\0".encode("utf-8", "surrogateescape"))
+    labels, keys = (
+        np.array([label for _, label, _ in kept], np.int64),
+        np.array([key for _, _, key in kept], np.uint64),
+    )
+    return Photos([pixels for pixels, _, _ in kept], labels, keys, classes, whole.hexdigest()), len(
+        rows
+    ) - len(kept)
+
+
+def stable_hash(text: str) -> int:
+    """64 bits of a text's sha256, the same on every machine."""
+    return int.from_bytes(
+        hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:8], "little"
+    )
+
+
+def crop(pixels: UInt8, px: int, rng: np.random.Generator | None, smallest: float) -> UInt8:
+    """A random resized crop, mirrored and relit, (px, px, 3) uint8; without `rng` the centre
+    square.
+    """
+    h, w = pixels.shape[:2]
+    if rng is None:
+        side = min(h, w)
+        top, left = (h - side) // 2, (w - side) // 2
+        return resize(pixels[top : top + side, left : left + side], px, px)
+    area, ratio = (
+        h * w * rng.uniform(smallest, 1),
+        np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3))),
+    )
+    ch, cw = (
+        min(h, round(float(np.sqrt(area / ratio)))),
+        min(w, round(float(np.sqrt(area * ratio)))),
+    )
+    top, left = rng.integers(0, h - ch + 1), rng.integers(0, w - cw + 1)
+    out = resize(pixels[top : top + ch, left : left + cw], px, px)
+    if rng.random() < 0.5:
+        out = out[:, ::-1]
+    return relit(out, rng)
+
+
+def batches(
+    photos: Photos,
+    size: int,
+    px: int,
+    seed: int,
+    epoch: int,
+    first: int,
+    smallest: float,
+    pairs: bool = False,
+) -> Iterator[tuple[UInt8, Int64]]:
+    """Shuffled, augmented batches of one epoch from batch `first` on, made one ahead in a thread:
+    (size, px, px, 3), (size,).
+
+    With `pairs` a batch is size / 2 photos: their crops, then a scene of each in the same order.
+    """
+    photos_a_batch = size // 2 if pairs else size
+    order = np.random.default_rng([seed, epoch]).permutation(len(photos.labels))
+
+    def make(start: int) -> tuple[UInt8, Int64]:
+        rows = order[start : start + photos_a_batch]
+        images = [
+            crop(
+                photos.pixels[i],
+                px,
+                np.random.default_rng([seed, epoch, int(photos.keys[i])]),
+                smallest,
+            )
+            for i in rows
+        ]
+        if not pairs:
+            return np.stack(images), photos.labels[rows]
+        for place, i in enumerate(rows):
+            behind = photos.pixels[rows[place - 1]]
+            images.append(
+                scene(
+                    photos.pixels[i],
+                    behind,
+                    px,
+                    np.random.default_rng([seed, epoch, int(photos.keys[i]), 1]),
+                )
+            )
+        return np.stack(images), np.tile(photos.labels[rows], 2)
+
+    starts = list(range(0, len(order) - photos_a_batch + 1, photos_a_batch))[first:]
+    with ThreadPoolExecutor(1) as pool:
+        ahead = [pool.submit(make, start) for start in starts[:2]]
+        for k in range(len(starts)):
+            yield ahead.pop(0).result()
+            if k + 2 < len(starts):
+                ahead.append(pool.submit(make, starts[k + 2]))
+
+
+def _within(folder: Path, other: Path) -> bool:
+    return folder.resolve().is_relative_to(other.resolve())

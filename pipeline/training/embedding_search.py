@@ -1,0 +1,165 @@
+"""Another first look before the same second one: embeddings of scripts/train.py in place of a
+gallery's own codes.
+
+The photos were looked at once for the second look, when they were indexed; each embedding that is
+compared costs its own forward passes alone. The search is exact, by the distance of whole unit
+vectors.
+"""
+
+import json
+import resource
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from pipeline.base.errors import ImageError, UsageError
+from pipeline.base.files import file_sha256
+from pipeline.base.images import load_image
+from pipeline.base.names import ATTENDED
+from pipeline.base.threads import one_thread_each
+from pipeline.model.card import Settings
+from pipeline.search.engine import Engine
+from pipeline.training.checkpoint import RESULT
+from pipeline.training.embedding import read_start
+from stages.embed import Embed, normalise
+from stages.gallery import Gallery
+from stages.records import Float32, Image
+from stages.trunk import load_resnet
+
+REPEATS = 15
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run of scripts/train.py embedding, resnet50 or its kin, by what its folder
+    says."""
+
+    run: Path
+    recipe: str
+    settings: Settings  # trunk, attention and side
+    told: dict[str, Any]  # its setting, epochs and seed, for the row
+    sha256: str  # of the weights
+
+
+def read_run(run: Path) -> Trained:
+    """Raises UsageError for what is no such run."""
+    try:
+        result = json.loads((run / RESULT).read_text("utf-8"))
+        flags = result["settings"]
+        what = flags["WHAT"]
+        own = (
+            {name: flags[f"--{name}"] for name in ("fusion", "reduction", "groups", "first")}
+            if what in ATTENDED[1:]
+            else {}
+        )
+        side = flags["--test-px"] or flags["--px"][-1]
+        trunk = "resnet50" if what in ATTENDED else "resnet18"
+        settings = Settings(
+            trunk=trunk,
+            embed_side=side,
+            attention=what.partition("_")[2] if what in ATTENDED else "",
+            **own,
+        )
+        told = {
+            "setting": flags.get("--setting", ""),
+            "epochs": flags["--epochs"],
+            "px": side,
+            "validation": result["validation"],
+            **own,
+        }
+        return Trained(
+            run, what, settings, {**told, "seconds": result["seconds"]}, result["sha256"]
+        )
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UsageError(
+            f"{run}: expected a finished run of `scripts/train.py embedding` or `resnet50`, got:"
+            f" {error}"
+        ) from None
+
+
+def embedder(trained: Trained) -> Embed:
+    """Raises UsageError for weights that are not those of the run."""
+    settings, how = trained.settings, trained.settings.how
+    weights = read_start("--first-look", trained.run, settings.trunk, how)
+    return Embed(load_resnet(settings.trunk, weights, how=how), settings.embed_side)
+
+
+def with_first_look(engine: Engine, trained: Trained, threads: int) -> Engine:
+    """The engine, and the gallery that asks, with the run's embeddings for codes. Raises UsageError
+    for a photo that is gone or has changed.
+    """
+    one_thread_each()
+    embed = embedder(trained)
+
+    def one(one: Engine) -> Engine:
+        gallery = one.gallery
+        codes = np.stack(list(embedded(one, embed, threads)))
+        return replace(
+            one, gallery=Gallery.from_arrays(gallery.names, codes, gallery.features, gallery.null)
+        )
+
+    return replace(one(engine), asking=engine.asking and one(engine.asking))
+
+
+def embedded(engine: Engine, embed: Embed, threads: int) -> Iterator[Float32]:
+    """Unit vectors of the indexed photos, in the order of their rows."""
+    from tqdm import tqdm
+
+    def one(name: str) -> Float32:
+        path = Path(engine.binding.photos, name)
+        try:
+            if file_sha256(path) != engine.contents[name]:
+                raise UsageError(
+                    f"{path}: expected the photo as it was indexed, got another; index again"
+                )
+            return normalise(embed(load_image(path)))
+        except (OSError, ImageError) as error:
+            raise UsageError(
+                f"{path}: expected the indexed photo, got: {error}; index again"
+            ) from None
+
+    with ThreadPoolExecutor(threads) as pool:
+        yield from tqdm(
+            pool.map(one, engine.gallery.names),
+            total=len(engine.gallery),
+            desc="embed",
+            unit="photo",
+            mininterval=0.5,
+        )
+
+
+def cost(trained: Trained) -> dict[str, float]:
+    """What one photo costs in a process of its own, on one thread: parameters, ms (median), peak
+    memory in MB, all of Python's included.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(_cost, trained).result()
+
+
+def _cost(trained: Trained) -> dict[str, float]:
+    one_thread_each()
+    embed = embedder(trained)
+    photo = Image(np.random.default_rng(0).integers(0, 256, (256, 384, 3), np.uint8))
+    spent = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        embed(photo)
+        spent.append(time.perf_counter() - began)
+    network = sum(
+        parameter.numel()
+        for name, parameter in embed.trunk.named_parameters()
+        if not name.startswith("fc.")
+    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "parameters": network,
+        "ms_per_image": round(1000 * median(spent), 2),
+        "peak_mb": round(peak),
+    }

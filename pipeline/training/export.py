@@ -1,0 +1,164 @@
+"""What a finished training leaves: weights to start from, or a model fitted on the photos it
+learned from, and the card that tells how.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from pipeline.base.errors import UsageError
+from pipeline.base.files import write_whole
+from pipeline.base.names import ATTENDED
+from pipeline.model.card import Settings
+from pipeline.model.weights import open_model, write_model
+from pipeline.recipes import delf_of
+from pipeline.training.checkpoint import RESULT, WEIGHTS, Progress, write_result, writing
+from pipeline.training.data import Data
+from pipeline.training.fit import fit, look
+from stages.delf import Attention, Describe
+from stages.records import Float32
+from stages.trunk import local_part
+
+
+def card_of(
+    args: argparse.Namespace,
+    data: Data,
+    progress: Progress,
+    settings: Mapping[str, Any],
+    test: float | None,
+) -> dict[str, Any]:
+    """How it was trained, on what, and how well it does. test: the figure of the best epoch on
+    --test.
+    """
+    photos = {
+        "train": len(data.train.labels),
+        "validation": len(data.valid.labels),
+        "test": len(data.test.labels) if data.test else 0,
+    }
+    return {
+        "command": args.command,
+        "seed": args.seed,
+        "data": {
+            "folders": [str(folder) for folder in args.data],
+            "sha256": data.digest,
+            "valid": settings["--valid"],
+            "test": settings["--test"],
+            "photos": photos,
+            "unreadable": data.unreadable,
+        },
+        "classes": list(data.train.classes),
+        "best_epoch": progress.best,
+        "validation": progress.validation,
+        "test": test,
+        "seconds": round(progress.seconds),
+        "log": [
+            f"epoch {line['epoch']}: {line['px']} px, loss {line['loss']}, validation"
+            f" {line['validation']}"
+            for line in progress.log
+        ],
+    }
+
+
+def write_trained(
+    args: argparse.Namespace,
+    weights: dict[str, Float32],
+    local: dict[str, Float32] | None,
+    eyes: Attention | None,
+    card: dict[str, Any],
+    settings: Mapping[str, Any],
+) -> None:
+    """Weights alone or a whole model into args.out, then the result that says the run is finished.
+    Raises UsageError.
+
+    weights: the trunk of both looks; local: of the second alone, if it has its own; eyes: None for
+    the length of a feature.
+    """
+    if args.weights_only or args.step_one:
+        with writing(args.out / WEIGHTS):
+            write_whole(
+                args.out / WEIGHTS,
+                save({name: array.astype(np.float16) for name, array in sorted(weights.items())}),
+            )
+    else:
+        sides = {
+            name: side for name in ("embed_side", "describe_side") if (side := getattr(args, name))
+        }
+        model_settings, seen = Settings(**sides), None
+        second: dict[str, np.ndarray] = {}
+        if args.what in ATTENDED:
+            model_settings, second, seen = with_eyes(args, sides)
+        try:
+            looked = look(
+                args.data, weights, model_settings, eyes, args.jobs, local=local, eyes=seen
+            )
+            arrays, accept = fit(looked, args.seed, args.jobs, quantile=args.quantile)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        arrays |= {f"attention.{name}": array for name, array in vars(eyes).items()} if eyes else {}
+        arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+        arrays |= second | {
+            f"trunk.{name}": array.astype(np.float16) for name, array in weights.items()
+        }
+        arrays |= (
+            {f"local.{name}": array.astype(np.float16) for name, array in local_part(local).items()}
+            if local
+            else {}
+        )
+        looks = (
+            f"of the model {args.eyes}"
+            if second
+            else "trained"
+            if eyes
+            else "length of the feature, not trained"
+        )
+        card = {**card, "accept": accept, "attention": looks}
+        if args.what == "delf" and args.start is None:
+            step_one = json.loads((args.out / "descriptor" / RESULT).read_text("utf-8"))
+            card["descriptor"] = {
+                name: step_one[name]
+                for name in ("best_epoch", "validation", "test", "seconds", "log")
+            }
+        card |= args.more
+        with writing(args.out / WEIGHTS):
+            write_model(args.out, arrays, model_settings, card, args.mend or args.command)
+    write_result(
+        args.out, {name: value for name, value in card.items() if name != "accept"}, settings
+    )
+
+
+def with_eyes(
+    args: argparse.Namespace, sides: Mapping[str, int]
+) -> tuple[Settings, dict[str, np.ndarray], Describe]:
+    """A ResNet50 of seeds 000 and 001 beside the second look of the model args.eyes: the settings
+    of both, that look's arrays, and the look. Raises ModelError or UsageError.
+    """
+    model = open_model(args.eyes)
+    describe = delf_of(model, "cpu")
+    other = model.settings
+    own = {name: getattr(args, name) for name in ("fusion", "reduction", "groups", "first")}
+    settings = Settings(
+        trunk="resnet50",
+        embed_side=sides.get("embed_side", other.embed_side),
+        describe_side=sides.get("describe_side", other.describe_side),
+        keep=other.keep,
+        recipe=args.what,
+        attention=args.what.partition("_")[2],
+        eyes=other.eyes or other.trunk,
+        **(own if args.what != "resnet50" else {}),
+    )
+    arrays = {
+        f"{part}.{name}": array
+        for part in ("delf", "attention")
+        for name, array in model.part(part).items()
+    }
+    trunk = local_part(model.part("local") or model.part("trunk"))
+    return (
+        settings,
+        arrays | {f"local.{name}": array for name, array in trunk.items()},
+        replace(describe, side=settings.describe_side),
+    )

@@ -1,0 +1,253 @@
+"""The training loop that every kind of training shares: one cycle of the rate, exact resume, a line
+an epoch, the best epoch kept.
+
+A kind of training is one file that makes a `Task`: pipeline/training/embedding.py is the one to
+read first.
+"""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.base.errors import UsageError
+from pipeline.base.files import write_whole
+from pipeline.report.plots import plot_training
+from pipeline.training.checkpoint import (
+    CHECKPOINT,
+    Progress,
+    State,
+    load_checkpoint,
+    save_checkpoint,
+    writing,
+)
+from pipeline.training.data import Photos, batches, crop
+from stages.records import Int64, UInt8
+
+CHECKPOINT_SECONDS = 120
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is learned. Its model is ready to be trained on when it is made and after each
+    validation.
+    """
+
+    model: nn.Module  # its state is what is kept
+    optimizer: torch.optim.Optimizer  # over the parameters that are trained
+    # images (B, px, px, 3), labels (B,), step -> (); draws depend on the step alone
+    loss: Callable[[UInt8, Int64, int], Tensor]
+    validate: Callable[[Photos], float]  # the higher, the better
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long, on what crops and how fast."""
+
+    px: tuple[int, ...]  # side of the crops, one after the other, each for its share of the epochs
+    epochs: int
+    batch: int  # images a step
+    rate: float  # peak
+    smallest: float  # crop, share of the photo's area
+    seed: int
+    # weight of telling photos apart, beside classes; above 0 every photo comes as a crop and as a
+    # scene
+    instance: float = 0.0
+    # AdamW in place of SGD, for the embedding: folded batch norms leave layers of very different
+    # scale
+    adam: bool = False
+    # the last epoch's weights are kept, whatever its validation: among a few photos the best is
+    # chance
+    last: bool = False
+
+    def steps(self, photos: int) -> int:
+        """Of an epoch."""
+        return photos // (self.batch // 2 if self.instance else self.batch)
+
+
+def learn(
+    task: Task, plan: Plan, train: Photos, valid: Photos, out: Path, settings: dict[str, Any]
+) -> Progress:
+    """Train, or go on where a killed run was, in the folder `out`; afterwards the model has the
+    weights of the epoch that validated best, or of the last.
+
+    A run killed after any step ends with the same bytes as one never killed, on the same CPU with
+    as many threads. Raises UsageError where the loss or the weights stop being numbers; the last
+    checkpoint stays.
+    """
+    checkpoint, model, optimizer = out / CHECKPOINT, task.model, task.optimizer
+    best, progress = (
+        load_checkpoint(checkpoint, model, optimizer) if checkpoint.is_file() else ({}, Progress())
+    )
+    steps = plan.steps(len(train.labels))
+    total = steps * plan.epochs
+    print(
+        f"{len(train.labels)} photos, {len(train.classes)} classes; step {progress.step} of"
+        f" {total}",
+        file=sys.stderr,
+        flush=True,
+    )
+    # a kill may have come between a checkpoint and the log that follows from it
+    show(out, progress)
+    torch.backends.cudnn.deterministic = True
+    while progress.step < total:
+        progress = _epoch(task, plan, train, out, settings, best, progress, steps)
+        epoch = progress.step // steps
+        _check_finite(model, progress.step, out, plan.rate)
+        began = time.monotonic()
+        figure = task.validate(valid)
+        line = {**progress.log[-1], "validation": round(figure, 6)}
+        if plan.last or line["validation"] > progress.validation:  # a tie leaves the earlier epoch
+            best, progress = _copy(model), replace(progress, best=epoch)
+        progress = replace(progress, seconds=progress.seconds + time.monotonic() - began)
+        progress = replace(
+            progress, log=(*progress.log[:-1], {**line, "seconds": round(progress.seconds)})
+        )
+        save_checkpoint(checkpoint, model, optimizer, best, progress, settings)
+        show(out, progress)
+        print(json.dumps(progress.log[-1]), file=sys.stderr, flush=True)
+    model.load_state_dict(best)
+    return progress
+
+
+def _epoch(
+    task: Task,
+    plan: Plan,
+    train: Photos,
+    out: Path,
+    settings: dict[str, Any],
+    best: State,
+    progress: Progress,
+    steps: int,
+) -> Progress:
+    """The steps that are left of the unfinished epoch; its log line, yet without validation, is the
+    last of the progress.
+    """
+    epoch, total = progress.step // steps, steps * plan.epochs
+    px, rate, first = plan.px[epoch * len(plan.px) // plan.epochs], 0.0, progress.step
+    began = saved = time.monotonic()
+    earlier = progress.seconds
+    for images, labels in batches(
+        train,
+        plan.batch,
+        px,
+        plan.seed,
+        epoch,
+        progress.step % steps,
+        plan.smallest,
+        plan.instance > 0,
+    ):
+        rate = learning_rate(progress.step / total, plan.rate)
+        for group in task.optimizer.param_groups:
+            group["lr"] = rate * group.get("times", 1)
+        value = task.loss(images, labels, progress.step)
+        loss = value.item()
+        if not math.isfinite(loss):
+            raise _not_a_number(progress.step + 1, f"loss {loss}", out, plan.rate)
+        task.optimizer.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        task.optimizer.step()
+        now = time.monotonic()
+        progress = replace(
+            progress,
+            step=progress.step + 1,
+            loss=progress.loss + loss,
+            seconds=earlier + now - began,
+        )
+        if progress.step % 50 == 0:
+            mean = progress.loss / ((progress.step - 1) % steps + 1)
+            print(
+                f"step {progress.step}/{total} loss {mean:.3f} {progress.seconds:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
+        # the epoch's end has its own, after its validation
+        if now - saved > CHECKPOINT_SECONDS and progress.step % steps:
+            _check_finite(task.model, progress.step, out, plan.rate)
+            save_checkpoint(out / CHECKPOINT, task.model, task.optimizer, best, progress, settings)
+            saved = now
+    line = {
+        "epoch": epoch + 1,
+        "step": progress.step,
+        "px": px,
+        "rate": float(f"{rate:.4g}"),
+        "loss": round(progress.loss / steps, 6),
+    }
+    speed = (
+        (progress.step - first) * len(train.labels) / steps / max(time.monotonic() - began, 1e-9)
+    )
+    return replace(
+        progress,
+        loss=0.0,
+        log=(*progress.log, {**line, "validation": None, "photos_per_second": round(speed, 1)}),
+    )
+
+
+def show(out: Path, progress: Progress) -> None:
+    """`log.jsonl`, a line an epoch, and `curves.png`: both follow from the progress, so no line is
+    lost or doubled by a kill.
+    """
+    with writing(out / "log.jsonl"):
+        write_whole(
+            out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in progress.log).encode()
+        )
+    if progress.log:
+        with writing(out / "curves.png"):
+            write_whole(out / "curves.png", plot_training(progress.log, progress.best))
+
+
+def learning_rate(progress: float, peak: float) -> float:
+    """One cycle: a linear warm-up over the first fifteenth, then a cosine to nothing (Loshchilov &
+    Hutter 2017).
+    """
+    warm = 1 / 15
+    return (
+        peak * progress / warm
+        if progress < warm
+        else peak * 0.5 * (1 + float(np.cos(np.pi * (progress - warm) / (1 - warm))))
+    )
+
+
+@torch.inference_mode()
+def top1(logits: Callable[[UInt8], Tensor], photos: Photos, px: int) -> float:
+    """The share of photos whose centre square, px on a side, is given its own class; logits: (B,
+    px, px, 3) -> (B, classes).
+    """
+    right = 0
+    for start in range(0, len(photos.labels), 64):
+        images = np.stack(
+            [crop(pixels, px, None, 1) for pixels in photos.pixels[start : start + 64]]
+        )
+        right += int(
+            (logits(images).argmax(1).cpu().numpy() == photos.labels[start : start + 64]).sum()
+        )
+    return right / len(photos.labels)
+
+
+def _copy(model: nn.Module) -> State:
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def _check_finite(model: nn.Module, step: int, out: Path, rate: float) -> None:
+    if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+        raise _not_a_number(step, "weights that are none", out, rate)
+
+
+def _not_a_number(step: int, got: str, out: Path, rate: float) -> UsageError:
+    kept = (
+        f"the checkpoint before it stays in {out}"
+        if (out / CHECKPOINT).is_file()
+        else "there was no checkpoint yet"
+    )
+    return UsageError(
+        f"step {step}: expected finite numbers, got {got}; {kept}; run with a `--rate` lower than"
+        f" {rate:g} and another `--out`"
+    )

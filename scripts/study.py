@@ -1,0 +1,10 @@
+"""Studies: each makes one table or picture of the documentation. `study.py NAME --help` says what a
+study takes.
+"""
+
+import sys
+
+from pipeline.commands.study import main
+
+if __name__ == "__main__":
+    sys.exit(main())

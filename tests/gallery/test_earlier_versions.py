@@ -1,0 +1,82 @@
+"""Galleries and models that earlier versions wrote open, answer as they did then, and are updated."""
+
+import json
+import lzma
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pictures import picture, write_picture
+from small import indexed
+
+import pipeline
+from pipeline.base.options import SearchOptions
+from pipeline.gallery.store import read_gallery
+from pipeline.index import main as index_main
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+
+
+@pytest.fixture(params=["version_1"])
+def earlier(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """What a version wrote, unpacked into the working directory: `old_model` and `old_gallery`."""
+    data = DATA / request.param
+    model = tmp_path / "old_model"
+    model.mkdir()
+    shutil.copy(data / "card.json", model)
+    weights = lzma.decompress((data / "weights.safetensors.xz").read_bytes())
+    (model / "weights.safetensors").write_bytes(weights)
+    with tarfile.open(data / "gallery.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    monkeypatch.chdir(tmp_path)
+    return data
+
+
+def told(answer: pipeline.Answer) -> dict[str, Any]:
+    """As JSON has it, without the time it took."""
+    return {key: value for key, value in answer.to_json().items() if key != "seconds"}
+
+
+def test_it_answers_as_it_did(earlier: Path) -> None:
+    kept = [
+        json.loads(line) for line in (earlier / "answers.jsonl").read_text("utf-8").splitlines()
+    ]
+    assert len(kept) == 7
+    for wanted in kept:
+        code = "embedding" if wanted["query"] == "gallery:chelsea/11.png" else None
+        with pipeline.open_gallery(
+            "old_gallery", SearchOptions(recipe=wanted["recipe"], code=code)
+        ) as gallery:
+            answer = gallery.search(wanted["query"], wanted["k"], candidates=wanted["candidates"])
+        assert told(answer) == wanted
+
+
+def test_it_keeps_its_null_and_is_updated(earlier: Path) -> None:
+    with pipeline.open_gallery("old_gallery") as gallery:
+        assert gallery.search("gallery:page/22.png").null == "gallery"  # measured by that version
+    before = read_gallery(Path("old_gallery"))
+    write_picture(Path("photos/new.png"), picture(5, 128, 96))
+    report = pipeline.index("photos", "old_gallery")
+    assert (report.photos, report.indexed, report.unchanged) == (341, 1, 0)
+    after = read_gallery(Path("old_gallery"))
+    assert set(after.names) == {*before.names, "new.png"}
+    with pipeline.open_gallery("old_gallery") as gallery:
+        answer = gallery.search("photos/new.png", k=1)
+    assert (answer.results[0].image, answer.results[0].accepted, answer.null) == (
+        "new.png",
+        True,
+        "gallery",
+    )
+
+
+def test_its_model_makes_a_new_gallery(earlier: Path) -> None:
+    write_picture(Path("photos/a.png"), picture(1, 128, 96))
+    write_picture(Path("photos/b.png"), picture(2, 128, 96))
+    assert indexed(Path("photos"), Path("new"), "--model", "old_model") == 0
+    assert index_main(["photos", "--gallery", "old_gallery", "--prune"]) == 0
+    with pipeline.open_gallery(["new"]) as gallery:
+        assert gallery.search("photos/b.png").results[0].image == "b.png"

@@ -1,0 +1,272 @@
+"""The README's tables are what the results files say, and a figure that is changed in either is
+found.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.base.errors import UsageError
+from pipeline.commands import tables
+from pipeline.results.documents import TABLES, fill, make_table
+from pipeline.results.tables import accuracy, fraction, gallery_size, number, selection, sweep
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+RESULTS = ROOT / "artifacts/results"
+SHOWN = [name for name, (file, _) in TABLES.items() if (RESULTS / f"{file}.json").is_file()]
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the README and the results, which the command takes for its own."""
+    (tmp_path / "artifacts/results").mkdir(parents=True)
+    (tmp_path / "README.md").write_text(README, "utf-8")
+    for path in RESULTS.glob("*.json"):
+        (tmp_path / "artifacts/results" / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_the_readme_says_what_the_files_say() -> None:
+    text, stale = fill(README, RESULTS)
+    assert stale == [], "run `python scripts/tables.py`"
+    assert text == README
+    assert all(f"<!-- table: {name} -->\n" in README for name in SHOWN)
+    assert len(SHOWN) >= 6
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_figure_changed_by_hand_is_found_and_mended(
+    name: str, house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table's last digit, one more."""
+    before, end, after = README.partition(f"<!-- end: {name} -->")
+    planted = (
+        re.sub(r"\d(?=\D*$)", lambda digit: str((int(digit[0]) + 1) % 10), before) + end + after
+    )
+    assert sum(a != b for a, b in zip(README, planted, strict=True)) == 1
+    (house / "README.md").write_text(planted, "utf-8")
+    assert tables.main(["--check"]) == 1
+    assert (
+        capsys.readouterr().err
+        == f"README.md: the table {name} is not what its results file says; run `python"
+        " scripts/tables.py`\n"
+    )
+    assert (house / "README.md").read_text("utf-8") == planted  # --check writes nothing
+    assert tables.main([]) == 0
+    assert (house / "README.md").read_text("utf-8") == README
+    assert tables.main(["--check"]) == 0
+
+
+def test_a_figure_changed_in_a_file_is_found(house: Path) -> None:
+    path = house / "artifacts/results/museum.json"
+    told = json.loads(path.read_text())
+    told["rows"][1]["mAP"] = 0.123456
+    path.write_text(json.dumps(told))
+    text, stale = fill(README, path.parent)
+    assert stale == ["museum"]
+    assert "| .123 | " in text
+
+
+def row(label: str, **figures: Any) -> dict[str, Any]:
+    """As scripts/evaluate.py --out writes it."""
+    both = {
+        "hit@1": 0.96666,
+        "hit@1_low": 0.9,
+        "hit@1_high": 1.0,
+        "precision@10": 0.1,
+        "precision@10_low": 0.09,
+        "precision@10_high": 0.11,
+    }
+    both |= {
+        "mAP": 0.97777,
+        "mAP_low": 0.9333,
+        "mAP_high": 1.0,
+        "coarse_hit@1": 0.6,
+        "coarse_precision@10": 0.0766,
+        "coarse_mAP": 0.6514,
+    }
+    return {
+        "label": label,
+        "command": f"python scripts/evaluate.py --label {label}",
+        "queries": 30,
+        **both,
+        **figures,
+    }
+
+
+def test_a_new_results_file_needs_a_marker_only(house: Path) -> None:
+    path = house / "artifacts/results/planted.json"
+    path.write_text(json.dumps({"rows": [row("b"), row("a|c", mAP=0.0)]}))
+    assert tables.main(["--check"]) == 0  # the README does not ask for it
+    text, stale = fill(
+        "Before.\n<!-- table: planted -->\nold\n<!-- end: planted -->\nAfter.\n", path.parent
+    )
+    assert stale == ["planted"]
+    assert text.splitlines() == [
+        "Before.",
+        "<!-- table: planted -->",
+        (
+            "| | first look: hit@1 | precision@10 | mAP | both looks: hit@1, 95 % interval |"
+            " precision@10 | mAP |"
+        ),
+        "|---|---|---|---|---|---|---|",
+        "| b | .600 | .077 | .651 | .967 [.900, 1.000] | .100 [.090, .110] | .978 [.933, 1.000] |",
+        (
+            r"| a\|c | .600 | .077 | .651 | .967 [.900, 1.000] | .100 [.090, .110] | .000 [.933,"
+            r" 1.000] |"
+        ),
+        "",
+        "<details><summary>commands, in the order of the rows</summary>",
+        "",
+        "```sh",
+        "python scripts/evaluate.py --label b",
+        "python scripts/evaluate.py --label a|c",
+        "```",
+        "",
+        "</details>",
+        "<!-- end: planted -->",
+        "After.",
+    ]
+
+
+def test_the_other_forms() -> None:
+    """One planted row of each."""
+    run = {
+        "command": "c",
+        "candidates": 0,
+        "hit@1": 0.5,
+        "mAP": 0.25,
+        "mAP_gain": 0.1,
+        "mAP_gain_low": 0.0,
+        "mAP_gain_high": 0.2,
+        "accepted_mean": 1.5,
+    }
+    told = sweep(
+        [
+            {**run, "label": "mine, coarse"},
+            {**run, "label": "mine, 10", "candidates": 10},
+            {**run, "label": "mine, 20", "candidates": 20},
+        ]
+    )
+    assert told[2:4] == [
+        "| mine | first look alone | .500 | .250 | | |",
+        "| mine | 10 | .500 | .250 | +.100 [.000, .200] | 1.5 |",
+    ]
+    assert told[4:] == [
+        "",
+        "<details><summary>commands, in the order of the rows</summary>",
+        "",
+        "```sh",
+        "c",
+        "```",
+        "",
+        "</details>",
+    ]
+    seeds = [
+        {
+            "command": f"c{seed}",
+            "label": f"mine, seed {seed}",
+            "test": 0.98 + seed / 100,
+            "seconds": 60 * seed,
+        }
+        for seed in (0, 1)
+    ]
+    assert accuracy(seeds)[2] == "| mine | 98.50 | 98.00 to 99.00 | 2 | 0 |"
+    kept = {
+        "command": "c",
+        "keep": 1000,
+        "selection": "attention",
+        "hit@1": 1.0,
+        "hit@1_low": 0.9,
+        "hit@1_high": 1.0,
+        "true_inliers": 316.45,
+        "best_false_inliers": 8.0,
+    }
+    assert selection([kept])[2] == "| 1,000 | attention | 1.000 [.900, 1.000] | 316.4 | 8.0 |"
+    gains = {
+        f"{name}_gain{end}": -0.1
+        for name in ("hit@1", "precision@10")
+        for end in ("", "_low", "_high")
+    }
+    part = {
+        "command": "c",
+        "photos": 1286.0,
+        "matches": 28.9,
+        "coarse_hit@1": 0.8,
+        "coarse_precision@10": 0.7,
+        **gains,
+    }
+    assert (
+        gallery_size([part])[2]
+        == "| 1,286 | 29 | .800 | .700 | -.100 [-.100, -.100] | -.100 [-.100, -.100] |"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file"),
+        ("{", "Expecting property name"),
+        ('{"figures": []}', "none called rows"),
+        (json.dumps({"rows": [{"label": "a", "command": "b"}]}), "none called coarse_hit@1"),
+        (json.dumps({"rows": [row("a", mAP=None)]}), "None for a number"),
+        (json.dumps({"rows": [row("a", mAP=float("nan"))]}), "nan for a number"),
+        (json.dumps({"rows": [row("a", command="x\n```")]}), "for commands of one line"),
+    ],
+)
+def test_a_file_that_is_wrong_is_named(
+    content: str | None, said: str, house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = house / "artifacts/results/planted.json"
+    if content is not None:
+        path.write_text(content)
+    (house / "README.md").write_text(
+        README + "<!-- table: planted -->\n<!-- end: planted -->\n", "utf-8"
+    )
+    assert tables.main(["--check"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"tables: {path}: expected the figures of the table planted, got ")
+    assert said in error
+    assert error.count("\n") == 1
+    with pytest.raises(UsageError, match=r"run `python scripts/evaluate\.py --out"):
+        make_table("planted", path.parent)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!-- table: museum -->\n",
+        "<!-- end: museum -->\n",
+        "<!-- table: museum -->\n<!-- end: classes -->\n",
+        "<!-- table: museum -->\n<!-- table: museum -->\n<!-- end: museum -->\n",
+        "<!-- table: museum -->\n<!-- end: museum -->\n<!-- end: museum -->\n",
+    ],
+)
+def test_a_marker_without_its_other_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="without its other"):
+        fill(text, RESULTS)
+
+
+def test_numbers_are_short() -> None:
+    assert [fraction(value) for value in (0.9118, 1.0, 0.0, -0.0093, -0.0004)] == [
+        ".912",
+        "1.000",
+        ".000",
+        "-.009",
+        ".000",
+    ]
+    assert [fraction(value, "+.3f") for value in (0.1002, -0.0093, -0.0004)] == [
+        "+.100",
+        "-.009",
+        "+.000",
+    ]
+    assert [number(1301.03, ",.0f"), number(4.07e-5, ".2g"), number(4000, ",d")] == [
+        "1,301",
+        "4.1e-05",
+        "4,000",
+    ]

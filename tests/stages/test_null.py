@@ -1,0 +1,221 @@
+"""The null tells how many inliers chance reaches: laws that were planted are found again, and what
+it states is what happens.
+"""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from planted_null import FROM, LEAST, TO, draw, even, log_truth
+
+from pipeline.model.chance import null_from_json, null_to_json
+from stages.null import FEWEST, Null
+from stages.records import Int32, Int64
+
+PAIRS = 40_000
+CELLS = np.array([[a, b] for a in (90, 200, 450) for b in (90, 200, 450)]).T
+
+
+@pytest.fixture(scope="module")
+def drawn() -> tuple[Int64, Int64, Int32]:
+    return draw(np.random.default_rng(0), PAIRS)
+
+
+@pytest.fixture(scope="module")
+def fitted(drawn: tuple[Int64, Int64, Int32]) -> Null:
+    return Null.fit(*drawn, LEAST)
+
+
+def ladder(null: Null, query: int, candidate: int, most: int = 60) -> np.ndarray:
+    """The log-chance of 0, 1, 2, ... inliers."""
+    inliers = np.arange(most, dtype=np.int32)
+    return null.log_chance(query, np.full(most, candidate), inliers)
+
+
+def test_planted_hazards_are_found_again(fitted: Null) -> None:
+    for inliers in range(LEAST, fitted.cap + 1):  # beyond, the data say nothing
+        gaps = fitted.log_chance(CELLS[0], CELLS[1], np.full(9, inliers, np.int32)) - log_truth(
+            *CELLS, inliers
+        )
+        # of chances down to e^-10, from 16,000 maps
+        assert np.abs(gaps).max() < (0.15 if inliers < 9 else 0.45), inliers
+    assert (fitted.least, fitted.pairs) == (LEAST, PAIRS)
+    assert 10 <= fitted.cap <= 16  # where few of the maps are left
+    assert np.abs(fitted.span - (FROM, TO)).max() < 10
+
+
+def test_what_matters_is_how_many_features_both_have(fitted: Null) -> None:
+    ten = np.full(9, 10, np.int32)
+    table = fitted.log_chance(CELLS[0], CELLS[1], ten).reshape(3, 3)
+    assert (np.diff(table, axis=0) > 0.5).all()
+    assert (np.diff(table, axis=1) > 0.4).all()
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.01, 0.001])
+def test_of_new_pairs_as_many_pass_as_is_stated(
+    fitted: Null, rate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the planted law goes on as it is; a real one has a heavier tail
+    monkeypatch.setattr("stages.null.SLOWER", 0.0)
+    query, candidate, inliers = draw(np.random.default_rng(1), 200_000)
+    passed = (fitted.log_chance(query, candidate, inliers) <= np.log(rate)).mean()
+    # three deviations of the count, and what 16,000 maps leave to know of the law: 12 % at one in a
+    # thousand
+    assert abs(passed / rate - 1) < 3 / np.sqrt(200_000 * rate) + 0.04 / rate**0.2
+
+
+def test_half_of_exactly_so_many_is_counted() -> None:
+    """A worked example: a map in half of all pairs, and at each count from 4 on a quarter stops."""
+    null = even(0, np.log(1 / 3), cap=9)
+    at = {n: 0.5 * 0.75 ** (n - 4) for n in range(4, 11)}  # so many or more
+    told = np.exp(ladder(null, 300, 300, 10))
+    np.testing.assert_allclose(told[:4], 1)  # no map: everybody is as good
+    np.testing.assert_allclose(told[4:], [(at[n] + at[n + 1]) / 2 for n in range(4, 10)])
+
+
+@given(
+    st.lists(st.floats(-3, 3), min_size=27, max_size=27),
+    st.integers(1, 20),
+    st.integers(0, 30),
+    st.integers(1, 2000),
+    st.integers(1, 2000),
+)
+def test_more_inliers_are_never_more_likely_and_no_count_is_too_large(
+    w: list[float], least: int, more: int, query: int, candidate: int
+) -> None:
+    null = Null(
+        np.array(w[:10]), np.array(w[10:]), least, least + more, np.array([20.0, 1000.0]), 1000
+    )
+    # a photo has at most 2^14 features
+    inliers = np.array([*range(least + more + 50), 1 << 10, 1 << 14], np.int32)
+    told = null.log_chance(query, np.full(len(inliers), candidate), inliers)
+    assert np.isfinite(told).all()
+    assert (told <= 0).all()
+    assert (np.diff(told) <= 0).all()
+    certain = np.array([50.0] + [0] * 16)  # all stop at the smallest map
+    told = replace(null, stops=certain).log_chance(query, np.full(len(inliers), candidate), inliers)
+    assert np.isfinite(told).all()
+
+
+def test_beyond_the_data_the_tail_goes_on_and_is_not_thinner_than_the_last_hazard() -> None:
+    told, geometric = ladder(even(0, 0, cap=8), 300, 300), ladder(even(0, 0, cap=59), 300, 300)
+    np.testing.assert_allclose(told[:9], geometric[:9])
+    assert (np.diff(told[4:]) < 0).all()
+    assert (told >= geometric - 1e-9).all()
+
+
+def test_each_pair_is_told_for_itself(fitted: Null) -> None:
+    query, candidate, inliers = draw(np.random.default_rng(2), 300)
+    together = fitted.log_chance(query, candidate, inliers)
+    alone = [
+        fitted.log_chance(int(q), c[None], i[None])[0]
+        for q, c, i in zip(query, candidate, inliers, strict=True)
+    ]
+    np.testing.assert_allclose(together, alone, rtol=1e-12)
+    assert fitted.log_chance(200, np.empty(0, np.int64), np.empty(0, np.int32)).shape == (0,)
+
+
+def thresholds(null: Null) -> np.ndarray:
+    """The least inliers that are accepted among 1,000 candidates at 0.1 false alarms, in each
+    cell."""
+    return np.array(
+        [np.argmax(ladder(null, *cell, 200) <= np.log(1e-4)) for cell in CELLS.T.tolist()]
+    )
+
+
+@pytest.mark.parametrize(("fewest", "apart"), [(100, 1), (25, 2)])
+def test_near_duplicates_among_the_pairs_change_hardly_anything(
+    drawn: tuple[Int64, Int64, Int32], fitted: Null, fewest: int, apart: int
+) -> None:
+    """Three in a thousand pairs are of one thing, and nobody knows which."""
+    rng = np.random.default_rng(3)
+    inliers = np.where(
+        rng.random(PAIRS) < 0.003, rng.integers(fewest, 101, PAIRS), drawn[2]
+    ).astype(np.int32)
+    dirty = Null.fit(drawn[0], drawn[1], inliers, LEAST)
+    assert np.abs(thresholds(dirty) - thresholds(fitted)).max() <= apart
+    assert thresholds(fitted).min() > 8
+
+
+def test_too_few_pairs_tell_nothing(drawn: tuple[Int64, Int64, Int32]) -> None:
+    query, candidate, inliers = drawn
+    mapped, unmapped = np.flatnonzero(inliers >= LEAST), np.flatnonzero(inliers < LEAST)
+    for rows in (
+        np.concatenate([mapped[: FEWEST - 1], unmapped[:5000]]),  # with a map
+        mapped[:5000],  # all with a map
+        unmapped[:5000],
+        mapped[:0],
+    ):
+        with pytest.raises(
+            ValueError,
+            match=(
+                rf"^null: expected at least {FEWEST} random pairs with a map and some without, got "
+            ),
+        ):
+            Null.fit(query[rows], candidate[rows], inliers[rows], LEAST)
+    assert (
+        Null.fit(
+            *(each[np.concatenate([mapped[:FEWEST], unmapped[:300]])] for each in drawn), LEAST
+        ).pairs
+        == FEWEST + 300
+    )
+
+
+def test_photos_without_features_enough_for_a_map_are_not_fitted_on(
+    drawn: tuple[Int64, Int64, Int32],
+) -> None:
+    """They cannot have one, and would say that maps are rarer than they are."""
+    query, candidate, inliers = (each[:8000] for each in drawn)
+    bare = np.zeros(8000, np.int64)
+    both = Null.fit(
+        np.concatenate([query, bare]),
+        np.concatenate([candidate, candidate]),
+        np.concatenate([inliers, bare.astype(np.int32)]),
+        LEAST,
+    )
+    alone = Null.fit(query, candidate, inliers, LEAST)
+    assert np.array_equal(both.found, alone.found)
+    assert np.array_equal(both.stops, alone.stops)
+
+
+@pytest.mark.parametrize(
+    ("count", "as_if"), [(0, 60), (1, 60), (59, 60), (601, 600), (16_384, 600)]
+)
+def test_counts_that_were_never_seen_are_as_the_nearest_that_were(
+    fitted: Null, count: int, as_if: int
+) -> None:
+    null = replace(fitted, span=np.array([60.0, 600.0]))
+    np.testing.assert_array_equal(ladder(null, count, 200), ladder(null, as_if, 200))
+    np.testing.assert_array_equal(ladder(null, 200, count), ladder(null, 200, as_if))
+    assert not np.array_equal(ladder(null, 200, as_if), ladder(null, 200, 200))
+
+
+def test_it_comes_back_from_json_bit_for_bit(fitted: Null) -> None:
+    back = null_from_json(json.loads(json.dumps(null_to_json(fitted))))
+    for name, value in vars(fitted).items():
+        assert np.array_equal(getattr(back, name), value)
+        assert type(getattr(back, name)) is type(value)
+    query, candidate, inliers = draw(np.random.default_rng(4), 1000)
+    np.testing.assert_array_equal(
+        back.log_chance(query, candidate, inliers), fitted.log_chance(query, candidate, inliers)
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"found": np.zeros(9)},
+        {"stops": np.zeros(10)},
+        {"span": np.zeros(3)},
+        {"least": 0},
+        {"cap": 3},
+    ],
+)
+def test_what_is_no_null_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(
+        ValueError, match=r"^Null: expected 10 and 17 weights and 1 <= least <= cap, got "
+    ):
+        replace(even(), **wrong)  # type: ignore[arg-type]

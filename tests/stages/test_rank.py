@@ -1,0 +1,192 @@
+"""The verdict: strong evidence first, by evidence; everything else as the first look had it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from planted_features import pack, unrelated
+from planted_null import even
+
+from stages.gallery import Gallery
+from stages.rank import Calibrated, FixedCount
+from stages.records import Candidates, Float64, Int32, Int64, Matches, Ranking
+
+
+def shortlist(inliers: npt.ArrayLike) -> tuple[Candidates, Matches]:
+    counts = np.atleast_2d(np.array(inliers, np.int32))
+    rows = np.tile(np.arange(counts.shape[1]), (len(counts), 1))
+    return Candidates(rows, rows.astype(np.float32)), Matches(
+        counts + 5, counts, np.zeros((*counts.shape, 2, 3), np.float32)
+    )
+
+
+def test_the_worked_example() -> None:
+    ranking = FixedCount(20)(*shortlist([3, 25, 0, 40]))
+    assert ["abcd"[place] for place in ranking.order[0]] == list("dbac")
+    assert ranking.accepted.tolist() == [[False, True, False, True]]
+    assert np.isnan(ranking.false_alarms).all()
+
+
+@given(st.lists(st.integers(0, 60), max_size=40), st.integers(1, 70))
+def test_accepted_come_first_by_evidence_and_the_rest_keep_their_places(
+    inliers: list[int], least: int
+) -> None:
+    ranking = FixedCount(least)(*shortlist(inliers))
+    accepted = [i for i, n in enumerate(inliers) if n >= least]
+    others = [i for i, n in enumerate(inliers) if n < least]
+    assert ranking.order.tolist() == [sorted(accepted, key=lambda i: (-inliers[i], i)) + others]
+    assert np.flatnonzero(ranking.accepted[0]).tolist() == accepted
+
+
+@given(st.lists(st.integers(0, 19), max_size=40))
+def test_without_evidence_the_first_looks_order_stays(inliers: list[int]) -> None:
+    for ranking in (FixedCount(20)(*shortlist(inliers)), calibrated(inliers, rate=1e-9)):
+        assert ranking.order.tolist() == [list(range(len(inliers)))]
+        assert not ranking.accepted.any()
+
+
+def test_queries_of_a_batch_are_ranked_one_by_one() -> None:
+    together = [[3, 25, 0], [21, 20, 60], [0, 0, 0]]
+    assert FixedCount(20)(*shortlist(together)).order.tolist() == [
+        FixedCount(20)(*shortlist(one)).order[0].tolist() for one in together
+    ]
+
+
+@dataclass(frozen=True)
+class Stub:
+    """Of photos with n features, so many inliers or more have chance e^-(inliers - n / 10); from
+    `least` on.
+    """
+
+    least: int = 4
+
+    def log_chance(self, query: int, candidate: Int64, inliers: Int32) -> Float64:
+        assert query == 50
+        return -np.maximum(0, inliers - candidate / 10)
+
+
+FEATURES = unrelated(np.random.default_rng(0), 50)
+
+
+def gallery(counts: list[int], null: Any = None) -> Gallery:
+    """Photos with so many features."""
+    rng = np.random.default_rng(1)
+    names = [f"{i:04d}" for i in range(len(counts))]
+    photos = pack([unrelated(rng, count) for count in counts], 2)
+    return Gallery.from_arrays(names, np.zeros((len(names), 2), np.float32), photos, null)
+
+
+def calibrated(
+    inliers: list[int],
+    rate: float,
+    features: list[int] | None = None,
+    own: Any = None,
+    models: Any = None,
+) -> Ranking:
+    looked, matches = shortlist(inliers)
+    return Calibrated(rate, models or Stub())(
+        FEATURES, looked, matches, gallery(features or [0] * len(inliers), own)
+    )  # type: ignore[arg-type]
+
+
+def test_the_worked_example_with_chances() -> None:
+    """Four were looked at: of a, b, c, d the chances are e^-6, e^-9, 1 and e^-5, four times that
+    many are expected to look as good.
+    """
+    ranking = calibrated([6, 12, 0, 9], rate=0.01, features=[0, 30, 10, 40])
+    np.testing.assert_allclose(
+        ranking.false_alarms, [[4 * np.exp(-6), 4 * np.exp(-9), 4, 4 * np.exp(-5)]]
+    )
+    # d has more inliers than a, and less evidence
+    assert ranking.accepted.tolist() == [[True, True, False, False]]
+    assert ["abcd"[place] for place in ranking.order[0]] == list("bacd")
+    everybody = calibrated([6, 12, 0, 9], rate=100, features=[0, 30, 10, 40])
+    # by evidence, not by inliers; c has no map
+    assert ["abcd"[place] for place in everybody.order[0]] == list("badc")
+    assert [
+        calibrated([6, 12, 0, 9], rate, [0, 30, 10, 40]).accepted.sum()
+        for rate in (1e-4, 5e-4, 0.0099, 0.01, 0.1, 100)
+    ] == [0, 1, 1, 2, 3, 3]
+
+
+def test_a_photo_without_a_map_is_never_accepted() -> None:
+    """However many false alarms are allowed."""
+    ranking = calibrated([0, 3, 4, 0], rate=1e9)
+    assert ranking.accepted.tolist() == [[False, False, True, False]]
+    assert ranking.order.tolist() == [[2, 0, 1, 3]]
+
+
+def test_the_features_are_those_of_the_candidates_rows() -> None:
+    counts = [10, 20, 30, 40, 50, 60]
+    rows = np.array([[5, 0, 3]])
+    looked = Candidates(rows, np.zeros(rows.shape, np.float32))
+    alarms = Calibrated(0.1, Stub())(
+        FEATURES, looked, shortlist([9, 9, 9])[1], gallery(counts)
+    ).false_alarms  # type: ignore[arg-type]
+    np.testing.assert_allclose(alarms, [3 * np.exp([-(9 - 6), -(9 - 1), -(9 - 4)])])
+
+
+@pytest.mark.parametrize(
+    ("others", "enough"), [(0, True), (999, True), (1999, True), (2299, False), (9999, False)]
+)
+def test_more_candidates_want_more_evidence(others: int, enough: bool) -> None:
+    """Ten inliers have chance 0.000045: enough among a thousand at a rate of 0.1, not among ten
+    thousand.
+    """
+    looked, matches = shortlist([10] + [0] * others)
+    the_same = Candidates(np.zeros_like(looked.rows), looked.distance)
+    ranking = Calibrated(0.1, Stub())(FEATURES, the_same, matches, gallery([0]))  # type: ignore[arg-type]
+    assert ranking.false_alarms[0, 0] == pytest.approx(np.exp(-10) * (1 + others))
+    assert ranking.accepted[0].tolist() == [enough] + [False] * others
+
+
+def test_the_gallerys_own_null_goes_before_the_models() -> None:
+    generous, strict = even(0, 9), even(0, -9)  # nearly all stop at the smallest map, or hardly any
+    assert calibrated([12], 0.1, [100], None, strict).accepted.sum() == 0
+    assert calibrated([12], 0.1, [100], generous, strict).accepted.sum() == 1
+    assert calibrated([12], 0.1, [100], strict, generous).accepted.sum() == 0
+
+
+def test_equal_evidence_keeps_the_first_looks_order() -> None:
+    assert calibrated([20, 30, 20, 30, 0, 20], 0.1).order.tolist() == [[1, 3, 0, 2, 5, 4]]
+    # also where the chance is no float64 any more
+    assert calibrated([8000, 9000], 0.1).order.tolist() == [[1, 0]]
+    assert calibrated([8000, 9000], 0.1).false_alarms.tolist() == [[0, 0]]
+
+
+looks = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 90)), max_size=25)
+
+
+@given(looks, st.floats(1e-6, 50), st.floats(1, 1e4))
+def test_a_larger_rate_never_accepts_fewer(
+    photos: list[tuple[int, int]], rate: float, more: float
+) -> None:
+    inliers, features = [n for n, _ in photos], [count for _, count in photos]
+    few, many = (
+        calibrated(inliers, rate, features, even()),
+        calibrated(inliers, rate * more, features, even()),
+    )
+    assert (few.accepted <= many.accepted).all()
+    np.testing.assert_array_equal(few.false_alarms, many.false_alarms)
+    for ranking in (few, many):
+        assert (np.sort(ranking.order) == np.arange(len(photos))).all()
+        accepted = ranking.accepted[0, ranking.order[0]]
+        assert (np.diff(accepted.astype(int)) <= 0).all()  # every accepted one above every other
+        assert (np.diff(ranking.false_alarms[0, ranking.order[0]][accepted]) >= 0).all()
+        assert (np.diff(ranking.order[0][~accepted]) > 0).all()
+
+
+def test_evidence_for_another_number_of_candidates_is_refused() -> None:
+    looked, matches = shortlist([1, 2, 3])[0], shortlist([1, 2])[1]
+    for judge in (
+        lambda: FixedCount(20)(looked, matches),
+        lambda: Calibrated(0.1, even())(FEATURES, looked, matches, gallery([1, 2, 3])),
+    ):
+        with pytest.raises(
+            ValueError, match=r"^rank\.matches: expected one per candidate \(1, 3\), got \(1, 2\)$"
+        ):
+            judge()

@@ -1,0 +1,144 @@
+"""Kill a gallery's writer before and after every single call that reaches the disk or SQLite, and
+look at what is left.
+
+A program of its own, because it forks: `python killed_steps.py FOLDER` prints one JSON object.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filled import BINDING, as_read, encoded, files
+
+from pipeline.base.errors import GalleryError
+from pipeline.gallery import writer as gallery_writer
+from pipeline.gallery.store import read_gallery
+from pipeline.gallery.writer import GalleryWriter, writing
+
+CALLS = {
+    "open",
+    "write",
+    "flush",
+    "fsync",
+    "replace",
+    "close",
+    "unlink",
+    "execute",
+    "executemany",
+    "executescript",
+    "mkdir",
+    "flock",
+}
+
+
+def add(writer: GalleryWriter) -> None:
+    writer.add([encoded("2.jpg", 102), encoded("new.jpg", 100)])  # one changed, one new
+
+
+def remove(writer: GalleryWriter) -> None:
+    writer.remove(["3.jpg", "5.jpg"])
+
+
+def compact(writer: GalleryWriter) -> None:
+    writer.compact()
+
+
+STEPS = (add, remove, compact)
+
+
+def work(gallery: Path, acknowledge: int) -> None:
+    with writing(gallery, BINDING) as writer:
+        for step in STEPS:
+            step(writer)
+            os.write(acknowledge, b".")
+
+
+def run_until(gallery: Path, call: int) -> tuple[int, str]:
+    """Work in a fork that is killed at its so many-th event: the steps it acknowledged, and where
+    it died; "" when it lived.
+    """
+    done, died = os.pipe(), os.pipe()
+    if not (pid := os.fork()):
+        seen = 0
+
+        def watch(frame: FrameType, event: str, function: Any) -> None:
+            nonlocal seen
+            if event in ("c_call", "c_return") and function.__name__ in CALLS:
+                seen += 1
+                if seen == call:
+                    sys.setprofile(None)
+                    os.write(
+                        died[1], f"{frame.f_code.co_name} {event} {function.__name__}".encode()
+                    )
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.setprofile(watch)
+        work(gallery, done[1])
+        os._exit(0)
+    for _, end in (done, died):
+        os.close(end)
+    _, status = os.waitpid(pid, 0)
+    told = []
+    for end, _ in (done, died):
+        told.append(os.read(end, 1000))
+        os.close(end)
+    if os.waitstatus_to_exitcode(status) not in (0, -signal.SIGKILL):
+        raise SystemExit(f"the writer failed at event {call}")
+    return len(told[0]), told[1].decode()
+
+
+def main(folder: Path) -> None:
+    gallery_writer.SMALL = 4
+    start, gallery = folder / "start", folder / "gallery"
+    states = []
+    with writing(start, BINDING) as writer:
+        for i in range(0, 12, 2):
+            writer.add([encoded(f"{i + j}.jpg", i + j, features=i) for j in range(2)])
+    shutil.copytree(start, gallery)
+    with writing(gallery, BINDING) as writer:
+        states.append(as_read(read_gallery(gallery)))
+        for step in STEPS:
+            step(writer)
+            states.append(as_read(read_gallery(gallery)))
+    wrong: list[str] = []
+    where: Counter[str] = Counter()
+    call, place = 0, "begin"
+    while place:
+        call += 1
+        shutil.rmtree(gallery)
+        shutil.copytree(start, gallery)
+        acknowledged, place = run_until(gallery, call)
+        where[place] += 1
+        try:
+            if as_read(read_gallery(gallery)) not in states[acknowledged : acknowledged + 2]:
+                wrong.append(f"{place}: other rows after {acknowledged} steps")
+            with writing(gallery, BINDING) as writer:  # what is left is swept, and work goes on
+                known = {file for (file,) in writer.connection.execute("SELECT file FROM shards")}
+                if files(gallery) != known:
+                    wrong.append(f"{place}: files left")
+                for step in STEPS:
+                    step(writer)
+            if as_read(read_gallery(gallery)) != states[-1]:
+                wrong.append(f"{place}: other rows after going on")
+        except GalleryError as error:
+            wrong.append(f"{place}: {error}")
+    print(
+        json.dumps(
+            {
+                "kills": call - 1,
+                "places": sorted(where),
+                "wrong": wrong,
+                "acknowledged": acknowledged,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,235 @@
+"""Every method learns planted classes; what each promises of its loss or its algorithm; and a kill
+changes nothing.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pipeline.base.errors import UsageError
+from pipeline.base.names import HASHING
+from pipeline.training.hashing import loop as module
+from pipeline.training.hashing.adsh import balance, solve
+from pipeline.training.hashing.cnnh import factorise, regress
+from pipeline.training.hashing.dnnh import triplets
+from pipeline.training.hashing.dpsh import pairs
+from pipeline.training.hashing.learn import teach
+from pipeline.training.hashing.loop import Plan, similar
+from pipeline.training.hashing.measures import measure
+from pipeline.training.hashing.methods import METHODS
+from pipeline.training.hashing.projections import ksh
+from stages.attention import Channel, Guided, Spatial
+from stages.hashnet import HashNet, kernels, pool
+
+PLAN = Plan(epochs=4, batch=32, rate=3e-3, width=32)
+
+
+@pytest.fixture(scope="module")
+def planted() -> tuple[np.ndarray, np.ndarray]:
+    """Maps (500, 32, 2, 2) of four noisy classes, and their labels."""
+    rng = np.random.default_rng(0)
+    centres, classes = rng.normal(size=(4, 32, 2, 2)), rng.integers(0, 4, 500)
+    maps = np.maximum(centres[classes] + 1.5 * rng.normal(size=(500, 32, 2, 2)), 0).astype(
+        np.float16
+    )
+    return maps, np.eye(4, dtype=np.uint8)[classes]
+
+
+def test_the_table_has_every_name() -> None:
+    assert tuple(METHODS) == HASHING
+
+
+@pytest.mark.parametrize("recipe", HASHING)
+def test_it_finds_the_classes_of_photos_it_has_not_seen(
+    recipe: str, planted: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    maps, labels = planted
+    train, query, database = np.arange(300), np.arange(300, 350), np.arange(350, 500)
+    taught, _ = teach(
+        METHODS[recipe], maps, train, labels[train], 16, PLAN, tmp_path / recipe, {"a": 1}
+    )
+    codes = [taught.codes(maps, rows, "cpu") for rows in (query, database)]
+    found = measure(*codes, labels[query], labels[database]).tied.mean()
+    assert found > {"lsh": 0.3, "ksh": 0.5}.get(recipe, 0.7)  # chance is .25
+    again, _ = teach(
+        METHODS[recipe], maps, train, labels[train], 16, PLAN, tmp_path / recipe, {"a": 1}
+    )
+    # read, not learned again
+    np.testing.assert_array_equal(again.codes(maps, query, "cpu"), codes[0])
+
+
+@pytest.mark.parametrize("recipe", ["am_vggh", "dpsh", "adsh"])
+def test_a_killed_run_ends_as_if_it_had_not_been(
+    recipe: str,
+    planted: tuple[np.ndarray, np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    maps, labels = planted
+    train, plan = np.arange(200), Plan(epochs=3, batch=32, rate=3e-3, width=16)
+    whole, _ = teach(METHODS[recipe], maps, train, labels[train], 12, plan, tmp_path / "whole", {})
+    saved, real = [], module.save_checkpoint
+
+    def killed(*args: object) -> None:
+        real(*args)  # type: ignore[arg-type]
+        saved.append(args)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "save_checkpoint", killed)
+        with pytest.raises(KeyboardInterrupt):
+            teach(METHODS[recipe], maps, train, labels[train], 12, plan, tmp_path / "killed", {})
+    resumed, _ = teach(
+        METHODS[recipe], maps, train, labels[train], 12, plan, tmp_path / "killed", {}
+    )
+    for name, array in whole.arrays.items():
+        np.testing.assert_array_equal(resumed.arrays[name], array)
+
+
+def test_a_loss_that_is_no_number_says_what_to_do(
+    planted: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    maps, labels = planted
+    with pytest.raises(
+        UsageError,
+        match=r"expected a finite loss, got (nan|inf); run with a `--rate` lower than 1e\+30",
+    ):
+        teach(
+            METHODS["dpsh"],
+            maps,
+            np.arange(300),
+            labels[:300],
+            12,
+            Plan(2, 32, 1e30, 16),
+            tmp_path / "out",
+            {},
+        )
+
+
+def test_too_few_photos_are_refused(planted: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    maps, labels = planted
+    with pytest.raises(
+        UsageError, match="--batch 32: expected at most half of the 40 training photos"
+    ):
+        teach(METHODS["vggh"], maps, np.arange(40), labels[:40], 12, PLAN, tmp_path / "out", {})
+
+
+def net(bits: int, squash: str) -> HashNet:
+    torch.manual_seed(0)
+    return HashNet(4, 4, bits, 8, squash=squash).eval()
+
+
+def codes_of(
+    make: Callable[..., module.Lesson], squash: str
+) -> tuple[module.Lesson, torch.Tensor, np.ndarray]:
+    labels = np.eye(3, dtype=np.uint8)[np.arange(12) % 3]
+    taught = make(net(6, squash), labels, 6, Plan())
+    return taught, torch.randn(12, 4, 2, 2, generator=torch.Generator().manual_seed(0)), labels
+
+
+def test_dpsh_pair_by_pair() -> None:
+    lesson, x, labels = codes_of(pairs, "linear")
+    value = float(lesson.loss(x, np.arange(12)).detach())
+    u = lesson.net(x).detach().numpy().astype(np.float64)
+    wanted = [
+        np.log(1 + np.exp(u[i] @ u[j] / 2)) - (labels[i] @ labels[j]) * (u[i] @ u[j]) / 2
+        for i in range(12)
+        for j in range(12)
+    ]
+    assert value == pytest.approx(np.mean(wanted) + 0.1 * np.mean((u - np.sign(u)) ** 2), rel=1e-5)
+
+
+def test_dnnh_triplet_by_triplet() -> None:
+    lesson, x, labels = codes_of(triplets, "sigmoid")
+    u = lesson.net(x).detach().numpy().astype(np.float64)
+    of = labels.argmax(1)
+    hinges = [
+        max(0, 1 - (((u[a] - u[n]) ** 2).sum() - ((u[a] - u[p]) ** 2).sum()))
+        for a in range(12)
+        for p in range(12)
+        for n in range(12)
+        if a != p and of[a] == of[p] != of[n]
+    ]
+    assert float(lesson.loss(x, np.arange(12)).detach()) == pytest.approx(np.mean(hinges), rel=1e-5)
+
+
+def test_cnnh_factorises_the_similarities() -> None:
+    """Two classes fit exactly; three cannot be all opposite to each other: at best -1/3, an error
+    of 4/9 for two pairs of three.
+    """
+    for classes, least in ((2, 0.0), (3, 8 / 27)):
+        labels = np.eye(classes, dtype=np.uint8)[np.arange(60) % classes]
+        s = 2 * similar(labels, labels).numpy() - 1
+        codes = factorise(s, 9, 0)
+        assert np.abs(codes).max() <= 1
+        assert np.square(codes @ codes.T / 9 - s).mean() == pytest.approx(least, abs=0.03)
+    with pytest.raises(UsageError, match="expected at most 20,000 training photos"):
+        regress(net(4, "sigmoid"), np.ones((20_001, 2), np.uint8), 4, Plan())
+
+
+def test_adsh_solves_every_bit_as_trying_both_would() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.eye(3, dtype=np.uint8)[rng.integers(0, 3, 20)]
+    rows, bits = np.array([1, 4, 7, 11]), 5
+    alike = balance(labels)(rows)
+    assert float(alike.sum()) == pytest.approx(0, abs=1e-4)
+    u, v = (
+        torch.from_numpy(np.tanh(rng.normal(size=(n, bits))).astype(np.float32)) for n in (4, 20)
+    )
+
+    def cost(codes: torch.Tensor) -> float:
+        return float(
+            ((u @ codes.T - bits * alike) ** 2).sum() + 200 * ((codes[rows] - u) ** 2).sum()
+        )
+
+    wanted = v.sign()
+    for k in range(bits):
+        for j in range(20):
+            tries = [wanted.clone(), wanted.clone()]
+            tries[0][j, k], tries[1][j, k] = -1, 1
+            wanted = min(tries, key=cost)
+    assert torch.equal(solve(v.sign(), u, rows, alike), wanted)
+
+
+def test_ksh_is_better_than_its_anchors_at_random(planted: tuple[np.ndarray, np.ndarray]) -> None:
+    maps, labels = planted
+    pooled = pool(maps.astype(np.float32))
+    made = ksh(pooled, labels, 8, 0)
+    s = 2.0 * (labels.astype(int) @ labels.T > 0) - 1
+    signs = np.where(made.of(pooled) >= 0, 1.0, -1.0)
+    chance = np.where(np.random.default_rng(0).normal(size=signs.shape) >= 0, 1.0, -1.0)
+    assert (
+        np.square(signs @ signs.T - 8 * s).sum() < 0.7 * np.square(chance @ chance.T - 8 * s).sum()
+    )
+    np.testing.assert_allclose(
+        made.mean, kernels(pooled, made.anchors, float(made.gamma[0])).mean(0), rtol=1e-4
+    )
+
+
+def test_cbam_weights_channels_then_places() -> None:
+    x = torch.randn(2, 32, 3, 3)
+    channel, spatial = Channel(32, 8), Spatial()
+    shared = channel.shared
+    weight = torch.sigmoid(shared(x.flatten(2).mean(2)) + shared(x.flatten(2).max(2).values))
+    torch.testing.assert_close(channel(x), x * weight[:, :, None, None])
+    look = nn.functional.conv2d(
+        torch.cat([x.mean(1, keepdim=True), x.max(1, keepdim=True).values], 1),
+        spatial.look.weight,
+        padding=3,
+    )
+    torch.testing.assert_close(spatial(x), x * torch.sigmoid(look))
+
+
+def test_guided_attention_leaves_an_even_map_as_it_is() -> None:
+    guided = Guided(32)
+    nn.init.zeros_(guided.excite[2].weight)
+    nn.init.zeros_(guided.excite[2].bias)  # no channel preferred: 2 x sigmoid(0) = 1
+    even = torch.randn(2, 32, 1, 1).expand(2, 32, 3, 3)
+    torch.testing.assert_close(guided(even), even.contiguous())
+    odd = torch.randn(2, 32, 3, 3)
+    assert not torch.allclose(guided(odd), odd)

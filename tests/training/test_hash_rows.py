@@ -1,0 +1,295 @@
+"""A row of the table of hashing: learned, measured and written once; what a code follows from; the
+table; and the bench.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import make_model
+from planted_classes import write_classes
+
+from pipeline.base.errors import UsageError
+from pipeline.commands import bench, hashing
+from pipeline.results.hashing import PUBLISHED
+from pipeline.results.hashing import hashing as table
+from pipeline.training.hashing import maps as module
+from pipeline.training.hashing.learn import Taught
+from pipeline.training.hashing.maps import photos_digest, read_maps, read_trunk
+
+
+def test_a_row_of_the_table(
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Learned, measured, written; and a second time read."""
+    for part, count, first in (("train", 60, 0), ("test", 20, 60)):
+        write_classes(tmp_path / "data" / part, count, first=first)
+    flags = [
+        "--data",
+        str(tmp_path / "data"),
+        "--start",
+        str(tiny_model),
+        "--protocol",
+        "C",
+        "--bits",
+        "8",
+        "16",
+        "--side",
+        "64",
+        "--epochs",
+        "4",
+    ]
+    flags += [
+        "--batch",
+        "16",
+        "--maps",
+        str(tmp_path / "maps"),
+        "--out",
+        str(tmp_path / "out"),
+        "--results",
+        str(tmp_path / "r.json"),
+        "--jobs",
+        "1",
+    ]
+    assert hashing.main(["adsh", *flags]) == 0
+    rows = json.loads((tmp_path / "r.json").read_text())["rows"]
+    assert [row["label"] for row in rows] == [
+        f"adsh, CIFAR-10 C, resnet18 at 64 px, {bits} bits, seed 0" for bits in (8, 16)
+    ]
+    assert all(
+        0.5 < row[name] <= 1
+        for row in rows
+        for name in ("mAP", "mAP_stable_sort", "mAP_both_looks", "mAP_learned_codes")
+    )
+    assert (tmp_path / "out" / "adsh_C_0.png").read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr(
+        "pipeline.training.hashing.learn.learn", lambda *_: pytest.fail("learned again")
+    )
+    assert hashing.main(["adsh", *flags]) == 0
+    assert json.loads((tmp_path / "r.json").read_text())["rows"] == rows
+    assert hashing.main(["nothing", *flags]) == 2
+    assert "RECIPE nothing: expected one of am_vggh" in capsys.readouterr().err
+
+
+def flags_of(folder: Path, start: Path) -> list[str]:
+    for part, count, first in (("train", 60, 0), ("test", 20, 60)):
+        write_classes(folder / "data" / part, count, first=first)
+    flags = [
+        "--data",
+        folder / "data",
+        "--start",
+        start,
+        "--protocol",
+        "C",
+        "--bits",
+        8,
+        "--side",
+        32,
+        "--epochs",
+        2,
+        "--batch",
+        16,
+        "--width",
+        16,
+    ]
+    return [
+        str(flag)
+        for flag in (*flags, "--maps", folder / "maps", "--out", folder / "out", "--jobs", 1)
+    ]
+
+
+def test_what_a_code_follows_from_is_not_changed_unseen(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = flags_of(tmp_path, tiny_model)
+    make_model(tmp_path / "other", seed=1)
+    assert hashing.main(["vggh", *flags]) == 0
+    for changed, message in (
+        (["--start", str(tmp_path / "other")], "expected --start"),
+        (["--side", "64"], "expected px 32, with which it began, got px 64"),
+        (["--epochs", "3"], "expected epochs 2"),
+    ):
+        capsys.readouterr()
+        assert hashing.main(["vggh", *flags, *changed]) == 2
+        assert message in capsys.readouterr().err
+    photo = tmp_path / "data" / "train" / "red" / "1.png"
+    photo.rename(tmp_path / "data" / "train" / "green" / "99.png")
+    assert hashing.main(["vggh", *flags]) == 2
+    assert "with which it began" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--side", "40"], "--side 40: expected a multiple of 32"),
+        (
+            ["--without", "attention"],
+            (
+                "--without attention: expected a part of vggh that can be left out, nothing, got"
+                " another"
+            ),
+        ),
+        (["--batch", "40"], "--batch 40: expected at most half of the 60 training photos"),
+        (["--device", "cuda"], "--device cuda: expected a CUDA GPU"),
+    ],
+)
+def test_what_cannot_be_is_named(
+    tiny_model: Path,
+    tmp_path: Path,
+    more: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if "cuda" in more and __import__("torch").cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert hashing.main(["vggh", *flags_of(tmp_path, tiny_model), *more]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_a_part_can_be_left_out(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part in ("attention", "quantisation"):
+        assert (
+            hashing.main(
+                [
+                    "adsh_attention",
+                    *flags_of(tmp_path, tiny_model),
+                    "--without",
+                    part,
+                    "--results",
+                    str(tmp_path / "r.json"),
+                ]
+            )
+            == 0
+        )
+    rows = json.loads((tmp_path / "r.json").read_text())["rows"]
+    assert [row["recipe"] for row in rows] == [
+        "adsh_attention without attention",
+        "adsh_attention without quantisation",
+    ]
+
+
+def test_learned_codes_stand_where_their_photos_do(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Learned codes that are the network's own change no figure."""
+    flags, real = (
+        [*flags_of(tmp_path, tiny_model), "--results", str(tmp_path / "r.json")],
+        Taught.codes,
+    )
+
+    def codes(self: Taught, maps: np.ndarray, rows: np.ndarray, device: str) -> np.ndarray:
+        own = real(self, maps, rows, device)
+        if len(rows) == 60:
+            self.arrays["gallery"] = real(self, maps, np.sort(rows), device)  # type: ignore[index]
+        return own
+
+    monkeypatch.setattr(Taught, "codes", codes)
+    assert hashing.main(["adsh", *flags]) == 0
+    (row,) = json.loads((tmp_path / "r.json").read_text())["rows"]
+    assert row["mAP_learned_codes"] == row["mAP"]
+
+
+def test_maps_go_on_after_a_kill(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = sorted((write_classes(tmp_path / "photos", 20)).rglob("*.png"))
+    weights, trunk = read_trunk(tiny_model)
+    digest = photos_digest(paths, 1)
+    whole = read_maps(paths, digest, trunk, weights, 32, tmp_path / "whole", 1, "cpu")
+    monkeypatch.setattr(module, "STEP", 8)
+    seen, real = [], module.load_image
+
+    def killed(path: Path) -> object:
+        seen.append(path)
+        if len(seen) == 13:
+            raise KeyboardInterrupt
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "load_image", killed)
+        with pytest.raises(KeyboardInterrupt):
+            read_maps(paths, digest, trunk, weights, 32, tmp_path / "killed", 1, "cpu")
+        seen.clear()
+        patch.setattr(module, "load_image", lambda path: seen.append(path) or real(path))
+        again = read_maps(paths, digest, trunk, weights, 32, tmp_path / "killed", 1, "cpu")
+    assert seen == paths[8:]
+    np.testing.assert_array_equal(again, whole)
+    assert [path.suffix for path in (tmp_path / "killed").iterdir()] == [".npy"]
+    next((tmp_path / "killed").iterdir()).write_bytes(b"no map")
+    with pytest.raises(UsageError, match="expected maps as they were written"):
+        read_maps(paths, digest, trunk, weights, 32, tmp_path / "killed", 1, "cpu")
+
+
+def cells_row(
+    recipe: str, bits: int, value: float, seed: int = 0, **more: object
+) -> dict[str, object]:
+    names = ("mAP", "mAP_both_looks", "mAP_stable_sort", "precision_radius_2")
+    command = f"python scripts/study.py hashing {recipe} --epochs 3 --seed {seed}"
+    return {
+        "recipe": recipe,
+        "protocol": "C A",
+        "bits": bits,
+        "model": {"name": "m"},
+        "command": command,
+        **dict.fromkeys(names, value),
+        **more,
+    }
+
+
+def test_the_table() -> None:
+    rows = [
+        cells_row("vggh", 12, 0.5),
+        cells_row("vggh", 48, 0.6),
+        cells_row("vggh", 48, 0.7, 1),
+        cells_row("adsh", 48, 0.8, mAP_learned_codes=0.9),
+    ]
+    lines = table(rows)
+    assert lines[2] == "| `adsh` | C A | m | | | | .800 | .800 | .800 | .800 | .900 |"
+    assert lines[3] == "| `vggh` | C A | m | .500 | | | .650 [.600, .700] | .650 | .650 | .650 | |"
+    assert lines[4].startswith(
+        "| `am_vggh` | not stated | VGG16, as published | .797 | .844 | .845 | .853 |"
+    )
+    assert len([line for line in lines if "as published" in line]) == len(PUBLISHED)
+    with pytest.raises(ValueError, match="rows of vggh that were made by different commands"):
+        table(
+            [
+                cells_row("vggh", 48, 0.6),
+                cells_row(
+                    "vggh",
+                    48,
+                    0.6,
+                    1,
+                    command="python scripts/study.py hashing vggh --epochs 9 --seed 1",
+                ),
+            ]
+        )
+
+
+def test_the_bench_against_faiss(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("faiss", reason="FAISS is not installed: pip install -e '.[faiss]'")
+    assert (
+        bench.main(["hamming", "--codes", "20000", "--candidates", "100", "--jobs", "1", "--json"])
+        == 0
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert found["same_distances"]
+    assert found["packed_bytes"] == 120_000
+
+
+def test_the_bench_without_faiss(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
+    assert bench.main(["hamming", "--codes", "2000"]) == 2
+    assert (
+        "expected FAISS, the baseline, got none; run `pip install -e '.[faiss]'`"
+        in capsys.readouterr().err
+    )

@@ -1,0 +1,120 @@
+"""Imported models and the controls of every table: random weights, RootSIFT, and a model's own
+trunk with other settings.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import picture, write_picture
+from small import answers, complaint, indexed
+
+from pipeline.commands import import_weights
+from pipeline.commands.import_weights import untrained
+from pipeline.model.card import Settings
+from pipeline.model.weights import open_model
+
+SMALL = ("--embed-side", "32", "--describe-side", "64", "--keep", "30", "--jobs", "1")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fit")
+    for seed in range(80):
+        write_picture(folder / f"{seed:02d}.png", picture(seed, 80, 60))
+    return folder
+
+
+def imported(*arguments: object, code: int = 0) -> None:
+    assert import_weights.main([*map(str, arguments)]) == code
+
+
+def test_a_models_own_trunk_is_taken_and_nothing_else(
+    tiny_model: Path, photos: Path, tmp_path: Path
+) -> None:
+    imported(
+        tiny_model / "weights.safetensors", "--photos", photos, "--out", tmp_path / "m", *SMALL
+    )
+    before, after = open_model(tiny_model), open_model(tmp_path / "m")
+    assert after.settings == Settings(
+        "resnet18", embed_side=32, describe_side=64, keep=30, features="delf"
+    )
+    assert after.settings.to_json() == {
+        "trunk": "resnet18",
+        "embed_side": 32,
+        "describe_side": 64,
+        "keep": 30,
+    }
+    assert after.part("trunk").keys() == before.part("trunk").keys()
+    assert all(
+        np.array_equal(tensor, before.part("trunk")[name])
+        for name, tensor in after.part("trunk").items()
+    )
+    assert not np.array_equal(after.arrays["delf.components"], before.arrays["delf.components"])
+    assert after.card["mend"].startswith("python scripts/import_weights.py ")
+    assert " --describe-side 64 " in after.card["mend"]
+
+
+def test_untrained_rootsift_is_a_model_that_answers(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = (
+        "--untrained",
+        "resnet18",
+        "--features",
+        "rootsift",
+        "--photos",
+        photos,
+        *SMALL,
+        "--describe-side",
+        "320",
+        "--seed",
+        "3",
+    )
+    imported(*command, "--out", tmp_path / "m")
+    imported(*command, "--out", tmp_path / "again")
+    model = open_model(tmp_path / "m")
+    assert model.identity == open_model(tmp_path / "again").identity
+    assert (model.settings.features, model.settings.describe_side) == ("rootsift", 320)
+    assert {name.split(".")[0] for name in model.arrays} == {"trunk", "reduce"}
+    assert model.card["data"]["weights"] == "resnet18, random, seed 3"
+    for seed in range(3):
+        write_picture(tmp_path / "photos" / f"{seed}.png", picture(seed, 320, 240))
+    write_picture(tmp_path / "query.png", picture(1, 320, 240)[9:, 9:])
+    assert indexed(tmp_path / "photos", tmp_path / "g", "--model", tmp_path / "m") == 0
+    (answer,) = answers(capsys, tmp_path / "g", tmp_path / "query.png")
+    assert answer["results"][0]["image"] == "1.png"
+    assert answer["results"][0]["inliers"] > 20
+
+
+def test_random_weights_are_those_of_their_seed() -> None:
+    (first, digest), (again, same), (other, else_) = (
+        untrained("resnet18", 0),
+        untrained("resnet18", 0),
+        untrained("resnet18", 1),
+    )
+    assert digest == same != else_
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not np.array_equal(first["conv1.weight"], other["conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((), "expected FILE.safetensors or --untrained, got neither"),
+        (
+            ("w.safetensors", "--untrained", "resnet50"),
+            "expected FILE.safetensors or --untrained, got both",
+        ),
+    ],
+)
+def test_one_source_of_weights_is_wanted(
+    given: tuple[str, ...],
+    said: str,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    imported(*given, "--photos", photos, "--out", tmp_path / "m", code=2)
+    assert complaint(capsys) == f"import_weights: weights: {said}"
+    assert not (tmp_path / "m").exists()
