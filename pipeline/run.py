@@ -47,7 +47,7 @@ def make_parser() -> Parser:
         type=positive,
         metavar="MS",
         help=(
-            "time for the second look of a query: the best candidates are looked at first, the"
+            "time for verifying the candidates of a query: the best are verified first, the"
             " others keep coarse order"
         ),
     )

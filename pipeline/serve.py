@@ -125,7 +125,7 @@ def make_parser() -> Parser:
         "--workers",
         type=at_least_one,
         metavar="N",
-        help="photos looked at at once (default: a core each)",
+        help="photos searched for at once (default: a core each)",
     )
     parser.add_argument(
         "--waiting",

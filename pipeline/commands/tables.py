@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.cli import Parser, finish
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_parser() -> Parser:

@@ -99,7 +99,7 @@ def document(pages: Sequence[Page]) -> str:
     title = name(pages[0].answer.query) if len(pages) == 1 else f"{len(pages)} queries"
     sections = "\n".join(section(page, f"q{n}") for n, page in enumerate(pages, 1))
     return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}, looked at twice</title>
+<html lang="en"><head><meta charset="utf-8"><title>{title}: photo search</title>
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>{CSS}</style></head>
 <body><header><h1>Two-look photo search</h1>{contents if len(pages) > 1 else ""}</header>
@@ -129,7 +129,7 @@ def section(page: Page, key: str) -> str:
             else ("In coarse order", "as the first look ranked them")
         )
         if accepted and answer.by_codes:
-            title, note = "Looked at twice", "nearest real-valued codes first"
+            title, note = "Ranked twice", "nearest real-valued codes first"
         parts += [
             f"<h3>{title} <small>{note}</small></h3>\n<ol>",
             *(row(page, shown, key) for shown in group),
@@ -153,7 +153,7 @@ def row(page: Page, shown: Shown, key: str) -> str:
             "bits that differ": f"{result.distance:.0f}",
         }
     if result.code_distance is not None:
-        badge = "looked at twice"
+        badge = "ranked twice"
         facts |= {"distance": f"{result.code_distance:.3f}"}
     if not page.answer.by_codes:
         facts |= {"matches": f"{result.matches:,}", "inliers": f"{result.inliers:,}"}

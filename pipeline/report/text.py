@@ -13,8 +13,8 @@ def summary(answer: Answer) -> str:
     if not answer.results:
         return "The gallery holds no photo to rank."
     if not answer.candidates:
-        return "No photo was looked at twice: this is the order of the first look."
-    twice = "1 photo was" if answer.candidates == 1 else f"{answer.candidates:,} photos were"
+        return "No photo was verified: this is the order of the first look."
+    verified = "1 photo was" if answer.candidates == 1 else f"{answer.candidates:,} photos were"
     if answer.by_codes:
         rest = (
             " Behind them stands the order of the first look."
@@ -22,17 +22,17 @@ def summary(answer: Answer) -> str:
             else ""
         )
         return (
-            f"{twice} looked at twice: by the bits in which the codes differ, then by the distance"
+            f"{verified} ranked twice: by the bits in which the codes differ, then by the distance"
             f" of the real-valued codes.{rest}"
         )
-    told = "" if answer.accepted else "Nothing in this gallery matches. "
-    told += f"{twice} looked at twice and {answer.accepted or 'none'} accepted. "
+    said = "" if answer.accepted else "Nothing in this gallery matches. "
+    said += f"{verified} verified and {answer.accepted or 'none'} accepted. "
     if not (filled := [result.rank for result in answer.results if not result.accepted]):
-        return told + "Every place shown is an accepted photo."
+        return said + "Every place shown is an accepted photo."
     places = (
         f"Places {filled[0]} to {filled[-1]} were" if len(filled) > 1 else f"Place {filled[0]} was"
     )
-    return told + f"{places} filled from coarse order, the order of the first look."
+    return said + f"{places} filled from coarse order, the order of the first look."
 
 
 def seconds(answer: Answer) -> str:
@@ -59,7 +59,7 @@ def why(result: Result, answer: Answer) -> str:
     if result.accepted:
         return f"{agree}." if result.matches else "Ranked by the second look."
     if result.coarse_rank > answer.candidates:
-        return "Not looked at: beyond the candidates."
+        return "Not verified: beyond the candidates."
     if not result.matches:
         return "No local feature of the two photos matches."
     if result.affine is None:
@@ -93,7 +93,7 @@ def table(answer: Answer) -> str:
     """The answer as a person reads it."""
     if answer.by_codes:
         lines = [
-            f"{answer.query}: {answer.candidates} candidates looked at twice, by the distance of"
+            f"{answer.query}: {answer.candidates} candidates ranked twice, by the distance of"
             " their real-valued codes"
         ]
         lines += ["rank  coarse  bits  distance  image"]
@@ -104,7 +104,7 @@ def table(answer: Answer) -> str:
         ]
         return "\n".join(lines)
     lines = [
-        f"{answer.query}: {answer.candidates} candidates looked at twice, {verdict(answer)}",
+        f"{answer.query}: {answer.candidates} candidates verified, {verdict(answer)}",
         "rank  coarse  distance  matches  inliers  false alarms  image",
     ]
     lines += [
@@ -125,12 +125,14 @@ def verdict(answer: Answer) -> str:
             ", the other places in coarse order" if answer.fell_back else ""
         )
     return said + (
-        f" (chance as the model knows it: {answer.null_reason})" if answer.null == "model" else ""
+        f" (false alarms by the model's own photos: {answer.null_reason})"
+        if answer.null == "model"
+        else ""
     )
 
 
 def shortly(distance: float | None) -> str:
-    """Nothing for what was not looked at twice."""
+    """Nothing for what was not verified."""
     return "" if distance is None else f"{distance:.4f}"
 
 

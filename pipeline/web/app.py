@@ -81,7 +81,7 @@ class Asked:
         str | None,
         Query(
             pattern="^[1-9][0-9]{0,6}x?$",
-            description="photos looked at twice: a number, or `4x` for four times k",
+            description="photos that are verified: a number, or `4x` for four times k",
         ),
     ] = None
     false_alarm: Annotated[

@@ -126,7 +126,7 @@ function show(look, choice) {
   drawers = [];
   $("places").replaceChildren(...look.answer.results.map((result, i) => place(look, result, look.places[i])));
   $("result").hidden = false;
-  say(`${verdict(look)}. ${look.answer.results.length} places shown, looked at in ${spent(all)}.`);
+  say(`${verdict(look)}. ${look.answer.results.length} places shown, found in ${spent(all)}.`);
 }
 
 function place(look, result, shown) {
@@ -135,7 +135,7 @@ function place(look, result, shown) {
   if (byCodes) facts["distance of the real-valued codes"] = result.code_distance.toFixed(3);
   else Object.assign(facts, { matches: count(result.matches), inliers: count(result.inliers) });
   if (result.false_alarms !== null) facts["false alarms expected"] = few(result.false_alarms);
-  const badge = byCodes ? "looked at twice" : result.accepted ? "✓ accepted" : "filled from coarse order";
+  const badge = byCodes ? "ranked twice" : result.accepted ? "✓ accepted" : "filled from coarse order";
   const picture = el("img", { src: `thumbnails/${shown.id}`, alt: "", loading: "lazy", width: shown.width, height: shown.height });
   picture.style.height = "auto";
   const head = el("div", { class: "head" }, el("span", { class: "rank" }, String(result.rank)), el("h3", {}, el("bdi", {}, shown.label)),
