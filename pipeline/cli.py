@@ -267,7 +267,7 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
 
 
 def search_options(args: argparse.Namespace) -> SearchOptions:
-    """What the flags of `add_search`, `add_model` and `add_truth` say of how a gallery is opened."""
+    """What the flags of `add_search`, `add_model` and `add_truth` say of how to open a gallery."""
     given = vars(args)
     names = ("recipe", "model", "code", "bits", "device", "seed", "false_alarm")
     said = {name: given[name] for name in names if name in given}

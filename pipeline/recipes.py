@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from pipeline.base.compute import device_of, one_thread_each
 from pipeline.base.errors import ModelError, UsageError
 from pipeline.base.names import ATTENDED, HASHING, STORED
-from pipeline.base.threads import one_thread_each
 from pipeline.graph import Graph, Node
 from pipeline.model.weights import Model, open_model
 from stages.affine import RobustAffine
@@ -24,7 +24,7 @@ from stages.rank import Calibrated, FixedCount
 from stages.reduce import Reduce
 from stages.rootsift import RootSift
 from stages.search import search
-from stages.trunk import load_local, load_resnet, pick_device
+from stages.trunk import load_local, load_resnet
 from stages.verify import Verify
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A system: two tables, and how many candidates its second look takes unless told otherwise."""
+    """A system: two tables, and how many candidates its second look takes by default."""
 
     name: str
     encode: Graph
@@ -171,12 +171,12 @@ def encode_photo(model: Model, device: str) -> Graph:
             Node("logits", classify, "pooled"),  # (L,)
             Node("embedding", normalise, "pooled"),  # (512,) unit
             Node("pca", reduce, "embedding"),  # (32,)
-            Node("features", eyes(model, trunk, device), "image"),  # LocalFeatures
+            Node("features", local_features(model, trunk, device), "image"),  # LocalFeatures
         ],
     )
 
 
-def eyes(model: Model, trunk: "nn.Module", device: str) -> Describe | RootSift:
+def local_features(model: Model, trunk: "nn.Module", device: str) -> Describe | RootSift:
     """What the second look sees: DELF on the model's own trunk for it where there is one, else on
     the first look's; or RootSIFT.
     """
@@ -185,7 +185,7 @@ def eyes(model: Model, trunk: "nn.Module", device: str) -> Describe | RootSift:
         return RootSift(settings.describe_side, settings.keep)
     local, attention = model.part("local"), model.part("attention")
     return Describe(
-        load_local(settings.eyes or settings.trunk, local, device) if local else trunk,
+        load_local(settings.local_trunk or settings.trunk, local, device) if local else trunk,
         (
             Attention(
                 *(
@@ -213,7 +213,7 @@ def load_encoder(model: str, device: str) -> Graph:
     """
     one_thread_each()
     try:
-        return encode(open_model(model), pick_device(device))
+        return encode(open_model(model), device_of(device))
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -223,7 +223,7 @@ def delf_of(model: Model, device: str) -> Describe:
     ModelError or UsageError.
     """
     try:
-        seen = encode(model, pick_device(device)).stage("features")
+        seen = encode(model, device_of(device)).stage("features")
     except ValueError as error:
         raise UsageError(str(error)) from None
     if not isinstance(seen, Describe):

@@ -11,7 +11,6 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from pipeline.base.errors import UsageError
 from pipeline.base.names import INDEXED, printable
 from pipeline.cli import (
     Parser,
@@ -99,12 +98,7 @@ def run(args: argparse.Namespace) -> int:
                 print(f"run: {printable(str(error))}", file=sys.stderr)
                 failed += 1
     if args.report is not None and pages:
-        try:
-            write_report(args.report, pages)
-        except OSError as error:
-            raise UsageError(
-                f"--report {args.report}: expected a file that can be written, got {error.strerror}"
-            ) from None
+        write_report(args.report, pages)
         print(f"report: {args.report}", file=sys.stderr)
     return 0 if not failed else 3 if failed < len(args.queries) else 2
 

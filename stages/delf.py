@@ -1,4 +1,4 @@
-"""The second look's eyes: DELF, attentive local features (Noh et al. 2017, sections 3 and 4).
+"""The second look's features: DELF, attentive local features (Noh et al. 2017, sections 3 and 4).
 
 Every cell of layer3's map over an image pyramid is a descriptor; an attention head scores them, the
 best are kept, reduced by PCA to unit vectors and rounded to int8.

@@ -1,4 +1,4 @@
-"""The control of the second look's eyes: RootSIFT, features that nobody trained (Lowe 2004;
+"""The control of the second look's features: RootSIFT, features that nobody trained (Lowe 2004;
 Arandjelovic & Zisserman 2012, section 2).
 
 A SIFT descriptor divided by its sum, the square root of each number: a unit vector, whose Euclidean

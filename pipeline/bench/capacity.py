@@ -113,8 +113,8 @@ def encoding(photos: Path, model: str | None) -> dict[str, Any]:
     """Processor seconds a photo of the first forward passes and the local features, decoding
     included.
     """
+    from pipeline.base.compute import one_thread_each
     from pipeline.base.images import find_photos, load_image
-    from pipeline.base.threads import one_thread_each
     from pipeline.model.card import DEFAULT
     from pipeline.recipes import load_encoder
 

@@ -47,7 +47,7 @@ def bench_verify(
     """
     import numpy as np
 
-    from pipeline.base.threads import one_thread_each
+    from pipeline.base.compute import one_thread_each
     from pipeline.bench.baselines import bare_products, opencv_pair, skimage_pair, unit
     from pipeline.datasets.published import read_published, read_table
     from pipeline.recipes import published_second_look

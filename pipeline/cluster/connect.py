@@ -73,7 +73,7 @@ def clustered(address: str) -> Iterator[Cluster]:
         ) from None
     # Dask gives each a level
     for name in ("distributed", "distributed.client", "tornado.application"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # a loss is told once, by us
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # a loss is said once, by us
     kind, _, rest = address.partition(":")
     if kind == "local":
         with _local(int(rest)) as local, distributed.Client(local, set_as_default=False) as client:
@@ -130,7 +130,8 @@ def _local(processes: int) -> Iterator[Any]:
         "distributed.worker.http.routes": [],
     }
     scheduler = {
-        # a death is told at once, not when three more have died of it: pipeline/cluster/tasks.py
+        # a death is reported at once, not when three more have died of it:
+        # pipeline/cluster/tasks.py
         # knows what to do
         "allowed_failures": 0,
         "dashboard": False,

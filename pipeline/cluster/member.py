@@ -1,5 +1,5 @@
-"""A gallery of several that a worker of a cluster owns: opened there, shortlisted there, and looked
-at twice where its features lie.
+"""A gallery of several that a worker of a cluster owns: opened there, searched there, and
+verified where its features lie.
 
 Rows are this gallery's own. Every function takes the member first and opens it where it is not open
 yet, so that any worker can take over from one that is lost.

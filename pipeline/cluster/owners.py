@@ -55,7 +55,7 @@ class Owners:
     held: dict[int, str] = field(default_factory=dict)  # by member: its worker's address
     lock: threading.Lock = field(default_factory=threading.Lock)
     # when it was last asked who there is
-    looked: list[float] = field(default_factory=lambda: [-POLL_SECONDS])
+    checked: list[float] = field(default_factory=lambda: [-POLL_SECONDS])
 
     def ask(self, calls: Sequence[tuple[int, Callable[..., Any], tuple[Any, ...]]]) -> list[Any]:
         """(member, function of it, further arguments) each -> what they return. Raises Died where a
@@ -78,9 +78,9 @@ class Owners:
         then.
         """
         with self.lock:
-            if time.monotonic() - self.looked[0] >= POLL_SECONDS:
+            if time.monotonic() - self.checked[0] >= POLL_SECONDS:
                 self.held.update(dealt(len(self.members), self.held, self.cluster.workers()))
-                self.looked[0] = time.monotonic()
+                self.checked[0] = time.monotonic()
             return {member: self.held.get(member, "") for member in range(len(self.members))}
 
 

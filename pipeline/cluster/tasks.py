@@ -64,13 +64,13 @@ def run_on(
 
 
 def _sizes(cluster: Cluster) -> Iterator[int]:
-    """How many tasks run at once, looked at once a second: workers come and go. Raises
+    """How many tasks run at once, asked once a second: workers come and go. Raises
     SchedulerLost.
     """
-    size, looked = 0, -POLL_SECONDS
+    size, checked = 0, -POLL_SECONDS
     while True:
-        if time.monotonic() - looked >= POLL_SECONDS:
-            size, looked = cluster.size() or size, time.monotonic()
+        if time.monotonic() - checked >= POLL_SECONDS:
+            size, checked = cluster.size() or size, time.monotonic()
         yield max(1, size)
 
 
@@ -126,7 +126,7 @@ def result_of(cluster: Cluster, future: Any) -> Any:
         try:
             return future.result(timeout=FETCH_SECONDS)
         except TimeoutError:
-            # whether the scheduler is still there; then it is looked at again what became of it
+            # whether the scheduler is still there; then what became of it is asked again
             cluster.size()
         except (OSError, CancelledError, KilledWorker):
             if future.status == "finished":

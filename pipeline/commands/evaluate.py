@@ -240,7 +240,7 @@ def main(argv: list[str] | None = None) -> int:
                     "weights_sha256": trained.sha256,
                     **row["model"],
                 }
-                row |= {"recipe": trained.recipe, "model": own, **trained.told, **cost(trained)}
+                row |= {"recipe": trained.recipe, "model": own, **trained.facts, **cost(trained)}
             write_row(args.out, row)
         return 0
 

@@ -24,9 +24,10 @@ def job(args: argparse.Namespace) -> int:
     """Read, learn, measure, write; one length after the other."""
     import numpy as np
 
+    from pipeline.base.compute import device_of
     from pipeline.base.files import write_file
     from pipeline.report.plots import plot_precision_recall
-    from pipeline.training.hashing.learn import settings_of, teach
+    from pipeline.training.hashing.learn import learn_code, settings_of
     from pipeline.training.hashing.loop import Plan
     from pipeline.training.hashing.maps import (
         check_side,
@@ -38,7 +39,6 @@ def job(args: argparse.Namespace) -> int:
     from pipeline.training.hashing.measures import measure
     from pipeline.training.hashing.methods import ABLATED, METHODS
     from pipeline.training.hashing.protocols import cifar10
-    from stages.trunk import pick_device
 
     if args.recipe not in METHODS:
         raise UsageError(f"RECIPE {args.recipe}: expected one of {', '.join(METHODS)}")
@@ -51,10 +51,7 @@ def job(args: argparse.Namespace) -> int:
     check_side("--side", args.side)
     check_results("--results", args.results)
     check_folder("--out", args.out)
-    try:
-        device = pick_device(args.device)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    device = device_of(args.device)
     method = ABLATED[args.recipe][args.without] if args.without else METHODS[args.recipe]
     name = f"{args.recipe} without {args.without}" if args.without else args.recipe
     split, (weights, trunk) = cifar10(args.data, args.protocol), read_trunk(args.start)
@@ -70,9 +67,9 @@ def job(args: argparse.Namespace) -> int:
             **settings_of(name, weights, photos, args.side, labels, bits, plan),
             "--protocol": args.protocol,
         }
-        taught, seconds = teach(method, maps, split.train, labels, bits, plan, out, settings)
+        learned, seconds = learn_code(method, maps, split.train, labels, bits, plan, out, settings)
         query, database = (
-            taught.codes(maps, rows, device) for rows in (split.query, split.database)
+            learned.codes(maps, rows, device) for rows in (split.query, split.database)
         )
         found = measure(
             query,
@@ -96,9 +93,9 @@ def job(args: argparse.Namespace) -> int:
             "precision_radius_2": found.radius2.mean(),
         }
         # training photos that are searched: their learned codes for the network's
-        if "gallery" in taught.arrays and args.protocol != "A":
-            database[place[split.train]] = taught.arrays["gallery"].astype(np.float32)
-            learned = measure(
+        if "gallery" in learned.arrays and args.protocol != "A":
+            database[place[split.train]] = learned.arrays["gallery"].astype(np.float32)
+            by_learned = measure(
                 query,
                 database,
                 split.labels[split.query],
@@ -106,7 +103,7 @@ def job(args: argparse.Namespace) -> int:
                 args.candidates,
                 split.depth,
             )
-            row |= {"mAP_learned_codes": learned.tied.mean()}
+            row |= {"mAP_learned_codes": by_learned.tied.mean()}
         row = {
             name: round(float(value), 6) if isinstance(value, np.floating) else value
             for name, value in row.items()
@@ -118,7 +115,7 @@ def job(args: argparse.Namespace) -> int:
             flush=True,
         )
         if args.results:
-            told = {
+            source = {
                 "name": f"{trunk} of {args.start.name}, {args.side} px",
                 "weights_sha256": weights_sha256(weights),
             }
@@ -127,7 +124,7 @@ def job(args: argparse.Namespace) -> int:
                 args.results,
                 {
                     **row,
-                    "model": told,
+                    "model": source,
                     "data": data,
                     "seed": args.seed,
                     "command": args.command,

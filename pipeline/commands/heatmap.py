@@ -35,9 +35,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def heatmap(args: argparse.Namespace) -> int:
+    from pipeline.base.compute import one_thread_each
     from pipeline.base.errors import QueryError
     from pipeline.base.files import check_place, write_file
-    from pipeline.base.threads import one_thread_each
     from pipeline.model.card import DEFAULT
     from pipeline.model.weights import open_model
     from pipeline.recipes import delf_of

@@ -102,7 +102,7 @@ def import_weights(args: argparse.Namespace, command: str) -> int:
 
     from pipeline.model.card import Settings
     from pipeline.model.weights import write_model
-    from pipeline.training.fit import fit, look
+    from pipeline.training.fit import encode_sample, fit
 
     if (args.weights is None) == (args.untrained is None):
         raise UsageError(
@@ -131,7 +131,7 @@ def import_weights(args: argparse.Namespace, command: str) -> int:
     )
     try:
         arrays, accept = fit(
-            look([args.photos], weights, settings, None, args.jobs), args.seed, args.jobs
+            encode_sample([args.photos], weights, settings, None, args.jobs), args.seed, args.jobs
         )
     except ValueError as error:
         raise UsageError(str(error)) from None

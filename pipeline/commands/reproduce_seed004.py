@@ -110,24 +110,24 @@ def main(argv: list[str] | None = None) -> int:
             np.array([row.mean_inliers for row in rows]),
             np.array([row.with_self for row in rows]),
         )
-        told = {
+        result = {
             "multiples": list(MULTIPLES),
             "mean_inliers": ours.mean(0).round(2).tolist(),
             "mean_inliers_with_self": with_self.mean(0).round(2).tolist(),
         }
         if {row.query for row in rows} == set(table):
             published = np.array([table[row.query] for row in rows])
-            told["published"] = published.mean(0).round(2).tolist()
+            result["published"] = published.mean(0).round(2).tolist()
             if len(rows) > 1:
-                told["correlation_with_published"] = [
+                result["correlation_with_published"] = [
                     round(float(np.corrcoef(a, b)[0, 1]), 4)
                     for a, b in zip(with_self.T, published.T, strict=True)
                 ]
         if args.json:
-            print(json.dumps({**told, "pairs": {row.query: row.pairs for row in rows}}))
+            print(json.dumps({**result, "pairs": {row.query: row.pairs for row in rows}}))
         else:
             print(f"{'candidates / k':28s}" + "".join(f"{multiple:8g}" for multiple in MULTIPLES))
-            for name, values in list(told.items())[1:]:
+            for name, values in list(result.items())[1:]:
                 print(f"{name.replace('_', ' '):28s}" + "".join(f"{value:8g}" for value in values))
         return 0
 

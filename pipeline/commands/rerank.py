@@ -234,23 +234,23 @@ def main(argv: list[str] | None = None) -> int:
                     " run again"
                 ) from None
             journal.path.unlink()
-        told = {
+        report = {
             "out": str(args.out),
             "queries": len(lists),
             "pairs": sum(len(each.rows) for each in lists),
         }
-        told |= {
+        report |= {
             "resumed": resumed,
             "retried": counts["retried"],
             "failed": len(failed),
             "seconds": round(time.monotonic() - began, 3),
         }
         if args.json:
-            print(json.dumps(told))
+            print(json.dumps(report))
         else:
             print(
                 "{out}: {queries} queries, {pairs} pairs; {resumed} resumed, {retried} asked again,"
-                " {failed} failed; {seconds} s".format(**told)
+                " {failed} failed; {seconds} s".format(**report)
             )
         return 3 if failed else 0
 

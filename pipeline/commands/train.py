@@ -11,15 +11,12 @@ its kin with attention (seeds 000 and 001) learn as `embedding` does, under one 
 take their second look from another model. All end with a model that `--model` takes.
 """
 
-import argparse
-import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-from pipeline.base.errors import UsageError
-from pipeline.base.files import check_folder
-from pipeline.base.names import ATTENDED, FUSIONS, HASHING, TRAINED
+from pipeline.base.names import FUSIONS, HASHING, TRAINED
 from pipeline.cli import (
     Parser,
     at_least_one,
@@ -31,153 +28,8 @@ from pipeline.cli import (
     share,
     zero_or_more,
 )
-from pipeline.results.file import check_results, command, write_row
-from pipeline.training.options import (
-    EMBEDDINGS,
-    FOR_ATTENDED,
-    FREE,
-    SETTINGS,
-    check_counts,
-    check_flags,
-    fill,
-    usual_rate,
-)
-
-
-def train(args: argparse.Namespace) -> int:
-    """Check, read, learn, measure, write."""
-    from pipeline.model.card import Settings
-    from pipeline.training.checkpoint import check_settings, finished, settings_of
-    from pipeline.training.data import read_data
-    from pipeline.training.delf import attention, fold
-    from pipeline.training.embedding import PARTS, embedding, read_start, rounded
-    from pipeline.training.export import card_of, write_trained
-    from pipeline.training.loop import Plan, learn
-    from pipeline.training.repeatability import matches
-    from stages.trunk import pick_device
-
-    settings = settings_of(
-        vars(args), FREE if args.what in ATTENDED else FREE | {*FOR_ATTENDED, "first"}
-    )
-    check_settings(args.out, settings)
-    if finished(args.out):
-        print(f"{args.out}: finished already; remove it to train once more")
-        return record(args)
-    try:
-        device = pick_device(args.device)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    seen = args.test_px or args.px[-1]
-    first = args.start
-    if args.what == "delf" and first is None:
-        first = args.out / "descriptor"
-        alone = {
-            "what": "embedding",
-            "out": first,
-            "local": None,
-            "quantile": 0.0,
-            "matches": False,
-            "step_one": True,
-        }
-        train(argparse.Namespace(**{**vars(args), **alone}))
-    asked = (
-        {"trunk": "resnet50", "attention": args.what.partition("_")[2]}
-        if args.what in ATTENDED
-        else {}
-    )
-    how = Settings(
-        **asked,
-        **{name: getattr(args, name) for name in ("fusion", "reduction", "groups", "first")},
-    ).how
-    trunk_of = {"trunk": asked["trunk"], "how": how} if asked else {}
-    start = read_start("--start", first, **trunk_of) if first else None
-    local = read_start("--local", args.local) if args.local else None
-    data = read_data(
-        args.data,
-        args.valid,
-        args.test,
-        round(max(args.px) * 1.3),
-        round(seen * 1.3),
-        1 if args.matches else 2,
-    )
-    settings["photos of --data, --valid and --test"] = data.digest[:16]
-    check_settings(args.out, settings)
-    check_counts(args, len(data.train.labels), 0 if args.valid else len(data.valid.labels))
-    rate, adam = args.rate or usual_rate(args), args.adam or args.matches
-    plan = Plan(
-        tuple(args.px),
-        args.epochs,
-        args.batch,
-        rate,
-        args.smallest,
-        args.seed,
-        args.instance,
-        adam,
-        args.last,
-    )
-    if args.what in EMBEDDINGS:
-        task = embedding(
-            plan,
-            data.train.classes,
-            start,
-            len(PARTS) if args.head_only else args.freeze,
-            seen,
-            args.bf16,
-            device,
-            **trunk_of,
-        )
-    else:
-        trunk = local or start
-        assert trunk is not None
-        task = (
-            matches(plan, trunk, args.bf16, device)
-            if args.matches
-            else attention(plan, data.train.classes, trunk, seen, args.bf16, device)
-        )
-    check_folder("--out", args.out)
-    progress = learn(task, plan, data.train, data.valid, args.out, settings)
-    weights = rounded(task.model) if args.what in EMBEDDINGS else start
-    assert weights is not None
-    # of the weights as they are stored
-    test = round(task.validate(data.test), 6) if data.test else None
-    eyes = fold(task.model) if args.what == "delf" else None
-    write_trained(
-        args, weights, local, eyes, card_of(args, data, progress, settings, test), settings
-    )
-    tested = "" if test is None else f", test {test:.4f}"
-    use = (
-        f"start from it with `--start {args.out}`"
-        if args.weights_only or args.step_one
-        else f"use it with `--model {args.out}`"
-    )
-    print(
-        f"{args.out}: validation {progress.validation:.4f} at epoch {progress.best} of"
-        f" {args.epochs}{tested}; {use}"
-    )
-    return record(args)
-
-
-def record(args: argparse.Namespace) -> int:
-    """The finished run as a row of --results."""
-    from pipeline.training.checkpoint import RESULT
-
-    if args.results and not args.step_one:
-        result = json.loads((args.out / RESULT).read_text("utf-8"))
-        told = {
-            name: result[name]
-            for name in ("command", "seed", "data", "best_epoch", "validation", "test", "seconds")
-        }
-        model = {"name": args.out.resolve().name, "weights_sha256": result["sha256"]}
-        write_row(
-            args.results,
-            {
-                "recipe": args.what,
-                "label": f"{args.label or model['name']}, seed {args.seed}",
-                "model": model,
-                **told,
-            },
-        )
-    return 0
+from pipeline.results.file import check_results, command
+from pipeline.training.options import FIELDS, SETTINGS, TrainOptions, complete
 
 
 def make_parser() -> Parser:
@@ -348,10 +200,12 @@ def make_parser() -> Parser:
         help="resnet50_gam: of its 7 x 7 convolutions (default: 1)",
     )
     add(
+        "--features-of",
         "--eyes",
         metavar="NAME|DIR",
         default="two_stage",
-        help="resnet50 and its kin: whose second look they take (default: two_stage)",
+        dest="features_of",
+        help="resnet50 and its kin: whose local features they take (default: two_stage)",
     )
     add(
         "--weights-only",
@@ -385,19 +239,23 @@ def make_parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
-    args.command = command("scripts/train.py", sys.argv[1:] if argv is None else argv)
-    args.step_one = False  # whether it is a delf's first step
+    typed = command("scripts/train.py", sys.argv[1:] if argv is None else argv)
 
     def job() -> int:
-        usual = vars(make_parser().parse_args(["embedding", "--data", "d", "--out", "o"]))
-        fill(args)
-        check_flags(args, {**usual, "px": [128]})
-        check_results("--results", args.results)
-        if args.what in HASHING:
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in vars(args).items()
+            if name in FIELDS and value is not None
+        }
+        options = complete(TrainOptions(**given, command=typed))
+        check_results("--results", options.results)
+        if options.what in HASHING:
             from pipeline.training.hashing.command import train_code
 
-            return train_code(args)
-        return train(args)
+            return train_code(options)
+        from pipeline.training.job import train
+
+        return train(options)
 
     return finish("train", job)
 

@@ -47,13 +47,13 @@ def sweep_query(engine: "Engine", case: Case, sizes: Sequence[Size]) -> list[Out
     coarse, total = engine.coarse(query, len(engine.gallery)), len(case.relevant)
     # by place in the first look's order
     relevant, kept = (marks[coarse.rows[0]] for marks in case.marks(engine.gallery))
-    looked = sum(query.seconds.values())
+    encoded = sum(query.seconds.values())
     outcomes = [
         Outcome(
             one(relevant[kept], first_ties(coarse)[kept], total),
             False,
             0,
-            looked - query.seconds.get("describe", 0.0),
+            encoded - query.seconds.get("describe", 0.0),
         )
     ]
     given = engine.given(query)
@@ -68,11 +68,11 @@ def sweep_query(engine: "Engine", case: Case, sizes: Sequence[Size]) -> list[Out
         ranked: dict[str, float] = {}
         joined = Matches.join(parts)
         given_now = {**given, "candidates": coarse.part(0, end), "matches": joined}
-        # what is accepted may depend on how many were looked at
+        # what is accepted may depend on how many were verified
         ranking = engine.recipe.answer(given_now, "ranking", seconds=ranked)
         order, ties = both_ties(coarse, ranking)
         quality = one(relevant[order][kept[order]], ties[kept[order]], total)
         accepted = int((ranking.accepted[0] & kept[:end]).sum())
-        seconds = looked + sum(verified.values()) + sum(ranked.values())
+        seconds = encoded + sum(verified.values()) + sum(ranked.values())
         outcomes.append(Outcome(quality, bool(relevant[:end].any()), accepted, seconds))
     return outcomes

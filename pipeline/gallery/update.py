@@ -167,15 +167,15 @@ def bind(
     if model is not None and Path(model).is_dir():
         where = str(find_model(model))
     settings = read_settings(where)
-    told = f" at {settings.bits} bits" if settings.recipe in HASHING else ""
+    length = f" at {settings.bits} bits" if settings.recipe in HASHING else ""
     if recipe is not None and settings.recipe != (recipe if recipe in TRAINED else DEFAULT):
         raise ModelError(
-            f"model {where}: expected one of recipe {recipe}, got one of {settings.recipe}{told};"
+            f"model {where}: expected one of recipe {recipe}, got one of {settings.recipe}{length};"
             " run with another `--model`"
         )
-    if bits not in (None, settings.bits if told else None):
+    if bits not in (None, settings.bits if length else None):
         raise ModelError(
-            f"model {where}: expected a code of {bits} bits, got recipe {settings.recipe}{told};"
+            f"model {where}: expected a code of {bits} bits, got recipe {settings.recipe}{length};"
             " run with another `--model`"
         )
     return Binding(*read_identity(where), where, str(photos.resolve()), settings.recipe)

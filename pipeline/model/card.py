@@ -29,7 +29,7 @@ CHOICES = {
     "recipe": (DEFAULT, *TRAINED),
     "attention": ("", "se", "cbam", "gam"),
     "fusion": FUSIONS,
-    "eyes": ("", *TRUNKS),
+    "local_trunk": ("", *TRUNKS),
 }
 CARD = {"format": int, "name": str, "sha256": str, "mend": str, "settings": dict, "accept": dict}
 
@@ -51,7 +51,8 @@ class Settings:
     fusion: str = "residual"
     first: int = 1
     groups: int = 1
-    eyes: str = ""  # what the second look's own trunk is, where it is another than `trunk`
+    # what the second look's own trunk is, where it is another than `trunk`
+    local_trunk: str = ""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -59,6 +60,12 @@ class Settings:
                 value in CHOICES[name] if name in CHOICES else isinstance(value, int) and value > 0
             ):
                 raise ValueError(f"settings.{name} {value!r}")
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> "Settings":
+        """As a card has them. Raises TypeError or ValueError for what are no settings."""
+        renamed = {"eyes": "local_trunk"}  # as it was called in format 1's first cards
+        return cls(**{renamed.get(name, name): value for name, value in stored.items()})
 
     def to_json(self) -> dict[str, Any]:
         """As a card has them. What was no choice yet when the first models were made goes without
@@ -100,11 +107,11 @@ def read_identity(name: str | Path) -> tuple[str, str]:
 
 def read_settings(name: str | Path) -> Settings:
     """The same of its settings."""
-    return Settings(**read_card(find_model(name))["settings"])
+    return Settings.of(read_card(find_model(name))["settings"])
 
 
 def default_model(recipe: str | None, bits: int | None) -> str:
-    """The name under artifacts/ of the model that a recipe takes unless told otherwise. Raises
+    """The name under artifacts/ of the model that a recipe takes by default. Raises
     ModelError where it has to be trained first.
     """
     if recipe not in TRAINED:
@@ -134,7 +141,7 @@ def read_card(folder: Path) -> dict[str, Any]:
                 if wrong
                 else f"format {card['format']}"
             )
-        Settings(**card["settings"])
+        Settings.of(card["settings"])
         if "null" in card["accept"]:
             null_from_json(card["accept"]["null"])
         elif not isinstance(card["accept"].get("inliers"), int):

@@ -101,7 +101,7 @@ def _read_model(folder: Path, stamps: tuple[tuple[int, ...], ...]) -> Model:
             f"model {weights}: expected safetensors, got {error}; run `{card['mend']}`"
         ) from None
     return Model(
-        folder, card["name"], identity_of(card), Settings(**card["settings"]), card, arrays
+        folder, card["name"], identity_of(card), Settings.of(card["settings"]), card, arrays
     )
 
 

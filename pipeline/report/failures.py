@@ -20,7 +20,7 @@ from stages.records import UInt8
 MOST = 12  # rows
 SHOWN = 5  # results a row
 SIDE = 224  # px, the longer one of a photo
-GREEN, RED, GREY = "#009e73", "#d55e00", "#bbbbbb"  # told apart by the colour-blind, too
+GREEN, RED, GREY = "#009e73", "#d55e00", "#bbbbbb"  # colours that the colour-blind can tell apart
 
 
 @dataclass(frozen=True)

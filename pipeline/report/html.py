@@ -7,7 +7,6 @@ bytes depend on the answers alone.
 
 import base64
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,6 +17,7 @@ import numpy.typing as npt
 import PIL.Image
 
 from pipeline.base.errors import QueryError
+from pipeline.base.files import write_file
 from pipeline.base.names import INDEXED
 from pipeline.report.text import few, name, seconds, summary, why
 from pipeline.search.answer import Answer, Evidence, Result
@@ -47,7 +47,7 @@ KEY = f"""<ul class="key soft">{SWATCH.format(f'<g class="in">{LINE}</g>', AGREE
 class Shown:
     result: Result
     photo: Image | None  # the candidate; None when its file is gone
-    # None beyond the looked-at candidates, or where no affine map was found
+    # None beyond the candidates, or where no affine map was found
     evidence: Evidence | None
 
 
@@ -81,13 +81,8 @@ class Panel:
 
 
 def write_report(path: Path, pages: Sequence[Page]) -> None:
-    """Write the report of these answers, whole or not at all."""
-    temporary = path.with_name(f".report-{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(document(pages).encode())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write the report of these answers, whole or not at all. Raises UsageError."""
+    write_file(path, document(pages).encode())
 
 
 def document(pages: Sequence[Page]) -> str:

@@ -72,11 +72,11 @@ def by_label(rows: Iterable[Row]) -> dict[str, list[Row]]:
 def sweep(rows: Sequence[Row]) -> list[str]:
     """scripts/sweep.py --truth: quality against candidates."""
     body = []
-    for run, (first, *looked) in by_label(rows).items():
+    for run, (first, *sizes_of) in by_label(rows).items():
         body.append(
             [run, "first look alone", fraction(first["hit@1"]), fraction(first["mAP"]), "", ""]
         )
-        for row in looked:
+        for row in sizes_of:
             if row["candidates"] not in BETWEEN_OTHERS:
                 size, gain, accepted = (
                     number(row["candidates"], ",d"),
@@ -102,20 +102,20 @@ def sweep(rows: Sequence[Row]) -> list[str]:
 def classes(rows: Sequence[Row]) -> list[str]:
     """scripts/sweep.py --labels folder: what the second look does to classes."""
     runs = by_label(rows)
-    first, *looked = next(iter(runs.values()), [{}])
-    sizes = [number(row["candidates"], ",d") for row in looked]
+    first, *sizes_of = next(iter(runs.values()), [{}])
+    sizes = [number(row["candidates"], ",d") for row in sizes_of]
     head = [
         f"classes by folder, {first['queries']:,} queries",
         "first look: hit@1, precision@10, mAP",
     ]
     head += [f"{sizes[0]} candidates: gain in hit@1", *sizes[1:], f"gain in mAP, {sizes[-1]}"]
     body = []
-    for run, (first, *looked) in runs.items():
-        if [number(row["candidates"], ",d") for row in looked] != sizes:
+    for run, (first, *sizes_of) in runs.items():
+        if [number(row["candidates"], ",d") for row in sizes_of] != sizes:
             raise ValueError(f"other sizes of {run}")
-        hits = [bounded(row, "hit@1_gain", "+.3f", "+.3f") for row in looked]
+        hits = [bounded(row, "hit@1_gain", "+.3f", "+.3f") for row in sizes_of]
         gain, low, high = (
-            number(looked[-1][f"mAP_gain{end}"], "+.4f") for end in ("", "_low", "_high")
+            number(sizes_of[-1][f"mAP_gain{end}"], "+.4f") for end in ("", "_low", "_high")
         )
         body.append(
             [

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from pipeline.base.compute import device_of, one_thread_each
 from pipeline.base.errors import GalleryError, UsageError
 from pipeline.base.options import SearchOptions
-from pipeline.base.threads import one_thread_each
 from pipeline.gallery.chance import gallery_null
 from pipeline.gallery.merge import (
     Galleries,
@@ -23,7 +23,6 @@ from pipeline.recipes import RECIPES, Recipe, second_look
 from pipeline.search.code_index import choose
 from pipeline.search.engine import Engine
 from stages.records import Float32
-from stages.trunk import pick_device
 from stages.verify import Verify
 
 Assemble = Callable[[Galleries, Recipe, str, str], Engine]
@@ -67,7 +66,7 @@ def open_engine(where: Galleries, options: SearchOptions, assemble: Assemble = e
     check_recipe(folder, remembered, opened.settings.bits, options.recipe, options.bits)
     try:
         recipe = RECIPES[options.recipe or opened.settings.recipe]
-        built = recipe(opened, options.seed, pick_device(options.device), options.false_alarm)
+        built = recipe(opened, options.seed, device_of(options.device), options.false_alarm)
     except ValueError as error:
         raise UsageError(str(error)) from None
     code = options.code or built.stored

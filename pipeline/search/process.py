@@ -32,7 +32,7 @@ CHANGED = (
 
 @dataclass(frozen=True)
 class Version:
-    """What a gallery's answers rest on, told without opening it; sha256 each."""
+    """What a gallery's answers rest on, known without opening it; sha256 each."""
 
     photos: str  # over paths and contents
     model: str  # of the model's card, which vouches for the weights and says what is accepted

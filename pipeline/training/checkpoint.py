@@ -138,7 +138,8 @@ def settings_of(flags: Mapping[str, Any], free: Collection[str]) -> dict[str, An
                 f"{value.resolve().name} {file_sha256(file)[:12]}" if file.is_file() else str(value)
             )
         elif name not in free:
-            paths = [path.resolve().name for path in value] if name == "data" else value
+            plain = list(value) if isinstance(value, tuple) else value
+            paths = [path.resolve().name for path in plain] if name == "data" else plain
             settings[flag] = paths.resolve().name if isinstance(paths, Path) else paths
     return settings
 

@@ -8,7 +8,7 @@ had not been.
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +61,14 @@ class Data:
 
 
 def read_data(
-    folders: list[Path], valid: Path | None, test: Path | None, side: int, seen: int, least: int = 2
+    folders: Sequence[Path],
+    valid: Path | None,
+    test: Path | None,
+    side: int,
+    valid_side: int,
+    least: int = 2,
 ) -> Data:
-    """Decode every set, the shorter side shrunk to `side` px for training and `seen` px for
+    """Decode every set, the shorter side shrunk to `side` px for training and `valid_side` px for
     validation and test.
 
     A photo's class is the folder it lies in, or the one above a folder called `images`. Without
@@ -102,7 +107,7 @@ def read_data(
                 f"{flag} {folder}: expected the classes of --data, got another: {strange[0]}"
             )
     sets, lost = [], unreadable + held[1] + asked[1]
-    for own, size in ((kept, side), (held[0], seen), (asked[0], seen)):
+    for own, size in ((kept, side), (held[0], valid_side), (asked[0], valid_side)):
         photos, gone = load_photos(own, classes, size)
         sets.append(photos)
         lost += gone
@@ -130,7 +135,7 @@ def read_data(
     return Data(sets[0], sets[1], sets[2] if test else None, lost)
 
 
-def list_rows(folders: list[Path], flag: str) -> tuple[list[Row], int]:
+def list_rows(folders: Sequence[Path], flag: str) -> tuple[list[Row], int]:
     """(file, class, key) of every photo in path order, and how many entries were refused. Raises
     UsageError for a class without photos.
     """

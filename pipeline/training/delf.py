@@ -24,7 +24,7 @@ def attention(
     plan: Plan,
     classes: tuple[str, ...],
     trunk: dict[str, Float32],
-    seen: int,
+    valid_side: int,
     bf16: bool,
     device: str,
 ) -> Task:
@@ -32,9 +32,9 @@ def attention(
     descriptors; trunk: a ResNet's tensors.
 
     Only the score, 1x1 conv, batch norm, ReLU, 1x1 conv, softplus, and the classifier are trained.
-    seen: px that validation photos have.
+    valid_side: px that validation photos have.
     """
-    eyes = load_local(TRUNK, trunk, device)
+    frozen = load_local(TRUNK, trunk, device)
     channels = len(trunk["layer3.1.bn2.weight"])
     torch.manual_seed(plan.seed)
     score = score_head(channels)
@@ -44,7 +44,7 @@ def attention(
     def pooled(images: UInt8, scale: float) -> Tensor:
         x = to_tensor(images, device)
         side = max(32, round(images.shape[1] * scale))
-        cells = cells_at(eyes, x, side, bf16)
+        cells = cells_at(frozen, x, side, bf16)
         return nn.functional.normalize(
             (score(cells) * nn.functional.normalize(cells, dim=1)).sum((2, 3)), dim=1
         )
@@ -58,7 +58,7 @@ def attention(
 
     def validate(photos: Photos) -> float:
         model.eval()
-        share = top1(lambda images: classify(pooled(images, 1.0) * LENGTH), photos, seen)
+        share = top1(lambda images: classify(pooled(images, 1.0) * LENGTH), photos, valid_side)
         model.train()
         return share
 
@@ -72,13 +72,13 @@ def attention(
     )
 
 
-def cells_at(eyes: nn.Module, x: Tensor, side: int, bf16: bool) -> Tensor:
+def cells_at(frozen: nn.Module, x: Tensor, side: int, bf16: bool) -> Tensor:
     """Photos (B, 3, h, w) seen at `side` px by a frozen trunk -> layer3's map (B, C, side / 16,
     side / 16), float32.
     """
     with torch.inference_mode(), torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
         cells = third_map(
-            eyes, nn.functional.interpolate(x, size=(side, side), mode="bilinear", antialias=True)
+            frozen, nn.functional.interpolate(x, size=(side, side), mode="bilinear", antialias=True)
         )
     return cells.clone().float()  # out of inference mode, so that gradients of a head can flow
 

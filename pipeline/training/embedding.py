@@ -70,19 +70,19 @@ def embedding(
     classes: tuple[str, ...],
     start: dict[str, Float32] | None,
     frozen: int,
-    seen: int,
+    valid_side: int,
     bf16: bool,
     device: str,
     trunk: str = TRUNK,
     how: Attend | None = None,
 ) -> Task:
-    """Cross-entropy with label smoothing 0.1 over the classes; seen: px that validation photos
-    have.
+    """Cross-entropy with label smoothing 0.1 over the classes; valid_side: px that validation
+    photos have.
 
     The first `frozen` of the trunk's five PARTS stay as they are, in evaluation mode; all five
     leave the class head alone to learn. Batch norms that are folded away in the start weights keep
     their statistics, mean 0 and variance 1, while their scale and shift are trained: real
-    statistics would undo the folding. Attention, told how, begins anew where the start has none.
+    statistics would undo the folding. Attention, given `how`, begins anew where the start has none.
     """
     torch.manual_seed(plan.seed)
     if start is None:
@@ -139,7 +139,7 @@ def embedding(
 
     def validate(photos: Photos) -> float:
         model.eval()
-        share = top1(lambda images: model(to_tensor(images, device)), photos, seen)
+        share = top1(lambda images: model(to_tensor(images, device)), photos, valid_side)
         ready()
         return share
 

@@ -1,7 +1,7 @@
 """Another first look before the same second one: embeddings of scripts/train.py in place of a
 gallery's own codes.
 
-The photos were looked at once for the second look, when they were indexed; each embedding that is
+Local features were made when the photos were indexed; each embedding that is
 compared costs its own forward passes alone. The search is exact, by the distance of whole unit
 vectors.
 """
@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.base.compute import one_thread_each
 from pipeline.base.errors import ImageError, UsageError
 from pipeline.base.files import file_sha256
 from pipeline.base.images import load_image
 from pipeline.base.names import ATTENDED
-from pipeline.base.threads import one_thread_each
 from pipeline.model.card import Settings
 from pipeline.search.engine import Engine
 from pipeline.training.checkpoint import RESULT
@@ -44,7 +44,7 @@ class Trained:
     run: Path
     recipe: str
     settings: Settings  # trunk, attention and side
-    told: dict[str, Any]  # its setting, epochs and seed, for the row
+    facts: dict[str, Any]  # its setting, epochs and seed, for the row
     sha256: str  # of the weights
 
 
@@ -67,7 +67,7 @@ def read_run(run: Path) -> Trained:
             attention=what.partition("_")[2] if what in ATTENDED else "",
             **own,
         )
-        told = {
+        facts = {
             "setting": flags.get("--setting", ""),
             "epochs": flags["--epochs"],
             "px": side,
@@ -75,7 +75,7 @@ def read_run(run: Path) -> Trained:
             **own,
         }
         return Trained(
-            run, what, settings, {**told, "seconds": result["seconds"]}, result["sha256"]
+            run, what, settings, {**facts, "seconds": result["seconds"]}, result["sha256"]
         )
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UsageError(

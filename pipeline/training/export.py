@@ -2,7 +2,6 @@
 learned from, and the card that tells how.
 """
 
-import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,14 +18,15 @@ from pipeline.model.weights import open_model, write_model
 from pipeline.recipes import delf_of
 from pipeline.training.checkpoint import RESULT, WEIGHTS, Progress, write_result, writing
 from pipeline.training.data import Data
-from pipeline.training.fit import fit, look
+from pipeline.training.fit import encode_sample, fit
+from pipeline.training.options import TrainOptions
 from stages.delf import Attention, Describe
 from stages.records import Float32
 from stages.trunk import local_part
 
 
 def card_of(
-    args: argparse.Namespace,
+    options: TrainOptions,
     data: Data,
     progress: Progress,
     settings: Mapping[str, Any],
@@ -41,10 +41,10 @@ def card_of(
         "test": len(data.test.labels) if data.test else 0,
     }
     return {
-        "command": args.command,
-        "seed": args.seed,
+        "command": options.command,
+        "seed": options.seed,
         "data": {
-            "folders": [str(folder) for folder in args.data],
+            "folders": [str(folder) for folder in options.data],
             "sha256": data.digest,
             "valid": settings["--valid"],
             "test": settings["--test"],
@@ -65,41 +65,53 @@ def card_of(
 
 
 def write_trained(
-    args: argparse.Namespace,
+    options: TrainOptions,
     weights: dict[str, Float32],
     local: dict[str, Float32] | None,
-    eyes: Attention | None,
+    attention: Attention | None,
     card: dict[str, Any],
     settings: Mapping[str, Any],
 ) -> None:
-    """Weights alone or a whole model into args.out, then the result that says the run is finished.
-    Raises UsageError.
+    """Weights alone or a whole model into options.out, then the result that says the run is
+    finished. Raises UsageError.
 
-    weights: the trunk of both looks; local: of the second alone, if it has its own; eyes: None for
-    the length of a feature.
+    weights: the trunk of both looks; local: of the second alone, if it has its own; attention: None
+    for the length of a feature.
     """
-    if args.weights_only or args.step_one:
-        with writing(args.out / WEIGHTS):
+    if options.weights_only or options.step_one:
+        with writing(options.out / WEIGHTS):
             write_whole(
-                args.out / WEIGHTS,
+                options.out / WEIGHTS,
                 save({name: array.astype(np.float16) for name, array in sorted(weights.items())}),
             )
     else:
         sides = {
-            name: side for name in ("embed_side", "describe_side") if (side := getattr(args, name))
+            name: side
+            for name in ("embed_side", "describe_side")
+            if (side := getattr(options, name))
         }
-        model_settings, seen = Settings(**sides), None
+        model_settings, describe = Settings(**sides), None
         second: dict[str, np.ndarray] = {}
-        if args.what in ATTENDED:
-            model_settings, second, seen = with_eyes(args, sides)
+        if options.what in ATTENDED:
+            model_settings, second, describe = with_features_of(options, sides)
         try:
-            looked = look(
-                args.data, weights, model_settings, eyes, args.jobs, local=local, eyes=seen
+            sample = encode_sample(
+                options.data,
+                weights,
+                model_settings,
+                attention,
+                options.jobs,
+                local=local,
+                describe_with=describe,
             )
-            arrays, accept = fit(looked, args.seed, args.jobs, quantile=args.quantile)
+            arrays, accept = fit(sample, options.seed, options.jobs, quantile=options.quantile)
         except ValueError as error:
             raise UsageError(str(error)) from None
-        arrays |= {f"attention.{name}": array for name, array in vars(eyes).items()} if eyes else {}
+        arrays |= (
+            {f"attention.{name}": array for name, array in vars(attention).items()}
+            if attention
+            else {}
+        )
         arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
         arrays |= second | {
             f"trunk.{name}": array.astype(np.float16) for name, array in weights.items()
@@ -109,47 +121,47 @@ def write_trained(
             if local
             else {}
         )
-        looks = (
-            f"of the model {args.eyes}"
+        scored_by = (
+            f"of the model {options.features_of}"
             if second
             else "trained"
-            if eyes
+            if attention
             else "length of the feature, not trained"
         )
-        card = {**card, "accept": accept, "attention": looks}
-        if args.what == "delf" and args.start is None:
-            step_one = json.loads((args.out / "descriptor" / RESULT).read_text("utf-8"))
+        card = {**card, "accept": accept, "attention": scored_by}
+        if options.what == "delf" and options.start is None:
+            step_one = json.loads((options.out / "descriptor" / RESULT).read_text("utf-8"))
             card["descriptor"] = {
                 name: step_one[name]
                 for name in ("best_epoch", "validation", "test", "seconds", "log")
             }
-        card |= args.more
-        with writing(args.out / WEIGHTS):
-            write_model(args.out, arrays, model_settings, card, args.mend or args.command)
+        card |= options.more
+        with writing(options.out / WEIGHTS):
+            write_model(options.out, arrays, model_settings, card, options.mend or options.command)
     write_result(
-        args.out, {name: value for name, value in card.items() if name != "accept"}, settings
+        options.out, {name: value for name, value in card.items() if name != "accept"}, settings
     )
 
 
-def with_eyes(
-    args: argparse.Namespace, sides: Mapping[str, int]
+def with_features_of(
+    options: TrainOptions, sides: Mapping[str, int]
 ) -> tuple[Settings, dict[str, np.ndarray], Describe]:
-    """A ResNet50 of seeds 000 and 001 beside the second look of the model args.eyes: the settings
-    of both, that look's arrays, and the look. Raises ModelError or UsageError.
+    """A ResNet50 of seeds 000 and 001 beside the local features of another model: the settings of
+    both, those features' arrays, and their stage. Raises ModelError or UsageError.
     """
-    model = open_model(args.eyes)
+    model = open_model(options.features_of)
     describe = delf_of(model, "cpu")
     other = model.settings
-    own = {name: getattr(args, name) for name in ("fusion", "reduction", "groups", "first")}
+    own = {name: getattr(options, name) for name in ("fusion", "reduction", "groups", "first")}
     settings = Settings(
         trunk="resnet50",
         embed_side=sides.get("embed_side", other.embed_side),
         describe_side=sides.get("describe_side", other.describe_side),
         keep=other.keep,
-        recipe=args.what,
-        attention=args.what.partition("_")[2],
-        eyes=other.eyes or other.trunk,
-        **(own if args.what != "resnet50" else {}),
+        recipe=options.what,
+        attention=options.what.partition("_")[2],
+        local_trunk=other.local_trunk or other.trunk,
+        **(own if options.what != "resnet50" else {}),
     )
     arrays = {
         f"{part}.{name}": array

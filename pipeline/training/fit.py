@@ -7,6 +7,7 @@ The null serves galleries that are too small to measure their own.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.base.compute import one_thread_each
 from pipeline.base.errors import ImageError
 from pipeline.base.images import find_photos, load_image
-from pipeline.base.threads import one_thread_each
 from pipeline.gallery.chance import measure_null
 from pipeline.model.card import Settings
 from pipeline.model.chance import null_to_json
@@ -59,20 +60,20 @@ class Seen:
     local: Cells | LocalFeatures
 
 
-def look(
-    folders: list[Path],
+def encode_sample(
+    folders: Sequence[Path],
     weights: dict[str, np.ndarray],
     settings: Settings,
     attention: Attention | None,
     threads: int,
     local: dict[str, np.ndarray] | None = None,
-    eyes: Describe | None = None,
+    describe_with: Describe | None = None,
 ) -> list[Seen]:
     """Both looks over an even sample of the folders' photos, in path order: at least 80 that can be
     read, else ValueError.
 
     weights: a ResNet's tensors; local: those of a second one for the local features alone, None
-    where they share. eyes: a second look that is finished already.
+    where they share. describe_with: local features that are finished already.
     """
     from tqdm import tqdm
 
@@ -105,8 +106,8 @@ def look(
         embedding = normalise(embed(image))
         if settings.features == "rootsift":
             return Seen(embedding, sift(image))
-        if eyes is not None:
-            return Seen(embedding, eyes(image))
+        if describe_with is not None:
+            return Seen(embedding, describe_with(image))
         xy, raw = describe.cells(image)
         best, score = describe.strongest(raw)
         return Seen(embedding, Cells(xy[best], normalised(raw[best]), -np.sort(-score), image.size))

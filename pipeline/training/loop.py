@@ -9,7 +9,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -73,122 +73,156 @@ class Plan:
         return photos // (self.batch // 2 if self.instance else self.batch)
 
 
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """The epochs of a training, whatever its batches are made of."""
+
+    epochs: int
+    steps: int  # of an epoch
+    rate: float  # peak
+    # epoch, the first of its steps that is left -> inputs and labels of each step
+    batches: Callable[[int, int], Iterator[tuple[Any, Int64]]]
+    describe: Callable[[int], dict[str, Any]]  # epoch -> what its log line says beside the usual
+    validate: Callable[[], float] | None = None  # the higher, the better; None: the last epoch's
+    last: bool = False  # the last epoch's weights are kept, whatever their validation
+    before_epoch: Callable[[int], None] | None = None  # and after the last, with their number
+    photos: int = 0  # of an epoch, for the log's speed
+    # A checkpoint amid an epoch is enough to go on exactly: no random state lives on in it.
+    within: bool = True
+
+
 def learn(
     task: Task, plan: Plan, train: Photos, valid: Photos, out: Path, settings: dict[str, Any]
 ) -> Progress:
-    """Train, or go on where a killed run was, in the folder `out`; afterwards the model has the
-    weights of the epoch that validated best, or of the last.
+    """Train on photos; afterwards the model has the weights of the epoch that validated best, or of
+    the last. Raises as `run` does.
+    """
+    photos = len(train.labels)
+    print(f"{photos} photos, {len(train.classes)} classes", file=sys.stderr, flush=True)
+
+    def px(epoch: int) -> int:
+        return plan.px[epoch * len(plan.px) // plan.epochs]
+
+    def made(epoch: int, first: int) -> Iterator[tuple[UInt8, Int64]]:
+        pairs = plan.instance > 0
+        return batches(train, plan.batch, px(epoch), plan.seed, epoch, first, plan.smallest, pairs)
+
+    schedule = Schedule(
+        plan.epochs,
+        plan.steps(photos),
+        plan.rate,
+        made,
+        lambda epoch: {"px": px(epoch)},
+        lambda: task.validate(valid),
+        plan.last,
+        photos=photos,
+    )
+    return run(task.model, task.optimizer, task.loss, schedule, out, settings)
+
+
+def run(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[Any, Int64, int], Tensor],
+    schedule: Schedule,
+    out: Path,
+    settings: dict[str, Any],
+) -> Progress:
+    """Train, or go on where a killed run was, in the folder `out`. loss: inputs, labels, step -> a
+    scalar.
 
     A run killed after any step ends with the same bytes as one never killed, on the same CPU with
     as many threads. Raises UsageError where the loss or the weights stop being numbers; the last
     checkpoint stays.
     """
-    checkpoint, model, optimizer = out / CHECKPOINT, task.model, task.optimizer
-    best, progress = (
-        load_checkpoint(checkpoint, model, optimizer) if checkpoint.is_file() else ({}, Progress())
-    )
-    steps = plan.steps(len(train.labels))
-    total = steps * plan.epochs
-    print(
-        f"{len(train.labels)} photos, {len(train.classes)} classes; step {progress.step} of"
-        f" {total}",
-        file=sys.stderr,
-        flush=True,
-    )
+    checkpoint = out / CHECKPOINT
+    best: State = {}
+    progress = Progress()
+    if checkpoint.is_file():
+        best, progress = load_checkpoint(checkpoint, model, optimizer)
+    total = schedule.steps * schedule.epochs
+    print(f"{out}: step {progress.step} of {total}", file=sys.stderr, flush=True)
     # a kill may have come between a checkpoint and the log that follows from it
     show(out, progress)
     torch.backends.cudnn.deterministic = True
     while progress.step < total:
-        progress = _epoch(task, plan, train, out, settings, best, progress, steps)
-        epoch = progress.step // steps
-        _check_finite(model, progress.step, out, plan.rate)
+        progress = _epoch(model, optimizer, loss, schedule, out, settings, best, progress)
+        epoch = progress.step // schedule.steps
+        _check_finite(model, progress.step, out, schedule.rate)
         began = time.monotonic()
-        figure = task.validate(valid)
-        line = {**progress.log[-1], "validation": round(figure, 6)}
-        if plan.last or line["validation"] > progress.validation:  # a tie leaves the earlier epoch
-            best, progress = _copy(model), replace(progress, best=epoch)
+        line = dict(progress.log[-1])
+        if schedule.validate is not None:
+            line["validation"] = round(schedule.validate(), 6)
+            # a tie leaves the earlier epoch
+            if schedule.last or line["validation"] > progress.validation:
+                best, progress = _copy(model), replace(progress, best=epoch)
         progress = replace(progress, seconds=progress.seconds + time.monotonic() - began)
-        progress = replace(
-            progress, log=(*progress.log[:-1], {**line, "seconds": round(progress.seconds)})
-        )
+        line["seconds"] = round(progress.seconds)
+        progress = replace(progress, log=(*progress.log[:-1], line))
         save_checkpoint(checkpoint, model, optimizer, best, progress, settings)
         show(out, progress)
-        print(json.dumps(progress.log[-1]), file=sys.stderr, flush=True)
-    model.load_state_dict(best)
+        print(json.dumps(line), file=sys.stderr, flush=True)
+    if schedule.before_epoch is not None:
+        schedule.before_epoch(schedule.epochs)
+    if best:
+        model.load_state_dict(best)
     return progress
 
 
 def _epoch(
-    task: Task,
-    plan: Plan,
-    train: Photos,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[Any, Int64, int], Tensor],
+    schedule: Schedule,
     out: Path,
     settings: dict[str, Any],
     best: State,
     progress: Progress,
-    steps: int,
 ) -> Progress:
     """The steps that are left of the unfinished epoch; its log line, yet without validation, is the
     last of the progress.
     """
-    epoch, total = progress.step // steps, steps * plan.epochs
-    px, rate, first = plan.px[epoch * len(plan.px) // plan.epochs], 0.0, progress.step
+    steps = schedule.steps
+    epoch, total = progress.step // steps, steps * schedule.epochs
+    rate, first = 0.0, progress.step
     began = saved = time.monotonic()
     earlier = progress.seconds
-    for images, labels in batches(
-        train,
-        plan.batch,
-        px,
-        plan.seed,
-        epoch,
-        progress.step % steps,
-        plan.smallest,
-        plan.instance > 0,
-    ):
-        rate = learning_rate(progress.step / total, plan.rate)
-        for group in task.optimizer.param_groups:
+    if schedule.before_epoch is not None and not first % steps:
+        schedule.before_epoch(epoch)
+    for inputs, labels in schedule.batches(epoch, first % steps):
+        rate = learning_rate(progress.step / total, schedule.rate)
+        for group in optimizer.param_groups:
             group["lr"] = rate * group.get("times", 1)
-        value = task.loss(images, labels, progress.step)
-        loss = value.item()
-        if not math.isfinite(loss):
-            raise _not_a_number(progress.step + 1, f"loss {loss}", out, plan.rate)
-        task.optimizer.zero_grad(set_to_none=True)
+        value = loss(inputs, labels, progress.step)
+        figure = value.item()
+        if not math.isfinite(figure):
+            raise _not_a_number(progress.step + 1, f"loss {figure}", out, schedule.rate)
+        optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
-        task.optimizer.step()
+        optimizer.step()
         now = time.monotonic()
         progress = replace(
             progress,
             step=progress.step + 1,
-            loss=progress.loss + loss,
+            loss=progress.loss + figure,
             seconds=earlier + now - began,
         )
         if progress.step % 50 == 0:
             mean = progress.loss / ((progress.step - 1) % steps + 1)
-            print(
-                f"step {progress.step}/{total} loss {mean:.3f} {progress.seconds:.0f} s",
-                file=sys.stderr,
-                flush=True,
-            )
+            done = f"step {progress.step}/{total} loss {mean:.3f} {progress.seconds:.0f} s"
+            print(done, file=sys.stderr, flush=True)
         # the epoch's end has its own, after its validation
-        if now - saved > CHECKPOINT_SECONDS and progress.step % steps:
-            _check_finite(task.model, progress.step, out, plan.rate)
-            save_checkpoint(out / CHECKPOINT, task.model, task.optimizer, best, progress, settings)
+        if schedule.within and now - saved > CHECKPOINT_SECONDS and progress.step % steps:
+            _check_finite(model, progress.step, out, schedule.rate)
+            save_checkpoint(out / CHECKPOINT, model, optimizer, best, progress, settings)
             saved = now
-    line = {
-        "epoch": epoch + 1,
-        "step": progress.step,
-        "px": px,
-        "rate": float(f"{rate:.4g}"),
-        "loss": round(progress.loss / steps, 6),
-    }
-    speed = (
-        (progress.step - first) * len(train.labels) / steps / max(time.monotonic() - began, 1e-9)
-    )
-    return replace(
-        progress,
-        loss=0.0,
-        log=(*progress.log, {**line, "validation": None, "photos_per_second": round(speed, 1)}),
-    )
+    line = {"epoch": epoch + 1, "step": progress.step, **schedule.describe(epoch)}
+    line |= {"rate": float(f"{rate:.4g}"), "loss": round(progress.loss / steps, 6)}
+    if schedule.photos:
+        share = (progress.step - first) / steps
+        speed = share * schedule.photos / max(time.monotonic() - began, 1e-9)
+        line |= {"validation": None, "photos_per_second": round(speed, 1)}
+    return replace(progress, loss=0.0, log=(*progress.log, line))
 
 
 def show(out: Path, progress: Progress) -> None:
@@ -199,7 +233,7 @@ def show(out: Path, progress: Progress) -> None:
         write_whole(
             out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in progress.log).encode()
         )
-    if progress.log:
+    if progress.best:
         with writing(out / "curves.png"):
             write_whole(out / "curves.png", plot_training(progress.log, progress.best))
 

@@ -2,8 +2,9 @@
 run goes on.
 """
 
-import argparse
 import json
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import UsageError
@@ -26,12 +27,12 @@ NOT_FOR_CODES = (
     "label",
 )
 FREE |= set(FOR_CODES)
-FOR_ATTENDED = ("setting", "fusion", "reduction", "groups", "eyes")
+FOR_ATTENDED = ("setting", "fusion", "reduction", "groups", "features_of")
 # of seeds 000 and 001: as published, on a GPU; and one that two cores train in minutes
 SETTINGS: dict[str, dict[str, Any]] = {
-    "full": {"px": [224], "epochs": 200, "freeze": 0, "first": 1},
+    "full": {"px": (224,), "epochs": 200, "freeze": 0, "first": 1},
     # the first two stages stay; attention in the last two
-    "reduced": {"px": [128], "epochs": 15, "freeze": 3, "first": 3},
+    "reduced": {"px": (128,), "epochs": 15, "freeze": 3, "first": 3},
 }
 
 WRITTEN = {
@@ -53,116 +54,190 @@ WRITTEN = {
 WRITTEN |= {"best_epoch", "validation", "test", "seconds", "log"}
 
 
-def fill(args: argparse.Namespace) -> None:
-    """What was not said, by what is trained."""
+@dataclass(frozen=True)
+class TrainOptions:
+    """What a training is asked for, as the flags of scripts/train.py name it; `complete` fills in
+    what was not said.
+    """
+
+    what: str  # "embedding", "delf" or a recipe of TRAINED
+    data: tuple[Path, ...]  # folders of classes
+    out: Path
+    valid: Path | None = None
+    last: bool = False
+    test: Path | None = None
+    start: Path | None = None
+    local: Path | None = None
+    head_only: bool = False
+    freeze: int = -1  # here and below: -1, () and 0 for what is to be filled in
+    adam: bool = False
+    px: tuple[int, ...] = ()
+    test_px: int | None = None
+    epochs: int = 0
+    batch: int = 0
+    rate: float | None = None
+    smallest: float = 0.3
+    instance: float = 0.0
+    matches: bool = False
+    seed: int = 0
+    bf16: bool = False
+    embed_side: int | None = None
+    describe_side: int | None = None
+    quantile: float = 0.0
+    bits: int | None = None
+    width: int = 256
+    maps: Path = Path("maps")
+    setting: str = "reduced"
+    fusion: str = "residual"
+    reduction: int = 16
+    groups: int = 1
+    # whose local features a ResNet50 of seeds 000 and 001 takes
+    features_of: str = "two_stage"
+    weights_only: bool = False
+    device: str = "auto"
+    jobs: int = 1
+    card: Path | None = None
+    mend: str | None = None
+    results: Path | None = None
+    label: str | None = None
+    command: str = ""  # as it was typed, for the card
+    step_one: bool = False  # the first step of `delf`, which trains a trunk
+    first: int = 0  # of the trunk's stages that has attention
+    more: dict[str, Any] = field(default_factory=dict)  # entries of `card`
+
+
+FIELDS = frozenset(TrainOptions.__dataclass_fields__)
+
+
+def complete(options: TrainOptions) -> TrainOptions:
+    """What was not said, by what is trained. Raises UsageError for flags that do not go
+    together."""
     usual: dict[str, Any] = {
-        "px": [128],
-        "epochs": 10 if args.what in HASHING else 5,
+        "px": (128,),
+        "epochs": 10 if options.what in HASHING else 5,
         "freeze": 0,
         "first": 1,
     }
-    if args.what in ATTENDED:
-        usual = SETTINGS[args.setting]
-        args.adam = True  # folded batch norms leave layers of very different scale
-    for name, value in usual.items():
-        setattr(args, name, value if getattr(args, name, None) is None else getattr(args, name))
-    args.batch = args.batch or (
-        128 if args.what in HASHING else 32 if args.what in ATTENDED else 64
-    )
+    if options.what in ATTENDED:
+        usual = dict(SETTINGS[options.setting])
+        # folded batch norms leave layers of very different scale
+        options = replace(options, adam=True)
+    usual["batch"] = 128 if options.what in HASHING else 32 if options.what in ATTENDED else 64
+    unsaid = {
+        name: value
+        for name, value in usual.items()
+        if getattr(options, name) == getattr(TrainOptions, name)
+    }
+    options = replace(options, **unsaid)
+    check_flags(options)
+    return replace(options, more=read_entries(options.card))
 
 
-def usual_rate(args: argparse.Namespace) -> float:
-    """The peak of the rate, unless told."""
-    return 1e-3 if args.matches else 1e-4 if args.adam else 0.1
+def usual_rate(options: TrainOptions) -> float:
+    """The peak of the rate, unless it is given."""
+    return 1e-3 if options.matches else 1e-4 if options.adam else 0.1
 
 
-def check_flags(args: argparse.Namespace, usual: dict[str, Any]) -> None:
-    """Flags that do not go together; usual: their defaults."""
+def check_flags(options: TrainOptions) -> None:
+    """Raises UsageError for flags that do not go together."""
+    usual = {each.name: each.default for each in fields(TrainOptions)} | {"px": (128,)}
     for flag, given, what in (
-        ("--local", args.local, "delf"),
-        ("--quantile", args.quantile, "delf"),
-        ("--matches", args.matches, "delf"),
-        ("--head-only", args.head_only, "embedding"),
-        ("--freeze", args.freeze, "embedding"),
-        ("--adam", args.adam, "embedding"),
-        ("--instance", args.instance, "embedding"),
-        ("--weights-only", args.weights_only, "embedding"),
+        ("--local", options.local, "delf"),
+        ("--quantile", options.quantile, "delf"),
+        ("--matches", options.matches, "delf"),
+        ("--head-only", options.head_only, "embedding"),
+        ("--freeze", options.freeze, "embedding"),
+        ("--adam", options.adam, "embedding"),
+        ("--instance", options.instance, "embedding"),
+        ("--weights-only", options.weights_only, "embedding"),
     ):
-        if given and args.what != what and not (what == "embedding" and args.what in EMBEDDINGS):
+        if (
+            given
+            and options.what != what
+            and not (what == "embedding" and options.what in EMBEDDINGS)
+        ):
             raise UsageError(
-                f"{flag}: expected it with `{what}`, got `{args.what}`; run without it"
+                f"{flag}: expected it with `{what}`, got `{options.what}`; run without it"
             )
     wrong, right = (
         (NOT_FOR_CODES, "`embedding` or `delf`")
-        if args.what in HASHING
+        if options.what in HASHING
         else (FOR_CODES, "a hashing recipe")
     )
     for name in wrong:
-        if getattr(args, name) != usual[name]:
+        if getattr(options, name) != usual[name]:
             raise UsageError(
-                f"--{name.replace('_', '-')}: expected it with {right}, got `{args.what}`; run"
+                f"--{name.replace('_', '-')}: expected it with {right}, got `{options.what}`; run"
                 " without it"
             )
-    for name in FOR_ATTENDED if args.what not in ATTENDED else ():
-        if getattr(args, name) != usual[name]:
+    for name in FOR_ATTENDED if options.what not in ATTENDED else ():
+        if getattr(options, name) != usual[name]:
             raise UsageError(
-                f"--{name}: expected it with {', '.join(ATTENDED)}, got `{args.what}`; run"
+                f"--{name.replace('_', '-')}: expected it with {', '.join(ATTENDED)}, got"
+                f" `{options.what}`; run"
                 " without it"
             )
-    if len(args.px) > args.epochs:
+    if len(options.px) > options.epochs:
         raise UsageError(
-            f"--px {' '.join(map(str, args.px))}: expected at most one size an epoch, got"
-            f" {len(args.px)} for {args.epochs} epochs"
+            f"--px {' '.join(map(str, options.px))}: expected at most one size an epoch, got"
+            f" {len(options.px)} for {options.epochs} epochs"
         )
-    if args.matches and args.start and args.test_px:
+    if options.matches and options.start and options.test_px:
         raise UsageError(
-            f"--test-px {args.test_px}: expected none with --matches, which sees all photos at one"
-            " side; run without it"
+            f"--test-px {options.test_px}: expected none with --matches, which sees all photos at"
+            " one side; run without it"
         )
     if (
-        args.what in ATTENDED
-        and args.start is None
-        and args.freeze == SETTINGS[args.setting]["freeze"] > 0
+        options.what in ATTENDED
+        and options.start is None
+        and options.freeze == SETTINGS[options.setting]["freeze"] > 0
     ):
         raise UsageError(
-            f"--setting {args.setting}: expected --start, whose first stages stay, got none; run"
+            f"--setting {options.setting}: expected --start, whose first stages stay, got none; run"
             " with `--start WEIGHTS` or `--setting full`"
         )
-    for flag, given in (("--head-only", args.head_only), ("--freeze", args.freeze)):
-        if given and args.start is None:
+    for flag, given in (("--head-only", options.head_only), ("--freeze", options.freeze)):
+        if given and options.start is None:
             raise UsageError(
                 f"{flag}: expected --start, whose trunk stays, got none; run with `--start RUN` or"
                 " train the whole"
             )
+
+
+def read_entries(path: Path | None) -> dict[str, Any]:
+    """The entries of --card. Raises UsageError for others than the trainer leaves to the caller."""
+    if path is None:
+        return {}
     try:
-        args.more = json.loads(args.card.read_text("utf-8")) if args.card else {}
+        more = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"--card {args.card}: expected a JSON file, got: {error}") from None
-    if not isinstance(args.more, dict):
-        raise UsageError(f"--card {args.card}: expected a JSON object, got another value")
-    if taken := sorted(WRITTEN & args.more.keys()):
+        raise UsageError(f"--card {path}: expected a JSON file, got: {error}") from None
+    if not isinstance(more, dict):
+        raise UsageError(f"--card {path}: expected a JSON object, got another value")
+    if taken := sorted(WRITTEN & more.keys()):
         raise UsageError(
-            f"--card {args.card}: expected entries that the trainer does not write itself, got"
+            f"--card {path}: expected entries that the trainer does not write itself, got"
             f" {', '.join(taken)}; rename them"
         )
+    return more
 
 
-def check_counts(args: argparse.Namespace, train: int, held: int) -> None:
+def check_counts(options: TrainOptions, train: int, held: int) -> None:
     """What would go wrong hours later; train, held: photos of --data."""
     from pipeline.training.fit import DESCRIPTOR
 
     least = 2 * DESCRIPTOR
-    if not 2 <= args.batch <= train:
+    if not 2 <= options.batch <= train:
         raise UsageError(
-            f"--batch {args.batch}: expected 2 or more and at most the {train} photos to train on;"
+            f"--batch {options.batch}: expected 2 or more and at most the {train} photos to train"
+            " on; run with another `--batch`"
+        )
+    if options.instance and options.batch % 2:
+        raise UsageError(
+            f"--batch {options.batch}: expected an even number with --instance, two images a photo;"
             " run with another `--batch`"
         )
-    if args.instance and args.batch % 2:
-        raise UsageError(
-            f"--batch {args.batch}: expected an even number with --instance, two images a photo;"
-            " run with another `--batch`"
-        )
-    if not args.weights_only and train + held < least:
+    if not options.weights_only and train + held < least:
         raise UsageError(
             f"--data: expected at least {least} photos to fit a model on, got {train + held}; run"
             " with `--weights-only` for weights alone"

@@ -1,13 +1,13 @@
 """The second look's training, our way: where to look, learned on a frozen trunk from photos that
 come back.
 
-Each photo meets itself as it may come back (stages/augment.py), and every cell is told whether it
-and its other self, among the longest cells of the other photo, are each other's nearest: what
-verification counts. The paper's way, pipeline/training/delf.py, learns instead what tells classes
-apart, which says nothing of whether a cell is found again. Tried and lost: the cells that the score
-itself would choose in place of the longest. The score then wants the finest cells alone, and copies
-that are nearly the same photo, where all sizes of cells agree, are matched worse (27.8 inliers of
-true pairs at 100 features in the museum, by length alone 35.4).
+Each photo meets itself as it may come back (stages/augment.py), and every cell is labelled by
+whether it and its other self, among the longest cells of the other photo, are each other's nearest:
+what verification counts. The paper's way, pipeline/training/delf.py, learns instead what tells
+classes apart, which says nothing of whether a cell is found again. Tried and lost: the cells that
+the score itself would choose in place of the longest. The score then wants the finest cells alone,
+and copies that are nearly the same photo, where all sizes of cells agree, are matched worse (27.8
+inliers of true pairs at 100 features in the museum, by length alone 35.4).
 """
 
 import numpy as np
@@ -43,7 +43,7 @@ def matches(plan: Plan, trunk: dict[str, Float32], bf16: bool, device: str) -> T
     other photos (scripts/prepare.py scenes) liked less, 21.7 inliers at 100 features in place of
     22.3.
     """
-    eyes = load_local(TRUNK, trunk, device)
+    frozen = load_local(TRUNK, trunk, device)
     torch.manual_seed(plan.seed)
     score = score_head(len(trunk["layer3.1.bn2.weight"]))
     model = nn.ModuleDict({"score": score}).to(device)
@@ -55,7 +55,7 @@ def matches(plan: Plan, trunk: dict[str, Float32], bf16: bool, device: str) -> T
         x = to_tensor(images, device)
         for scale in SCALES:
             size = max(STRIDE, round(side * scale))
-            cells = cells_at(eyes, x, size, bf16)
+            cells = cells_at(frozen, x, size, bf16)
             rows, columns = np.mgrid[: cells.shape[2], : cells.shape[3]] * STRIDE
             places.append(
                 (np.stack([columns.ravel(), rows.ravel()], 1) + 0.5) * (side / size) - 0.5

@@ -26,7 +26,7 @@ from pipeline.web import pictures
 from pipeline.web.guard import COOKIE, App, Rules, guarded, refuse
 from pipeline.web.intake import Gate, Limits, Refused, read_body
 from pipeline.web.live import LOOK, Live, Opened
-from pipeline.web.looks import Look, at_rate, described, look, see
+from pipeline.web.page_answer import PageAnswer, at_rate, described, draw_answer, encode_bytes
 
 HERE = Path(__file__).parent
 FILES = {
@@ -114,7 +114,7 @@ NAMED = problems(_404="no such id", _422="a bad parameter", _503=BUSY)
 
 
 def make_app(live: Live, limits: Limits, defaults: Defaults, rules: Rules) -> App:
-    """The whole application, guarded. Photos are looked at in `limits.workers` threads, pictures
+    """The whole application, guarded. Photos are searched for in `limits.workers` threads, pictures
     are made in one more.
     """
     searching, showing = Gate(limits.workers + limits.waiting), Gate(limits.pictures)
@@ -155,18 +155,23 @@ def make_app(live: Live, limits: Limits, defaults: Defaults, rules: Rules) -> Ap
         opened: Opened, asked: Asked, query: Callable[[Engine], Asking], draw: bool
     ) -> Response:
         engine = at_rate(opened.engine, asked.false_alarm)
-        seen = query(engine)
-        answer = engine.answer(seen, asked.k or defaults.k, asked.candidates or defaults.candidates)
-        told = answer.to_json()
-        body = {**asdict(look(engine, seen, answer)), "answer": told} if draw else told
-        return Response(json.dumps(body), media_type="application/json")
+        asking = query(engine)
+        answer = engine.answer(
+            asking, asked.k or defaults.k, asked.candidates or defaults.candidates
+        )
+        body = answer.to_json()
+        whole = {**asdict(draw_answer(engine, asking, answer)), "answer": body} if draw else body
+        return Response(json.dumps(whole), media_type="application/json")
 
     async def by_bytes(request: Request, asked: Asked, draw: bool) -> Response:
         with searching.seat():
             data, opened = await read_body(request.receive, limits), live.now
             try:
                 return await work(
-                    workers, lambda: answered(opened, asked, lambda engine: see(engine, data), draw)
+                    workers,
+                    lambda: answered(
+                        opened, asked, lambda engine: encode_bytes(engine, data), draw
+                    ),
                 )
             except ImageError as error:
                 raise Refused(400, str(error)) from None
@@ -217,13 +222,15 @@ def make_app(live: Live, limits: Limits, defaults: Defaults, rules: Rules) -> Ap
         "/look",
         dependencies=unlocking,
         openapi_extra=PHOTO,
-        responses={200: {"model": Look}, **SENT},
+        responses={200: {"model": PageAnswer}, **SENT},
     )
     async def look_at(request: Request, asked: Choice) -> Response:
         """The same answer with what the page draws: ids, sizes, reasons and match lines."""
         return await by_bytes(request, asked, draw=True)
 
-    @app.get("/look/{photo}", dependencies=unlocking, responses={200: {"model": Look}, **NAMED})
+    @app.get(
+        "/look/{photo}", dependencies=unlocking, responses={200: {"model": PageAnswer}, **NAMED}
+    )
     async def look_at_indexed(photo: Id, asked: Choice) -> Response:
         """The same for an indexed photo."""
         return await by_id(photo, asked, draw=True)
@@ -285,10 +292,10 @@ def make_app(live: Live, limits: Limits, defaults: Defaults, rules: Rules) -> Ap
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        told = "; ".join(
+        problems_found = "; ".join(
             f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in error.errors()
         )
-        return Saying(Refused(422, told))  # never what was sent: it may be anything
+        return Saying(Refused(422, problems_found))  # never what was sent: it may be anything
 
     return guarded(app, rules)
 

@@ -1,4 +1,4 @@
-"""Who may ask: the checks before any request is looked at, and the headers that go with every
+"""Who may ask: the checks before any request is read, and the headers that go with every
 answer.
 
 A page of another site cannot read from here, nor make this machine work: its requests carry another

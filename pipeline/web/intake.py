@@ -27,7 +27,7 @@ class Refused(Exception):
 class Limits:
     """What one server takes on."""
 
-    workers: int = 2  # photos looked at at once
+    workers: int = 2  # photos searched for at once
     waiting: int = 16  # requests that may wait for a worker, beside those at work
     max_bytes: int = 32 << 20  # of a photo
     upload_seconds: float = 30.0  # for a photo to arrive

@@ -111,14 +111,14 @@ def measure(
     }
 
 
-def look(args: argparse.Namespace) -> list[dict[str, Any]]:
+def measure_selection(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Every row, each with what it was measured on."""
     from tqdm import tqdm
 
+    from pipeline.base.compute import one_thread_each
     from pipeline.base.errors import QueryError
     from pipeline.base.files import digest, file_sha256
     from pipeline.base.images import find_photos
-    from pipeline.base.threads import one_thread_each
     from pipeline.model.card import DEFAULT
     from pipeline.model.weights import open_model
     from pipeline.recipes import delf_of
@@ -257,7 +257,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def job() -> int:
         check_results("--out", args.out)
-        rows = look(args)
+        rows = measure_selection(args)
         print(json.dumps({"rows": rows}) if args.json else table(rows), flush=True)
         for row in rows if args.out else ():
             write_row(args.out, row)

@@ -182,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
 
     def job() -> int:
-        from pipeline.base.threads import one_thread_each
+        from pipeline.base.compute import one_thread_each
 
         if (args.gallery is None) != (args.against is None):
             raise UsageError(

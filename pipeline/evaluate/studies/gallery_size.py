@@ -92,23 +92,23 @@ def rank_part(
     matches: "Matches",
     places: "Int64",
     relevant: "Bool",
-    looked: int,
+    candidates: int,
 ) -> tuple[tuple[float, ...], tuple[float, ...], int]:
     """Measures of both looks and of the first, and how many are accepted, as if the photos at these
     places were the whole gallery.
 
     coarse, matches and relevant are of all photos, in the first look's order; of the part's, the
-    first `looked` are candidates.
+    first `candidates` are candidates.
     """
     from stages.metrics import one
     from stages.order import both_ties, first_ties
     from stages.records import Candidates, Matches
 
     part = Candidates(coarse.rows[:, places], coarse.distance[:, places])
-    asked = places[:looked]
+    asked = places[:candidates]
     seen = Matches(matches.matches[:, asked], matches.inliers[:, asked], matches.affine[:, asked])
     ranking = engine.recipe.answer(
-        {**engine.given(query), "candidates": part.part(0, looked), "matches": seen}, "ranking"
+        {**engine.given(query), "candidates": part.part(0, candidates), "matches": seen}, "ranking"
     )
     order, ties = both_ties(part, ranking)
     right, total = relevant[places], int(relevant[places].sum())
@@ -119,11 +119,11 @@ def rank_part(
     )
 
 
-def look(
+def evaluate_drawn(
     engine: "Engine",
     case: Case,
     parts: Sequence[Part],
-    looked: int,
+    candidates: int,
     draws: int,
     seed: Sequence[int],
 ) -> list[Outcome | None]:
@@ -152,7 +152,7 @@ def look(
         )
         for at, part in enumerate(parts):
             if (places := part.of(*orders)) is not None:
-                ranked = rank_part(engine, query, coarse, matches, places, relevant, looked)
+                ranked = rank_part(engine, query, coarse, matches, places, relevant, candidates)
                 found[at].append((*ranked, len(places), int(relevant[places].sum())))
     return [_mean(drawn) if drawn else None for drawn in found]
 
@@ -374,9 +374,9 @@ def main(argv: list[str] | None = None) -> int:
         )
         cases = [cases[place] for place in drawn]
         contents = read_contents(engine, cases, args.allow_self)
-        looked = count_candidates(args.candidates or engine.recipe.candidates, args.k)
+        candidates = count_candidates(args.candidates or engine.recipe.candidates, args.k)
         outcomes = [
-            look(engine, case, parts, looked, args.draws, (args.seed, at))
+            evaluate_drawn(engine, case, parts, candidates, args.draws, (args.seed, at))
             for at, case in enumerate(tqdm(cases, unit="query", mininterval=0.5))
         ]
         judge = (
@@ -394,7 +394,7 @@ def main(argv: list[str] | None = None) -> int:
             "seed": args.seed,
             "queries": len(cases),
             "draws": args.draws,
-            "candidates": looked,
+            "candidates": candidates,
             "null": judge,
         }
         result["rows"] = [

@@ -21,24 +21,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.training.hashing.loop import Lesson, Plan, similar
+from pipeline.training.hashing.loop import Plan, Problem, similar
 from stages.hashnet import HashNet
 from stages.records import Int64, UInt8
 
 GAMMA, SAMPLED, SHARPEN, MARGIN = 200.0, 2000, 0.1, 0.8
 
 
-def asymmetric(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> Lesson:
+def asymmetric(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> Problem:
     """labels (n, L) zeros and ones; the net's codes are tanhs."""
     return _asymmetric(net, labels, bits, plan, 0.0)
 
 
-def asymmetric_sharpened(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> Lesson:
+def asymmetric_sharpened(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> Problem:
     """The same with our quantisation."""
     return _asymmetric(net, labels, bits, plan, SHARPEN)
 
 
-def _asymmetric(net: HashNet, labels: UInt8, bits: int, plan: Plan, sharpen: float) -> Lesson:
+def _asymmetric(net: HashNet, labels: UInt8, bits: int, plan: Plan, sharpen: float) -> Problem:
     n, alike = len(labels), balance(labels)
     model = nn.ModuleDict({"net": net})
     start = torch.randn(n, bits, generator=torch.Generator().manual_seed(plan.seed)).sign()
@@ -64,7 +64,7 @@ def _asymmetric(net: HashNet, labels: UInt8, bits: int, plan: Plan, sharpen: flo
             else value
         )
 
-    return Lesson(net, model, loss, between, chosen)
+    return Problem(net, model, loss, between, chosen)
 
 
 def balance(labels: UInt8) -> Callable[[Int64], Tensor]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.base.errors import UsageError
-from pipeline.training.hashing.loop import Lesson, Plan, similar
+from pipeline.training.hashing.loop import Plan, Problem, similar
 from stages.hashnet import HashNet
 from stages.records import Float32, Int64, UInt8
 
@@ -20,17 +20,17 @@ SWEEPS = 3
 MOST = 20_000  # training photos: their similarities are kept whole
 
 
-def regress(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> Lesson:
+def regress(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> Problem:
     """CNNH. labels (n, L) zeros and ones; the net's codes are sigmoids less a half."""
     return _regress(net, labels, bits, plan, classes=False)
 
 
-def regress_and_classify(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> Lesson:
+def regress_and_classify(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> Problem:
     """CNNH+."""
     return _regress(net, labels, bits, plan, classes=True)
 
 
-def _regress(net: HashNet, labels: UInt8, bits: int, plan: Plan, classes: bool) -> Lesson:
+def _regress(net: HashNet, labels: UInt8, bits: int, plan: Plan, classes: bool) -> Problem:
     if len(labels) > MOST:
         raise UsageError(
             f"cnnh: expected at most {MOST:,} training photos, whose similarities are factorised,"
@@ -51,7 +51,7 @@ def _regress(net: HashNet, labels: UInt8, bits: int, plan: Plan, classes: bool) 
             value + binary(model["classes"](hidden), named[rows].to(x.device)) if classes else value
         )
 
-    return Lesson(net, model, loss)
+    return Problem(net, model, loss)
 
 
 def factorise(similarity: Float32, bits: int, seed: int) -> Float32:

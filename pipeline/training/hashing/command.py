@@ -2,87 +2,85 @@
 that `pipeline.index --model` takes.
 """
 
-import argparse
-
 import numpy as np
 
+from pipeline.base.compute import device_of
 from pipeline.base.errors import UsageError
 from pipeline.model.card import Settings
 from pipeline.model.weights import write_model
 from pipeline.training.checkpoint import WEIGHTS, writing
 from pipeline.training.data import list_rows
-from pipeline.training.hashing.learn import settings_of, teach
+from pipeline.training.hashing.learn import learn_code, settings_of
 from pipeline.training.hashing.loop import Plan
 from pipeline.training.hashing.maps import check_side, photos_digest, read_maps, read_trunk
 from pipeline.training.hashing.methods import METHODS
-from stages.trunk import pick_device
+from pipeline.training.options import TrainOptions
 
 RATE, SIDE = 1e-3, 224
 
 
-def train_code(args: argparse.Namespace) -> int:
+def train_code(options: TrainOptions) -> int:
     """All of --data is learned from: nothing is chosen, so nothing is held out. Raises
     UsageError."""
-    if args.start is None:
+    if options.start is None:
         raise UsageError(
             "--start: expected the weights of a trunk, which stays as it is, got none; run with"
             " `--start resnet18.safetensors`"
         )
-    weights, trunk = read_trunk(args.start)
-    rows, _ = list_rows(args.data, "--data")
+    weights, trunk = read_trunk(options.start)
+    rows, _ = list_rows(options.data, "--data")
     names = sorted({label for _, label, _ in rows})
     if len(names) < 2:
         raise UsageError(
-            f"--data {' '.join(map(str, args.data))}: expected a folder a class and at least two,"
-            f" got {len(names)}"
+            f"--data {' '.join(map(str, options.data))}: expected a folder a class and at least"
+            f" two, got {len(names)}"
         )
     paths = [path for path, _, _ in rows]
     labels = np.eye(len(names), dtype=np.uint8)[[names.index(label) for _, label, _ in rows]]
-    side, bits = args.embed_side or SIDE, args.bits or Settings.bits
+    side, bits = options.embed_side or SIDE, options.bits or Settings.bits
     check_side("--embed-side", side)
-    try:
-        device = pick_device(args.device)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    digest = photos_digest(paths, args.jobs)
-    maps = read_maps(paths, digest, trunk, weights, side, args.maps, args.jobs, device)
-    plan = Plan(args.epochs, args.batch, args.rate or RATE, args.width, args.seed, device)
-    settings = settings_of(args.what, weights, digest, side, labels, bits, plan)
-    taught, seconds = teach(
-        METHODS[args.what],
+    device = device_of(options.device)
+    digest = photos_digest(paths, options.jobs)
+    maps = read_maps(paths, digest, trunk, weights, side, options.maps, options.jobs, device)
+    plan = Plan(
+        options.epochs, options.batch, options.rate or RATE, options.width, options.seed, device
+    )
+    settings = settings_of(options.what, weights, digest, side, labels, bits, plan)
+    learned, seconds = learn_code(
+        METHODS[options.what],
         maps,
         np.arange(len(paths)),
         labels,
         bits,
         plan,
-        args.out / "code",
+        options.out / "code",
         settings,
     )
-    arrays = {f"hash.{name}": array for name, array in taught.arrays.items() if name != "gallery"}
+    arrays = {f"hash.{name}": array for name, array in learned.arrays.items() if name != "gallery"}
     arrays |= {f"trunk.{name}": array.astype(np.float16) for name, array in weights.items()}
     card = {
-        "command": args.command,
-        "seed": args.seed,
+        "command": options.command,
+        "seed": options.seed,
         "data": {
-            "folders": [str(folder) for folder in args.data],
+            "folders": [str(folder) for folder in options.data],
             "sha256": digest,
             "photos": len(paths),
         },
         "classes": names,
         "seconds": round(seconds),
         "accept": {"inliers": 0},  # no points are compared
-        **args.more,
+        **options.more,
     }
-    with writing(args.out / WEIGHTS):
+    with writing(options.out / WEIGHTS):
         write_model(
-            args.out,
+            options.out,
             arrays,
-            Settings(trunk, side, recipe=args.what, bits=bits, width=args.width),
+            Settings(trunk, side, recipe=options.what, bits=bits, width=options.width),
             card,
-            args.mend or args.command,
+            options.mend or options.command,
         )
     print(
-        f"{args.out}: {bits} bits from {len(paths):,} photos of {len(names)} classes; use it with"
-        f" `--model {args.out}`"
+        f"{options.out}: {bits} bits from {len(paths):,} photos of {len(names)} classes; use it"
+        f" with `--model {options.out}`"
     )
     return 0

@@ -9,12 +9,12 @@ left out.
 import torch
 from torch import Tensor, nn
 
-from pipeline.training.hashing.loop import Lesson, Plan, similar
+from pipeline.training.hashing.loop import Plan, Problem, similar
 from stages.hashnet import HashNet
 from stages.records import Int64, UInt8
 
 
-def triplets(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> Lesson:
+def triplets(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> Problem:
     """labels (n, L) zeros and ones; the net's codes are sigmoids."""
 
     def loss(x: Tensor, rows: Int64) -> Tensor:
@@ -26,4 +26,4 @@ def triplets(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> Lesson:
         asked = others[:, :, None] & ~alike[:, None, :]
         return hinge[asked].mean() if asked.any() else 0 * codes.sum()
 
-    return Lesson(net, nn.ModuleDict({"net": net}), loss)
+    return Problem(net, nn.ModuleDict({"net": net}), loss)

@@ -9,14 +9,14 @@ where all codes are 0 (mAP .10 at 24 bits; .45 by the pairs of a batch).
 
 from torch import Tensor, nn
 
-from pipeline.training.hashing.loop import Lesson, Plan, similar
+from pipeline.training.hashing.loop import Plan, Problem, similar
 from stages.hashnet import HashNet
 from stages.records import Int64, UInt8
 
 ETA = 0.1
 
 
-def pairs(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> Lesson:
+def pairs(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> Problem:
     """labels (n, L) zeros and ones; the net's codes are linear."""
 
     def loss(x: Tensor, rows: Int64) -> Tensor:
@@ -26,4 +26,4 @@ def pairs(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> Lesson:
         undecided: Tensor = (codes - codes.detach().sign()).square().mean()
         return likely + ETA * undecided
 
-    return Lesson(net, nn.ModuleDict({"net": net}), loss)
+    return Problem(net, nn.ModuleDict({"net": net}), loss)

@@ -35,7 +35,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class Taught:
+class LearnedCode:
     """The arrays of a code as a model stores them, float16-rounded, and what of its network is no
     array.
     """
@@ -87,7 +87,7 @@ def settings_of(
     return {"recipe": recipe, "--bits": bits, **of_data, **of_plan}
 
 
-def teach(
+def learn_code(
     method: Method,
     maps: Maps,
     train: Int64,
@@ -96,33 +96,33 @@ def teach(
     plan: Plan,
     out: Path,
     settings: dict[str, Any],
-) -> tuple[Taught, float]:
+) -> tuple[LearnedCode, float]:
     """The code and the seconds it took; a finished run is read, a killed one goes on. labels (n, L)
     of maps[train]. Raises UsageError.
     """
     check_settings(out, settings)
     form = complete_form(method.form, plan.width, maps.shape[1], maps.shape[2] * maps.shape[3])
     if finished(out):
-        return Taught(load_file(out / WEIGHTS), form, bits), seconds_of(out)
+        return LearnedCode(load_file(out / WEIGHTS), form, bits), seconds_of(out)
     check_folder("--out", out)
     began = time.monotonic()
     if method.solve is not None:
         arrays = vars(method.solve(pooled(maps, train), labels, bits, plan.seed))
         seconds = time.monotonic() - began
     else:
-        assert method.teach is not None
+        assert method.problem is not None
         if len(train) < 2 * plan.batch:
             raise UsageError(
                 f"--batch {plan.batch}: expected at most half of the {len(train)} training photos;"
                 " run with a smaller `--batch`"
             )
         torch.manual_seed(plan.seed)
-        lesson = method.teach(net_of(form, bits), labels, bits, plan)
+        problem = method.problem(net_of(form, bits), labels, bits, plan)
         seconds = time.monotonic() - began
-        seconds += learn(lesson, maps, train, plan, out, settings)
-        arrays = {name: tensor.cpu().numpy() for name, tensor in lesson.net.state_dict().items()}
-        if "gallery" in lesson.model.state_dict():
-            arrays["gallery"] = lesson.model.state_dict()["gallery"].cpu().numpy()
+        seconds += learn(problem, maps, train, plan, out, settings)
+        arrays = {name: tensor.cpu().numpy() for name, tensor in problem.net.state_dict().items()}
+        if "gallery" in problem.model.state_dict():
+            arrays["gallery"] = problem.model.state_dict()["gallery"].cpu().numpy()
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise UsageError(
             f"{out}: expected weights that are numbers, got others; run with a lower `--rate`"
@@ -134,7 +134,7 @@ def teach(
     with writing(out / WEIGHTS):
         write_whole(out / WEIGHTS, save(kept))
     write_result(out, {"bits": bits, "seconds": round(seconds, 1)}, settings)
-    return Taught(kept, form, bits), seconds
+    return LearnedCode(kept, form, bits), seconds
 
 
 def seconds_of(out: Path) -> float:

@@ -57,11 +57,11 @@ def measure(
         hits = _by_distance(distance, relevant, bits)
         order = np.argsort(distance, axis=1, kind="stable")
         first = np.take_along_axis(relevant, order, 1)
-        looked = np.take_along_axis(gaps, order[:, :candidates], 1).argsort(axis=1, kind="stable")
+        reranked = np.take_along_axis(gaps, order[:, :candidates], 1).argsort(axis=1, kind="stable")
         second = np.concatenate(
-            [np.take_along_axis(first[:, :candidates], looked, 1), first[:, candidates:]], 1
+            [np.take_along_axis(first[:, :candidates], reranked, 1), first[:, candidates:]], 1
         )
-        # what was looked at twice leaves the ties of the rest
+        # what was re-ranked leaves the ties of the rest
         near_by = np.take_along_axis(distance, order[:, :candidates], 1)
         left, left_hits = (
             counts - _by_distance(near_by, np.ones_like(near_by), bits),
@@ -89,9 +89,9 @@ def measure(
     tied, stable, both, radius2, precision, recall = (
         np.concatenate(each) for each in zip(*parts, strict=True)
     )
-    told = (~np.isnan(precision)).any(0)
+    defined = (~np.isnan(precision)).any(0)
     curve = np.full(bits + 1, np.nan)
-    curve[told] = np.nanmean(precision[:, told], 0)
+    curve[defined] = np.nanmean(precision[:, defined], 0)
     return Found(tied, stable, both, radius2, curve, recall.mean(0))
 
 

@@ -11,7 +11,7 @@ from pipeline.training.hashing.adsh import asymmetric, asymmetric_sharpened
 from pipeline.training.hashing.cnnh import regress, regress_and_classify
 from pipeline.training.hashing.dnnh import triplets
 from pipeline.training.hashing.dpsh import pairs
-from pipeline.training.hashing.loop import Lesson
+from pipeline.training.hashing.loop import Problem
 from pipeline.training.hashing.projections import ksh, lsh
 from pipeline.training.hashing.vggh import classify
 from stages.hash_forms import FORMS, Form
@@ -20,11 +20,11 @@ from stages.hashnet import KernelCode, LinearCode
 
 @dataclass(frozen=True)
 class Method:
-    """`teach` (net, labels, bits, plan) -> Lesson, or `solve` (pooled maps, labels, bits, seed) ->
-    its stage.
+    """`problem` (net, labels, bits, plan) -> Problem, or `solve` (pooled maps, labels, bits, seed)
+    -> its stage.
     """
 
-    teach: Callable[..., Lesson] | None = None
+    problem: Callable[..., Problem] | None = None
     form: Form | None = None  # what its network looks like
     solve: Callable[..., LinearCode | KernelCode] | None = None
 

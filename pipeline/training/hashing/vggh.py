@@ -9,12 +9,12 @@ labels.
 import torch
 from torch import Tensor, nn
 
-from pipeline.training.hashing.loop import Lesson, Plan
+from pipeline.training.hashing.loop import Plan, Problem
 from stages.hashnet import HashNet
 from stages.records import Int64, UInt8
 
 
-def classify(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> Lesson:
+def classify(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> Problem:
     """labels (n, L) zeros and ones."""
     model = nn.ModuleDict({"net": net, "classes": nn.Linear(bits, labels.shape[1])})
     wanted, single = torch.from_numpy(labels).float(), bool((labels.sum(1) == 1).all())
@@ -25,4 +25,4 @@ def classify(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> Lesson:
             return nn.functional.cross_entropy(logits, classes)
         return nn.functional.binary_cross_entropy_with_logits(logits, classes)
 
-    return Lesson(net, model, loss)
+    return Problem(net, model, loss)

@@ -1,4 +1,4 @@
-"""One request's two looks, and what the page draws of them."""
+"""One request's answer, and what the page draws of it."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,7 +36,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Look:
+class PageAnswer:
     """An answer with what a page draws of it."""
 
     answer: Answer
@@ -46,8 +46,8 @@ class Look:
     places: list[Place]  # one for each of the answer's results
 
 
-def see(engine: Engine, data: bytes) -> Query:
-    """Look at a photo's bytes. Raises ImageError."""
+def encode_bytes(engine: Engine, data: bytes) -> Query:
+    """A photo's bytes as a query. Raises ImageError."""
     seconds: dict[str, float] = {}
     image: Image = load_image(data, MAX_PIXELS)
     code, features = engine.recipe.encode(
@@ -68,9 +68,9 @@ def at_rate(engine: Engine, rate: float | None) -> Engine:
     )
 
 
-def look(engine: Engine, query: Query, answer: Answer) -> Look:
+def draw_answer(engine: Engine, query: Query, answer: Answer) -> PageAnswer:
     width, height = query.features.size
-    return Look(
+    return PageAnswer(
         answer,
         summary(answer),
         int(width),

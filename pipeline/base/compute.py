@@ -1,0 +1,31 @@
+"""What a process computes on: one thread a photo, and the device of its networks.
+
+The libraries' own threads are switched off, so that ours never wait for each other. It is also what
+makes a photo's numbers the same in an index, in a query and on a machine with more cores.
+"""
+
+from pipeline.base.errors import UsageError
+
+
+def device_of(choice: str) -> str:
+    """ "auto", "cpu" or "cuda" -> "cpu" or "cuda". Raises UsageError for one that is not there."""
+    from stages.trunk import pick_device
+
+    try:
+        return pick_device(choice)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def one_thread_each() -> None:
+    """torch, OpenCV and numpy's BLAS compute on the calling thread alone, for the rest of the
+    process.
+    """
+    import cv2
+    import numpy  # noqa: F401 its BLAS has to be loaded to be found
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    threadpool_limits(1, "blas")

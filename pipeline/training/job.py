@@ -1,0 +1,152 @@
+"""A whole training, from photos to a model or weights: check, read, learn, measure, write."""
+
+import json
+from dataclasses import replace
+
+from pipeline.base.compute import device_of
+from pipeline.base.files import check_folder
+from pipeline.base.names import ATTENDED
+from pipeline.model.card import Settings
+from pipeline.results.file import write_row
+from pipeline.training.checkpoint import RESULT, check_settings, finished, settings_of
+from pipeline.training.data import read_data
+from pipeline.training.delf import attention, fold
+from pipeline.training.embedding import PARTS, TRUNK, embedding, read_start, rounded
+from pipeline.training.export import card_of, write_trained
+from pipeline.training.loop import Plan, learn
+from pipeline.training.options import (
+    EMBEDDINGS,
+    FOR_ATTENDED,
+    FREE,
+    TrainOptions,
+    check_counts,
+    usual_rate,
+)
+from pipeline.training.repeatability import matches
+
+
+def train(options: TrainOptions) -> int:
+    """Check, read, learn, measure, write."""
+
+    settings = settings_of(
+        vars(options), FREE if options.what in ATTENDED else FREE | {*FOR_ATTENDED, "first"}
+    )
+    check_settings(options.out, settings)
+    if finished(options.out):
+        print(f"{options.out}: finished already; remove it to train once more")
+        return record(options)
+    device = device_of(options.device)
+    valid_side = options.test_px or options.px[-1]
+    first = options.start
+    if options.what == "delf" and first is None:
+        first = options.out / "descriptor"
+        train(
+            replace(
+                options,
+                what="embedding",
+                out=first,
+                local=None,
+                quantile=0.0,
+                matches=False,
+                step_one=True,
+            )
+        )
+    trunk, how = TRUNK, None
+    if options.what in ATTENDED:
+        trunk = "resnet50"
+        how = Settings(
+            trunk=trunk,
+            attention=options.what.partition("_")[2],
+            fusion=options.fusion,
+            reduction=options.reduction,
+            groups=options.groups,
+            first=options.first,
+        ).how
+    start = read_start("--start", first, trunk, how) if first else None
+    local = read_start("--local", options.local) if options.local else None
+    data = read_data(
+        options.data,
+        options.valid,
+        options.test,
+        round(max(options.px) * 1.3),
+        round(valid_side * 1.3),
+        1 if options.matches else 2,
+    )
+    settings["photos of --data, --valid and --test"] = data.digest[:16]
+    check_settings(options.out, settings)
+    check_counts(options, len(data.train.labels), 0 if options.valid else len(data.valid.labels))
+    rate, adam = options.rate or usual_rate(options), options.adam or options.matches
+    plan = Plan(
+        tuple(options.px),
+        options.epochs,
+        options.batch,
+        rate,
+        options.smallest,
+        options.seed,
+        options.instance,
+        adam,
+        options.last,
+    )
+    if options.what in EMBEDDINGS:
+        task = embedding(
+            plan,
+            data.train.classes,
+            start,
+            len(PARTS) if options.head_only else options.freeze,
+            valid_side,
+            options.bf16,
+            device,
+            trunk,
+            how,
+        )
+    else:
+        frozen = local or start
+        assert frozen is not None
+        task = (
+            matches(plan, frozen, options.bf16, device)
+            if options.matches
+            else attention(plan, data.train.classes, frozen, valid_side, options.bf16, device)
+        )
+    check_folder("--out", options.out)
+    progress = learn(task, plan, data.train, data.valid, options.out, settings)
+    weights = rounded(task.model) if options.what in EMBEDDINGS else start
+    assert weights is not None
+    # of the weights as they are stored
+    test = round(task.validate(data.test), 6) if data.test else None
+    scores = fold(task.model) if options.what == "delf" else None
+    write_trained(
+        options, weights, local, scores, card_of(options, data, progress, settings, test), settings
+    )
+    tested = "" if test is None else f", test {test:.4f}"
+    use = (
+        f"start from it with `--start {options.out}`"
+        if options.weights_only or options.step_one
+        else f"use it with `--model {options.out}`"
+    )
+    print(
+        f"{options.out}: validation {progress.validation:.4f} at epoch {progress.best} of"
+        f" {options.epochs}{tested}; {use}"
+    )
+    return record(options)
+
+
+def record(options: TrainOptions) -> int:
+    """The finished run as a row of --results."""
+
+    if options.results and not options.step_one:
+        result = json.loads((options.out / RESULT).read_text("utf-8"))
+        figures = {
+            name: result[name]
+            for name in ("command", "seed", "data", "best_epoch", "validation", "test", "seconds")
+        }
+        model = {"name": options.out.resolve().name, "weights_sha256": result["sha256"]}
+        write_row(
+            options.results,
+            {
+                "recipe": options.what,
+                "label": f"{options.label or model['name']}, seed {options.seed}",
+                "model": model,
+                **figures,
+            },
+        )
+    return 0
