@@ -15,6 +15,15 @@ CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else 
 ARTIFACTS = CHECKOUT / "artifacts" if CHECKOUT else PACKAGE / "artifacts"
 
 
+def call(command: str) -> str:
+    """How a command of scripts/ is called here: `train` is scripts/train.py in a checkout, and
+    `two-look train` where a wheel is installed."""
+    if CHECKOUT is not None:
+        program, *rest = command.split(" ", 1)
+        return " ".join([f"python scripts/{program.replace('-', '_')}.py", *rest])
+    return f"two-look {command}"
+
+
 def add_extra(extra: str) -> str:
     """The command that installs an extra of pyproject.toml: into an editable checkout, or beside
     the wheel that is installed.

@@ -50,7 +50,7 @@ def bench_cluster(
         ]
         given += [] if model is None else ["--model", model]
         for way in TURNS:
-            command = [sys.executable, os.fspath(SOURCES / "scripts/rerank.py"), *given, *how[way]]
+            command = [sys.executable, "-m", "pipeline.commands.rerank", *given, *how[way]]
             began = time.perf_counter()
             done = subprocess.run(
                 command,

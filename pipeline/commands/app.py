@@ -7,7 +7,8 @@ import importlib
 import os
 import sys
 
-from pipeline.cli import Parser, run_subcommand, subcommand_parser
+from pipeline.cli import Parser
+from pipeline.commands.dispatch import run_subcommand, subcommand_parser
 
 COMMANDS = {  # name -> its module, whose docstring says what it does
     "index": "pipeline.index",

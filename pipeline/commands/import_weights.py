@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import UsageError
+from pipeline.base.install import call
 from pipeline.cli import Parser, at_least_one, finish, natural
 from pipeline.results.file import command
 
@@ -170,7 +171,7 @@ def read_weights(path: Path) -> "tuple[dict[str, np.ndarray], str]":
     except (OSError, SafetensorError) as error:
         raise UsageError(
             f"{path}: expected a safetensors file, got {error}; `.pth` files go through"
-            " scripts/prepare.py weights"
+            f" `{call('prepare weights')}`"
         ) from None
     prefix = "trunk." if any(name.startswith("trunk.") for name in tensors) else ""
     weights = {

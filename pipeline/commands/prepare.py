@@ -2,7 +2,7 @@
 each takes.
 """
 
-from pipeline.cli import run_subcommand
+from pipeline.commands.dispatch import run_subcommand
 
 STEPS = {  # name -> its module, whose docstring says what it does
     "demo": "pipeline.datasets.demo",

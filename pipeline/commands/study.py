@@ -2,7 +2,7 @@
 study takes.
 """
 
-from pipeline.cli import run_subcommand
+from pipeline.commands.dispatch import run_subcommand
 
 STUDIES = {  # name -> its module, whose docstring says what it does
     "attention": "pipeline.evaluate.studies.attention",

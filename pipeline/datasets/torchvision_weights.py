@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from pipeline.base.errors import UsageError
+from pipeline.base.install import call
 from pipeline.cli import Parser, finish
 
 
@@ -91,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
         digest = convert(source, url.rsplit("-", 1)[1].removesuffix(".pth"), args.out)
         print(f"{args.out}: {args.name} IMAGENET1K_V1, sha256 of the original {digest}")
         print(
-            f"now: python scripts/import_weights.py {args.out} --photos PHOTOS --out MODEL --source"
+            f"now: {call('import-weights')} {args.out} --photos PHOTOS --out MODEL --source"
             f" 'torchvision {args.name} IMAGENET1K_V1'"
         )
         return 0

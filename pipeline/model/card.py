@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import ModelError
-from pipeline.base.install import ARTIFACTS
+from pipeline.base.install import ARTIFACTS, CHECKOUT, call
 from pipeline.base.names import FUSIONS, HASHING, TRAINED
 from pipeline.model.chance import null_from_json
 
@@ -119,13 +119,11 @@ def default_model(recipe: str | None, bits: int | None) -> str:
     length = f" --bits {bits or Settings.bits}" if recipe in HASHING else ""
     name = f"{recipe}_{bits or Settings.bits}" if length else recipe
     if not (ARTIFACTS / name / "card.json").is_file():
-        train = (
-            f"python scripts/train.py {recipe}{length} --data CLASSES --start WEIGHTS --out"
-            f" artifacts/{name}"
-        )
+        out = f"artifacts/{name}" if CHECKOUT else name
+        train = f"{call('train')} {recipe}{length} --data CLASSES --start WEIGHTS --out {out}"
         raise ModelError(
-            f"recipe {recipe}: expected a model artifacts/{name}, got none; run `{train}`, or give"
-            " another by --model"
+            f"recipe {recipe}: expected a model {out}, got none; run `{train}`, or give another by"
+            " --model"
         )
     return name
 

@@ -18,6 +18,8 @@ from stages.metrics import Floats
 # colours that the colour-blind can tell apart, too (Okabe & Ito 2008)
 BLUE, ORANGE, GREEN, PINK, GREY = COLOURS = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#666666"
 
+SHOWN_BY_SIZE = ("hit@1", "precision@10", "mAP")  # panels of `plot_gallery_size`
+
 
 def as_png(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG file."""
@@ -165,4 +167,68 @@ def plot_precision_recall(curves: Mapping[str, tuple[Floats, Floats]], title: st
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
+    return as_png(figure)
+
+
+def plot_gallery_size(result: dict[str, Any]) -> bytes:
+    """Both looks and the first against size, and against matches: a PNG."""
+
+    curves = {
+        curve: rows
+        for curve in ("size", "matches")
+        if (rows := [row for row in result["rows"] if row["curve"] == curve])
+    }
+    figure = Figure(figsize=(12, 3.9 * len(curves)), dpi=120, layout="constrained")
+    panels = figure.subplots(len(curves), len(SHOWN_BY_SIZE), squeeze=False)
+    for (curve, rows), line in zip(curves.items(), panels, strict=True):
+        at = [row["photos" if curve == "size" else "matches"] for row in rows]
+        for name, axes in zip(SHOWN_BY_SIZE, line, strict=True):
+            axes.plot(
+                at,
+                [row["coarse_" + name] for row in rows],
+                color=ORANGE,
+                marker="o",
+                markersize=4,
+                label="first look",
+            )
+            axes.plot(
+                at,
+                [row[name] for row in rows],
+                color=BLUE,
+                marker="o",
+                markersize=4,
+                label="both looks, with the interval of their gain",
+            )
+            ends = (
+                [row["coarse_" + name] + row[f"{name}_gain{end}"] for row in rows]
+                for end in ("_low", "_high")
+            )
+            axes.fill_between(at, *ends, color=BLUE, alpha=0.15, linewidth=0)
+            axes.set_xscale("log")
+            # no label over another
+            shown = [
+                here
+                for here, after in zip(at, [*at[1:], at[-1] * 9], strict=True)
+                if after / here > 1.5
+            ]
+            axes.set_xticks(shown, [f"{value:,.0f}" for value in shown])
+            axes.minorticks_off()
+            axes.set_xlabel(
+                "photos in the gallery"
+                if curve == "size"
+                else f"true matches among {rows[0]['photos']:,.0f} photos"
+            )
+            axes.set_title(name, loc="left")
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.grid(alpha=0.25)
+    figure.legend(
+        *panels[0, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+    )
+    figure.suptitle(
+        f"{result['recipe']}, model {result['model']['name']}: {result['queries']:,} queries, 95 %"
+        " intervals"
+    )
     return as_png(figure)

@@ -23,6 +23,7 @@ from pipeline.base.compute import one_thread_each
 from pipeline.base.errors import ImageError, UsageError
 from pipeline.base.files import file_sha256
 from pipeline.base.images import load_image
+from pipeline.base.install import call
 from pipeline.base.names import ATTENDED
 from pipeline.model.card import Settings
 from pipeline.search.engine import Engine
@@ -79,8 +80,8 @@ def read_run(run: Path) -> Trained:
         )
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UsageError(
-            f"{run}: expected a finished run of `scripts/train.py embedding` or `resnet50`, got:"
-            f" {error}"
+            f"{run}: expected a finished run of `{call('train embedding')}` or `resnet50`,"
+            f" got: {error}"
         ) from None
 
 

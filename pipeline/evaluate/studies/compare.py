@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import UsageError
+from pipeline.base.install import call
 from pipeline.cli import Parser, finish, natural
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def read(path: Path) -> dict[str, tuple[float, ...]]:
         }
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise UsageError(
-            f"{path}: expected what `scripts/evaluate.py --per-query` writes, got: {error}"
+            f"{path}: expected what `{call('evaluate')} --per-query` writes, got: {error}"
         ) from None
     if not found:
         raise UsageError(f"{path}: expected at least one query, got none")

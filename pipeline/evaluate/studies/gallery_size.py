@@ -35,14 +35,14 @@ from pipeline.evaluate.ground_truth import Case, data_row, read_cases, read_cont
 from pipeline.results.file import command, figures
 from pipeline.search.query import count_candidates
 
+SHOWN_BY_SIZE = ("hit@1", "precision@10", "mAP")  # as the plot shows them
+
 if TYPE_CHECKING:
     import numpy as np
 
     from pipeline.search.engine import Engine
     from pipeline.search.query import Query
     from stages.records import Bool, Candidates, Int64, Matches
-
-SHOWN = ("hit@1", "precision@10", "mAP")
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def table(result: dict[str, Any]) -> str:
             " first look and the gain of both [95 % interval over queries]"
         ),
         f"{'curve':8s}{'photos':>7s}{'matches':>9s}{'queries':>9s}{'accepted':>10s}"
-        + "".join(f"   {name:34s}" for name in SHOWN),
+        + "".join(f"   {name:34s}" for name in SHOWN_BY_SIZE),
     ]
     for row in result["rows"]:
         start = f"{row['curve']:8s}{row['photos']:7.0f}{row['matches']:9.1f}"
@@ -210,77 +210,10 @@ def table(result: dict[str, Any]) -> str:
         cells = [
             f"   {row[f'coarse_{name}']:.4f} {row[f'{name}_gain']:+.4f}"
             f" [{row[f'{name}_gain_low']:+.4f}, {row[f'{name}_gain_high']:+.4f}]"
-            for name in SHOWN
+            for name in SHOWN_BY_SIZE
         ]
         lines.append(start + "".join(cells))
     return "\n".join(lines)
-
-
-def draw(result: dict[str, Any]) -> bytes:
-    """Both looks and the first against size, and against matches: a PNG."""
-    from matplotlib.figure import Figure
-
-    from pipeline.report.plots import BLUE, ORANGE, as_png
-
-    curves = {
-        curve: rows
-        for curve in ("size", "matches")
-        if (rows := [row for row in result["rows"] if row["curve"] == curve])
-    }
-    figure = Figure(figsize=(12, 3.9 * len(curves)), dpi=120, layout="constrained")
-    panels = figure.subplots(len(curves), len(SHOWN), squeeze=False)
-    for (curve, rows), line in zip(curves.items(), panels, strict=True):
-        at = [row["photos" if curve == "size" else "matches"] for row in rows]
-        for name, axes in zip(SHOWN, line, strict=True):
-            axes.plot(
-                at,
-                [row["coarse_" + name] for row in rows],
-                color=ORANGE,
-                marker="o",
-                markersize=4,
-                label="first look",
-            )
-            axes.plot(
-                at,
-                [row[name] for row in rows],
-                color=BLUE,
-                marker="o",
-                markersize=4,
-                label="both looks, with the interval of their gain",
-            )
-            ends = (
-                [row["coarse_" + name] + row[f"{name}_gain{end}"] for row in rows]
-                for end in ("_low", "_high")
-            )
-            axes.fill_between(at, *ends, color=BLUE, alpha=0.15, linewidth=0)
-            axes.set_xscale("log")
-            # no label over another
-            shown = [
-                here
-                for here, after in zip(at, [*at[1:], at[-1] * 9], strict=True)
-                if after / here > 1.5
-            ]
-            axes.set_xticks(shown, [f"{value:,.0f}" for value in shown])
-            axes.minorticks_off()
-            axes.set_xlabel(
-                "photos in the gallery"
-                if curve == "size"
-                else f"true matches among {rows[0]['photos']:,.0f} photos"
-            )
-            axes.set_title(name, loc="left")
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.grid(alpha=0.25)
-    figure.legend(
-        *panels[0, 0].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=2,
-        frameon=False,
-    )
-    figure.suptitle(
-        f"{result['recipe']}, model {result['model']['name']}: {result['queries']:,} queries, 95 %"
-        " intervals"
-    )
-    return as_png(figure)
 
 
 def make_parser() -> Parser:
@@ -351,6 +284,7 @@ def main(argv: list[str] | None = None) -> int:
         import numpy as np
         from tqdm import tqdm
 
+        from pipeline.report.plots import plot_gallery_size
         from pipeline.search.open import open_engine
         from stages.rank import Calibrated
 
@@ -409,7 +343,7 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(result) if args.json else table(result), flush=True)
         for name, data in (
             ("gallery_size.json", json.dumps(result, indent=1).encode()),
-            ("gallery_size.png", draw(result)),
+            ("gallery_size.png", plot_gallery_size(result)),
         ):
             write_file(args.out / name, data)
         print(f"wrote {args.out}/gallery_size.json and gallery_size.png", file=sys.stderr)
