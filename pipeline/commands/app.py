@@ -35,10 +35,8 @@ def main(argv: list[str] | None = None) -> int:
 def complete() -> None:
     """Answer the shell's question by argcomplete, which then ends the process: the command that is
     being typed is loaded, and no other."""
-    try:
-        import argcomplete
-    except ImportError:  # the extra `completion` is not installed
-        return
+    import argcomplete
+
     typed = os.environ.get("COMP_LINE", "").split()
     parser: Parser = subcommand_parser("two-look", __doc__, COMMANDS)
     if len(typed) > 1 and typed[1] in COMMANDS:

@@ -1,16 +1,20 @@
 """Benchmarks, each against its baseline in the same run: a ratio travels between machines, a time
 does not.
 
-index: photos a second of the whole job, decoding and writing included, against the bare forward
-passes of the same networks at the same sizes on the same threads, on tensors already in memory;
-ratio = job / bare. query: seconds a query by stage, medians after a warm-up, against the bare
-forward passes; ratio = bare / total. hamming: seconds a query over generated binary codes, exactly
-and in packed form, against FAISS; ratio = ours / FAISS flat. first_look: seconds a query over
-generated codes of 32 numbers, the ball tree against FAISS, by size; ratio = tree at a million /
-FAISS at most. cluster: queries a second of scripts/rerank.py with --cluster against joblib; ratio =
-cluster / joblib. capacity: bytes and seconds a photo of galleries of generated rows, 1,000 to
-100,000, and what thirty of --photos take to encode. verify: pairs a second with seed 004's rule on
-published features, against its own way, a good OpenCV loop and the bare float32 product.
+index       photos a second of the whole job, decoding and writing included, against the bare
+            forward passes of the same networks at the same sizes on the same threads, on tensors
+            already in memory; ratio = job / bare
+query       seconds a query by stage, medians after a warm-up, against the bare forward passes;
+            ratio = bare / total
+verify      pairs a second with seed 004's rule on published features, against its own way, a good
+            OpenCV loop and the bare float32 product
+first_look  seconds a query over generated codes of 32 numbers, the ball tree against FAISS, by
+            size; ratio = tree at a million / FAISS at most
+hamming     seconds a query over generated binary codes, exactly and in packed form, against FAISS;
+            ratio = ours / FAISS flat
+cluster     queries a second of rerank with --cluster against joblib; ratio = cluster / joblib
+capacity    bytes and seconds a photo of galleries of generated rows, 1,000 to 100,000, and what
+            thirty of --photos take to encode
 """
 
 import argparse

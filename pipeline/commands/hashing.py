@@ -187,7 +187,7 @@ def make_parser() -> Parser:
         metavar="N",
         help="px that photos are brought to (default: 224)",
     )
-    add("--epochs", type=at_least_one, default=10, metavar="N")
+    add("--epochs", type=at_least_one, default=10, metavar="N", help="epochs (default: 10)")
     add("--batch", type=at_least_one, default=128, metavar="N")
     add("--rate", type=positive, default=1e-3, help="peak learning rate (default: 1e-3)")
     add("--width", type=at_least_one, default=256, metavar="N", help="hidden units (default: 256)")
@@ -198,7 +198,7 @@ def make_parser() -> Parser:
         metavar="N",
         help="photos of the second look (default: 4000)",
     )
-    add("--seed", type=natural, default=0)
+    add("--seed", type=natural, default=0, help="of all random draws (default: 0)")
     add(
         "--maps",
         type=Path,

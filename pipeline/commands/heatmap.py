@@ -1,4 +1,4 @@
-"""Draw where a model's second look looks: photos, the heat of their attention, and the features
+"""Draw a model's attention: photos, the heat of their attention scores, and the local features
 that are kept.
 
 The heat of a place is its score, the mean over all scales of the pyramid; the dots are as bright as
@@ -22,7 +22,7 @@ def make_parser() -> Parser:
         type=Path,
         nargs="+",
         metavar="RUN",
-        help="runs of train.py, such as resnet50 and its kin",
+        help="runs of train.py, such as those of the resnet50 recipes",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.png")
     add_model(parser)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.base.errors import UsageError
 from pipeline.base.install import call
-from pipeline.cli import Parser, at_least_one, finish, natural
+from pipeline.cli import Parser, add_seed, at_least_one, finish
 from pipeline.results.file import command
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def make_parser() -> Parser:
         help="local features a photo, at most (default: 500)",
     )
     parser.add_argument("--source", default="", help="where the weights come from, for the card")
-    parser.add_argument("--seed", type=natural, default=0)
+    add_seed(parser)
     parser.add_argument(
         "--jobs",
         type=at_least_one,

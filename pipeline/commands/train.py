@@ -1,5 +1,5 @@
-"""Train the two looks: `embedding` teaches the trunk to tell classes apart, `delf` teaches it where
-to look; or the model of another recipe.
+"""Train a model: its global embedding (`embedding`), the attention of its local features (`delf`),
+or a recipe of the other papers.
 
 Both run the same on a CPU and on a GPU, keep the weights of the epoch that validated best, log a
 line an epoch to log.jsonl and go on where they were killed: run the same command again. DATA
@@ -7,8 +7,8 @@ folders hold a folder a class; one photo in twenty is held out for validation. `
 attention on a frozen trunk, --start's or one that it trains first: on classes (Noh et al. 2017,
 section 3) or, with --matches, on which cells are found again when a photo comes back. Hashing
 recipes (seeds 002 and 003) learn a binary code on the maps of --start, which stays. `resnet50` and
-its kin with attention (seeds 000 and 001) learn as `embedding` does, under one of two settings, and
-take their second look from another model. All end with a model that `--model` takes.
+its variants with attention (seeds 000 and 001) learn as `embedding` does, under one of two
+settings, and take their local features from another model. All end with a model that `--model` takes.
 """
 
 import os
@@ -104,12 +104,17 @@ def make_parser() -> Parser:
         metavar="N",
         help="side that validation and test photos are seen at (default: the last --px)",
     )
-    add("--epochs", type=at_least_one, metavar="N", help="(default: 5; hashing 10; or --setting's)")
+    add(
+        "--epochs",
+        type=at_least_one,
+        metavar="N",
+        help="epochs (default: 5; hashing 10; or --setting's)",
+    )
     add(
         "--batch",
         type=at_least_one,
         metavar="N",
-        help="(default: 64; hashing 128; resnet50 and its kin 32)",
+        help="photos a step (default: 64; hashing 128; the resnet50 recipes 32)",
     )
     add(
         "--rate",
@@ -137,7 +142,7 @@ def make_parser() -> Parser:
             " of the photos seen"
         ),
     )
-    add("--seed", type=natural, default=0)
+    add("--seed", type=natural, default=0, help="of all random draws (default: 0)")
     add("--bf16", action="store_true", help="bfloat16 arithmetic, where the processor has it")
     add(
         "--embed-side",
@@ -177,7 +182,7 @@ def make_parser() -> Parser:
         "--setting",
         choices=tuple(SETTINGS),
         default="reduced",
-        help="resnet50 and its kin: full as published, or reduced (default: reduced)",
+        help="the resnet50 recipes: full as published, or reduced (default: reduced)",
     )
     add(
         "--fusion",
@@ -190,7 +195,7 @@ def make_parser() -> Parser:
         type=at_least_one,
         default=16,
         metavar="R",
-        help="attention: how many times fewer channels it thinks in (default: 16)",
+        help="attention: its reduction ratio, channels / hidden channels (default: 16)",
     )
     add(
         "--groups",
@@ -205,7 +210,7 @@ def make_parser() -> Parser:
         metavar="NAME|DIR",
         default="two_stage",
         dest="features_of",
-        help="resnet50 and its kin: whose local features they take (default: two_stage)",
+        help="the resnet50 recipes: whose local features they take (default: two_stage)",
     )
     add(
         "--weights-only",

@@ -209,7 +209,7 @@ def write(folder: Path) -> None:
 
 def make_parser() -> Parser:
     about, more = __doc__.split("\n\n")
-    parser = Parser(prog="scripts/prepare.py demo", description=about, epilog=more)
+    parser = Parser(description=about, epilog=more)
     parser.add_argument(
         "folder", type=Path, metavar="DIR", help="gets photos/, queries/ and truth.csv"
     )

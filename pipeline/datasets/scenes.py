@@ -2,7 +2,7 @@
 before another photo, and truth.csv.
 
 No photo has to be taken and nothing that a model will be judged on is touched. DIR gets
-scenes/*.jpg and truth.csv, for `evaluate.py --truth` and `attention.py --truth` with a gallery or a
+scenes/*.jpg and truth.csv, for `evaluate --truth` and `study attention --truth` with a gallery or a
 folder of the same photos.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import UsageError
-from pipeline.cli import Parser, at_least_one, finish, natural
+from pipeline.cli import Parser, add_seed, at_least_one, finish
 
 if TYPE_CHECKING:
     from stages.records import UInt8
@@ -39,7 +39,7 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--px", type=at_least_one, default=640, metavar="N", help="side of a scene (default: 640)"
     )
-    parser.add_argument("--seed", type=natural, default=0)
+    add_seed(parser)
     return parser
 
 

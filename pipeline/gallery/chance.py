@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FEWEST = 300  # photos
 QUERIES, CANDIDATES = 500, 200  # photos drawn, and partners for each: 100,000 pairs at most
-UNMEASURABLE = "too few random pairs of its photos agree on a map to measure it"
+UNMEASURABLE = "too few random pairs of this gallery's photos agree on a map"
 NEAR = 0.3  # of the photos, by the first look: left out, they may well show the same thing
 
 
@@ -116,7 +116,7 @@ def gallery_null(reading: Reading, verify: Verify) -> tuple[Null | None, str]:
     """
     null, reason = _stored(reading.null, reading.contents, reading.binding, verify)
     if null is None and (photos := len(set(reading.contents))) < FEWEST:
-        return None, f"{photos} different photos are too few to measure it, {FEWEST} are needed"
+        return None, (f"this gallery's {photos} different photos are too few, {FEWEST} are needed")
     return null, reason
 
 
@@ -133,7 +133,7 @@ def _stored(
     reason."""
     mend = f"`python -m pipeline.index {shlex.quote(binding.photos)}` with this `--gallery`"
     if not text:
-        return None, f"it has not been measured yet; run {mend}"
+        return None, f"this gallery's has not been measured yet; run {mend}"
     try:
         stored = json.loads(text)
         got, want = stored.pop("key"), _key(contents, binding, verify)
@@ -144,11 +144,12 @@ def _stored(
                 if same
                 else (
                     None,
-                    f"it was measured for other photos, parameters or another model; run {mend}",
+                    "this gallery's was measured for other photos, parameters or another model;"
+                    f" run {mend}",
                 )
             )
         if other := [name for name in want if got.get(name) != want[name]]:
-            return None, f"it was measured with other {', '.join(other)}; run {mend}"
+            return None, (f"this gallery's was measured with other {', '.join(other)}; run {mend}")
         if stored["null"] is None:
             return None, UNMEASURABLE
         return null_from_json(stored["null"]), ""

@@ -1,4 +1,4 @@
-"""Where the second look looks: a photo, what the attention says of every place in it, and the
+"""A map of attention: a photo, the attention score of every place in it, and the
 features that were kept.
 """
 
@@ -91,7 +91,7 @@ def energy(embed: Embed, image: Image, width: int, height: int) -> Float32:
 
 
 def compare(embeds: Sequence[tuple[str, Embed]], photos: Sequence[tuple[str, Image]]) -> bytes:
-    """A row a photo: itself, then what each embedding looks at, side by side. A PNG."""
+    """A row a photo: itself, then how strongly each embedding responds, side by side. A PNG."""
     sizes, tall = drawn_sizes(photos)
     figure = Figure(figsize=((1 + len(embeds)) * WIDE, sum(tall)), dpi=80, layout="constrained")
     panels = figure.subplots(len(photos), 1 + len(embeds), squeeze=False, height_ratios=tall)

@@ -125,7 +125,7 @@ def verdict(answer: Answer) -> str:
             ", the other places in coarse order" if answer.fell_back else ""
         )
     return said + (
-        f" (false alarms by the model's own photos: {answer.null_reason})"
+        f" (false-alarm rate as measured on the model's photos: {answer.null_reason})"
         if answer.null == "model"
         else ""
     )

@@ -1,4 +1,4 @@
-"""The second look's training: where to look, learned on a frozen trunk by telling classes apart
+"""Training of the local features' attention, learned on a frozen trunk by telling classes apart
 (Noh et al. 2017, section 3.3).
 """
 

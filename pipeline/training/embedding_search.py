@@ -39,7 +39,7 @@ REPEATS = 15
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run of scripts/train.py embedding, resnet50 or its kin, by what its folder
+    """A finished run of scripts/train.py embedding or of a resnet50 recipe, by what its folder
     says."""
 
     run: Path

@@ -1,4 +1,4 @@
-"""The second look's training, our way: where to look, learned on a frozen trunk from photos that
+"""Training of the local features' attention, our way, learned on a frozen trunk from photos that
 come back.
 
 Each photo meets itself as it may come back (stages/augment.py), and every cell is labelled by

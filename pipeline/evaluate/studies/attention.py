@@ -1,4 +1,4 @@
-"""Does attention earn its place? The same photos with their cells chosen by trained attention, by
+"""Compare ways of choosing local features: does attention earn its place? The same photos with their cells chosen by trained attention, by
 the length of a feature and at random.
 
 Every photo is described once with all of its cells; of these each rule picks so many, and every

@@ -1,4 +1,4 @@
-"""Is one way of searching better than another on the same queries? From what `evaluate.py
+"""Compare two ways of searching on the same queries. From what `evaluate.py
 --per-query` wrote, paired by query.
 
 Several files a side are runs of one way, such as seeds: their mean counts. The interval is over

@@ -1,4 +1,4 @@
-"""Do the false alarms come at the stated rate? Queries of which nothing in the gallery shows the
+"""Measure whether false alarms come at the stated rate. Queries of which nothing in the gallery shows the
 same, and what is accepted all the same.
 
 --features: published features, a name's part before the first _ is its class; a query's whole class

@@ -1,4 +1,4 @@
-"""Does the second look hurt small or sparse galleries? Quality of both looks against gallery size
+"""Measure quality against gallery size: does the second look hurt small galleries? Quality of both looks against gallery size
 and against the number of true matches.
 
 A sample of queries is verified against the whole gallery once. A smaller gallery is drawn for each

@@ -1,4 +1,4 @@
-"""Who asks, who teaches and who is searched: the protocols that published tables of hashing use, by
+"""Queries, training photos and database: the protocols that published tables of hashing use, by
 name.
 
 CIFAR-10, 60,000 photos of ten classes: A has 1,000 queries (100 a class), 5,000 training photos
