@@ -7,6 +7,7 @@ or one JSON object a line.
 
 import argparse
 import json
+import logging
 import sys
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,8 @@ from pipeline.cli import (
     positive,
     search_options,
 )
+
+LOG = logging.getLogger("pipeline.run")
 
 
 def make_parser() -> Parser:
@@ -99,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
                 failed += 1
     if args.report is not None and pages:
         write_report(args.report, pages)
-        print(f"report: {args.report}", file=sys.stderr)
+        LOG.info(f"report: {args.report}")
     return 0 if not failed else 3 if failed < len(args.queries) else 2
 
 

@@ -2,7 +2,10 @@
 
 import contextlib
 import io
+import logging
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -22,6 +25,17 @@ def one_thread() -> None:
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+
+
+@pytest.fixture(autouse=True)
+def as_imported() -> Iterator[None]:
+    """What a command says of how much is printed ends with its test: a library says nothing."""
+    yield
+    logger = logging.getLogger("pipeline")
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
+    os.environ.pop("TQDM_DISABLE", None)
 
 
 @pytest.fixture(scope="session")

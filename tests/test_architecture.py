@@ -3,14 +3,16 @@ help comes at once.
 """
 
 import ast
+import graphlib
 import subprocess
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from pictures import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = {"stages": set(), "pipeline": {"stages"}, "scripts": {"stages", "pipeline"}}
 SOURCES = [path for folder in ALLOWED for path in sorted((ROOT / folder).rglob("*.py"))]
 FOREIGN_CODE = {
@@ -24,6 +26,8 @@ FOREIGN_CODE = {
 }
 # what numba and torch want a class of ours to be
 FOREIGN = ("types.Type", "models.PrimitiveModel", "nn.Module", "nn.BatchNorm2d")
+# what a stage expects of another, said in types alone
+PROTOCOL = "Protocol"
 HEAVY = ("torch", "torchvision", "sklearn", "skimage", "scipy", "matplotlib")
 
 
@@ -119,7 +123,7 @@ def impure(tree: ast.AST) -> list[str]:
         if isinstance(node, ast.Attribute) and dotted(node) in ("os.environ", "os.getenv"):
             faults.append(f"uses {dotted(node)}")
         foreign = isinstance(node, ast.ClassDef) and [
-            dotted(base) in FOREIGN for base in node.bases
+            dotted(base) in (*FOREIGN, PROTOCOL) for base in node.bases
         ] == [True]
         if (
             isinstance(node, ast.ClassDef)
@@ -175,6 +179,11 @@ def test_a_file_keeps_the_rules(path: Path) -> None:
             "class Stage(Base, types.Type):\n    pass",
             "class Stage is no frozen dataclass",
         ),
+        (
+            "stages",
+            "class Stage(Base, Protocol):\n    pass",
+            "class Stage is no frozen dataclass",
+        ),
     ],
 )
 def test_the_rules_find_what_breaks_them(folder: str, source: str, fault: str) -> None:
@@ -183,6 +192,7 @@ def test_the_rules_find_what_breaks_them(folder: str, source: str, fault: str) -
 
 def test_the_rules_let_pass_what_is_right() -> None:
     assert broken("from numba import types\nclass Lanes(types.Type):\n    pass", "stages") == []
+    assert broken("from typing import Protocol\nclass Index(Protocol):\n    pass", "stages") == []
     assert broken("import numpy as np\nnp.load(p, allow_pickle=False)", "pipeline") == []
     assert (
         broken(
@@ -206,13 +216,185 @@ def test_the_rules_let_pass_what_is_right() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "path",
-    [*SOURCES, *sorted((ROOT / "tests").glob("*.py"))],
-    ids=lambda path: f"{path.parent.name}/{path.name}",
-)
-def test_a_file_is_one_idea_long(path: Path) -> None:
-    assert len(path.read_text("utf-8").splitlines()) <= 250
+LINES = 400  # of a file; a longer one needs a reason
+LONG = {
+    "stages/verify_torch.py": "one algorithm, matching and fitting on a GPU, read beside its twins",
+}
+
+
+def test_a_long_file_has_a_reason() -> None:
+    long = {
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if len(path.read_text("utf-8").splitlines()) > LINES
+    }
+    assert long == set(LONG)
+
+
+# package -> the packages that its files import. A package is a folder of pipeline/, a file that
+# lies directly there (`pipeline` is its __init__.py), stages or scripts. In an order in which none
+# imports one below it.
+MAY_IMPORT: dict[str, set[str]] = {
+    "pipeline": set(),
+    "stages": set(),
+    "graph": set(),
+    "base": {"stages"},
+    "cli": {"base", "pipeline"},
+    "model": {"base", "stages"},
+    "results": {"base"},
+    "datasets": {"base", "cli", "stages"},
+    "gallery": {"base", "cli", "model", "stages"},
+    "recipes": {"base", "graph", "model", "stages"},
+    "index": {"base", "cli", "gallery", "recipes"},
+    "search": {"base", "gallery", "graph", "model", "recipes", "stages"},
+    "bench": {"base", "datasets", "gallery", "model", "recipes", "search", "stages"},
+    "cluster": {"base", "gallery", "graph", "model", "recipes", "search", "stages"},
+    "library": {"base", "gallery", "model", "recipes", "search", "stages"},
+    "report": {"base", "search", "stages"},
+    "rerank": {"base", "search"},
+    "evaluate": {
+        "base",
+        "cli",
+        "datasets",
+        "gallery",
+        "model",
+        "recipes",
+        "report",
+        "results",
+        "search",
+        "stages",
+    },
+    "run": {"base", "cli", "library", "report", "search"},
+    "training": {"base", "gallery", "model", "recipes", "report", "results", "search", "stages"},
+    "web": {"base", "gallery", "report", "search", "stages"},
+    "commands": {
+        "base",
+        "bench",
+        "cli",
+        "datasets",
+        "evaluate",
+        "gallery",
+        "model",
+        "recipes",
+        "report",
+        "rerank",
+        "results",
+        "search",
+        "stages",
+        "training",
+    },
+    "serve": {"base", "cli", "gallery", "search", "web"},
+    "scripts": {"commands"},
+}
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in SOURCES
+}
+
+
+def package(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts[0] != "pipeline":
+        return parts[0]
+    return "pipeline" if parts[1] == "__init__" else parts[1]
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All that runs: what only a type checker reads is left out."""
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
+            yield child
+            yield from statements(child)
+
+
+def packages_used(source: str) -> set[str]:
+    """The packages that a file imports from, inside functions too."""
+    found = set()
+    for node in statements(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in MODULES else str(node.module) for name in whole]
+        else:
+            continue
+        found |= {package(MODULES[name]) for name in names if name in MODULES}
+    return found
+
+
+def edges() -> dict[str, set[str]]:
+    """What every package imports today."""
+    found: dict[str, set[str]] = {package(path): set() for path in SOURCES}
+    for path in SOURCES:
+        found[package(path)] |= packages_used(path.read_text("utf-8")) - {package(path)}
+    return found
+
+
+def unlike(found: Mapping[str, set[str]], allowed: Mapping[str, set[str]]) -> list[str]:
+    """Where two tables of imports differ, either way."""
+    told = []
+    for name in sorted({*found, *allowed}):
+        used, may = found.get(name, set()), allowed.get(name, set())
+        told += [f"{name} imports {other}" for other in sorted(used - may)]
+        told += [f"{name} does not import {other} any more" for other in sorted(may - used)]
+        told += [f"{name}: no such package"] if name not in found else []
+        told += [f"{name}: not in MAY_IMPORT"] if name not in allowed else []
+    return told
+
+
+def test_a_package_imports_what_it_may() -> None:
+    assert unlike(edges(), MAY_IMPORT) == []
+
+
+def test_packages_do_not_go_round_in_a_circle() -> None:
+    graphlib.TopologicalSorter(edges()).prepare()  # raises CycleError with the circle
+    placed: set[str] = set()
+    for name, used in MAY_IMPORT.items():
+        assert used <= placed, f"{name} stands above {', '.join(sorted(used - placed))}"
+        placed.add(name)
+
+
+def test_what_is_imported_is_seen_wherever_it_stands() -> None:
+    assert packages_used("from pipeline import index, __version__") == {"index", "pipeline"}
+    assert packages_used("def f():\n    import stages.gallery") == {"stages"}
+    assert packages_used("import numpy, pipeline.evaluate.studies.compare") == {"evaluate"}
+    assert packages_used("if TYPE_CHECKING:\n    from pipeline.web import app") == set()
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()
+    assert unlike({"a": {"b"}, "b": set()}, {"a": {"c"}, "c": set()}) == [
+        "a imports b",
+        "a does not import c any more",
+        "b: not in MAY_IMPORT",
+        "c: no such package",
+    ]
+
+
+def clustered(source: str) -> bool:
+    """Whether a file imports Dask, wherever in it."""
+    return any(name.split(".")[0] in ("dask", "distributed") for name in imports(ast.parse(source)))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_dask_is_the_clusters_matter_alone(path: Path) -> None:
+    assert package(path) == "cluster" or not clustered(path.read_text("utf-8"))
+
+
+def test_dask_is_seen() -> None:
+    assert clustered("def f():\n    from distributed import Client")
+    assert clustered("import dask.array as da")
+    assert not clustered("from pipeline.cluster import tasks")
+    assert any(clustered(path.read_text("utf-8")) for path in SOURCES)
+
+
+def test_every_folder_of_code_is_packaged() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    folders = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for path in SOURCES
+        if path.relative_to(ROOT).parts[0] != "scripts"
+    }
+    packages = project["tool"]["setuptools"]["packages"]
+    assert sorted(packages) == sorted({*folders, "pipeline.artifacts"})
 
 
 COMMANDS = [path for path in SOURCES if 'if __name__ == "__main__":' in path.read_text("utf-8")]
@@ -220,7 +402,8 @@ COMMANDS = [path for path in SOURCES if 'if __name__ == "__main__":' in path.rea
 
 @pytest.mark.parametrize("path", COMMANDS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_help_imports_nothing_heavy(path: Path) -> None:
-    heavy = HEAVY if path.parent.name == "scripts" else (*HEAVY, "cv2", "PIL", "tqdm", "joblib")
+    often = path.parent == ROOT / "pipeline"  # typed often: index, run, serve
+    heavy = (*HEAVY, "cv2", "PIL", "tqdm", "joblib") if often else HEAVY
     code = f"""if True:
         import runpy, sys
         sys.argv = [{str(path)!r}, "--help"]

@@ -143,7 +143,7 @@ def test_time_is_reported_by_stage(graph: Graph, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("calibrated", [False, True])
-# tests/test_hash_recipes.py runs the others
+# tests/training/test_hash_recipes.py runs the others
 @pytest.mark.parametrize("name", ["two_stage", "seed004"])
 def test_the_recipes_tables_fit_together(
     name: str, calibrated: bool, tiny_model: Path, tmp_path: Path
@@ -166,10 +166,5 @@ def test_the_recipes_tables_fit_together(
     }
     assert kinds["features"] == ([Image], LocalFeatures)
     assert kinds["matches"] == ([LocalFeatures, Candidates, Gallery], Matches)
-    needs = (
-        [LocalFeatures, Candidates, Matches, Gallery]
-        if calibrated and name == "two_stage"
-        else [Candidates, Matches]
-    )
-    assert kinds["ranking"] == (needs, Ranking)  # a fixed count needs to know of no feature counts
+    assert kinds["ranking"] == ([LocalFeatures, Candidates, Matches, Gallery], Ranking)
     assert {"pca", "embedding", "logits"} <= kinds.keys()

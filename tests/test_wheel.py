@@ -3,16 +3,17 @@ and the page and answers a query.
 """
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
-from pictures import picture, write_picture
-
-ROOT = Path(__file__).resolve().parents[1]
+from pictures import ROOT, picture, write_picture
 
 
 def run(*command: object, cwd: Path) -> str:
@@ -81,4 +82,7 @@ def test_the_wheel_has_the_page_and_knows_what_its_extras_need(
         assert (pathlib.Path(pipeline.web.__file__).parent / "page.html").is_file()
         print(add_extra("web"))
     """
-    assert run(python, "-c", code, cwd=tmp_path) == "`pip install fastapi uvicorn`\n"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = " ".join(map(shlex.quote, project["optional-dependencies"]["web"]))
+    assert re.fullmatch("'fastapi[^ ]+' 'uvicorn[^ ]+'", wanted)
+    assert run(python, "-c", code, cwd=tmp_path) == f"`pip install {wanted}`\n"

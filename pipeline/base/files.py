@@ -12,11 +12,15 @@ from pipeline.base.errors import UsageError
 def write_whole(path: Path, data: bytes) -> None:
     """The file appears whole under its name or not at all, and stays after a loss of power."""
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:  # a full disk: no half of it stays
+        temporary.unlink(missing_ok=True)
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -38,8 +42,6 @@ def digest(contents: Iterable[tuple[str, str]]) -> str:
 
 def write_file(path: Path, data: bytes) -> None:
     """The file whole, or UsageError."""
-    from pipeline.base.files import write_whole
-
     try:
         write_whole(path, data)
     except OSError as error:

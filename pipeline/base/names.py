@@ -32,3 +32,8 @@ def printable(name: str) -> str:
     """
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def count_candidates(text: str, k: int) -> int:
+    """`4000` is 4,000 candidates, `4x` is four times k."""
+    return int(text[:-1]) * k if text.endswith("x") else int(text)

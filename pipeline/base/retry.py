@@ -84,10 +84,10 @@ def run_tasks(
             dead.add(str(death))
         if len(dead) >= GIVE_UP:
             raise workers.no_worker_lives(len(dead))
-        counts["retried"] += len(places)
         deaths.update(places if alone else ())
         if deaths[places[0]] < TRIES:
             suspects.extend(places)
+            counts["retried"] += len(places)
         else:
             yield places[0], None
 

@@ -53,7 +53,7 @@ def measure(folder: Path, size: int, candidates: int, seed: int) -> dict[str, An
     before = anonymous()
     row["read_seconds"], reading = timed(partial(read_gallery, folder))
     find = choose("auto", size, False, None)
-    row["index_seconds"], gallery = timed(partial(reading.gallery, reading.codes, None, None, find))
+    row["index_seconds"], gallery = timed(partial(reading.gallery, reading.codes, None, find))
     # bytes that are nobody else's; features stay on the disk
     row["memory_a_photo"] = (anonymous() - before) / size
     row["search"] = "tree" if gallery.index is None else gallery.index.kind

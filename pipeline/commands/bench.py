@@ -20,6 +20,7 @@ capacity    bytes and seconds a photo of galleries of generated rows, 1,000 to 1
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         case "query":
             from pipeline.bench.query import bench_query
 
-            return bench_query(args.gallery, search_options(args), args.queries, args.count)
+            # --bits is of `hamming` here
+            options = replace(search_options(args), bits=None)
+            return bench_query(args.gallery, options, args.queries, args.count)
         case "verify":
             from pipeline.bench.verify import bench_verify
 

@@ -13,6 +13,7 @@ photo is not in them, and neither are embed and describe where the query is an i
 import csv
 import io
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import astuple
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.files import check_folder, write_file
+from pipeline.base.names import count_candidates
 from pipeline.cli import (
     Parser,
     add_cluster,
@@ -37,10 +39,11 @@ from pipeline.cli import (
 from pipeline.evaluate.ground_truth import as_sent, data_row, read_cases, read_contents
 from pipeline.evaluate.sweep import Outcome, Size, sweep_query
 from pipeline.results.file import check_results, command, write_row
-from pipeline.search.query import count_candidates
 
 if TYPE_CHECKING:
     from pipeline.cluster.jobs import ClusterJobs
+
+LOG = logging.getLogger("pipeline.commands.sweep")
 
 SIZES = ("10", "20", "40", "100", "200", "400", "1000", "4000")
 RULE = (
@@ -245,7 +248,7 @@ def main(argv: list[str] | None = None) -> int:
             }
             for row in rows:
                 write_row(args.results, {**shared, **row, "label": f"{start}, {row['label']}"})
-        print(f"wrote {args.out}/sweep.csv, sweep.json and sweep.png", file=sys.stderr)
+        LOG.info(f"wrote {args.out}/sweep.csv, sweep.json and sweep.png")
         return 0
 
     return finish("sweep", job)

@@ -8,7 +8,8 @@ attention on a frozen trunk, --start's or one that it trains first: on classes (
 section 3) or, with --matches, on which cells are found again when a photo comes back. Hashing
 recipes (seeds 002 and 003) learn a binary code on the maps of --start, which stays. `resnet50` and
 its variants with attention (seeds 000 and 001) learn as `embedding` does, under one of two
-settings, and take their local features from another model. All end with a model that `--model` takes.
+settings, and take their local features from another model. All end with a model that
+`--model` takes.
 """
 
 import os

@@ -7,8 +7,8 @@ print; one is a true second camera.
 """
 
 import csv
+import logging
 import shutil
-import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +20,8 @@ from PIL import Image
 from pipeline.base.errors import UsageError
 from pipeline.cli import Parser, finish
 from stages.records import Float32, UInt8
+
+LOG = logging.getLogger("pipeline.datasets.demo")
 
 SKIMAGE, SKLEARN = ("skimage", "data"), ("sklearn", "datasets/images")  # a package, its folder
 PHOTOS = {  # every photograph they carry; their drawings, masks and test patterns stay out
@@ -224,9 +226,7 @@ def main(argv: list[str] | None = None) -> int:
             write(folder)
         except OSError as error:
             raise UsageError(str(error)) from None
-        print(
-            f"{len(PHOTOS)} photographs and {len(QUERIES) + 1} queries in {folder}", file=sys.stderr
-        )
+        LOG.info(f"{len(PHOTOS)} photographs and {len(QUERIES) + 1} queries in {folder}")
         return 0
 
     return finish("prepare demo", job)

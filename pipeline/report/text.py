@@ -93,8 +93,8 @@ def table(answer: Answer) -> str:
     """The answer as a person reads it."""
     if answer.by_codes:
         lines = [
-            f"{answer.query}: {answer.candidates} candidates ranked twice, by the distance of"
-            " their real-valued codes"
+            f"{printable(answer.query)}: {answer.candidates} candidates ranked twice, by the"
+            " distance of their real-valued codes"
         ]
         lines += ["rank  coarse  bits  distance  image"]
         lines += [
@@ -104,7 +104,7 @@ def table(answer: Answer) -> str:
         ]
         return "\n".join(lines)
     lines = [
-        f"{answer.query}: {answer.candidates} candidates verified, {verdict(answer)}",
+        f"{printable(answer.query)}: {answer.candidates} candidates verified, {verdict(answer)}",
         "rank  coarse  distance  matches  inliers  false alarms  image",
     ]
     lines += [

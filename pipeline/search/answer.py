@@ -57,7 +57,8 @@ class Answer:
     def to_json(self) -> dict[str, Any]:
         """`first_look` only where it was on FAISS."""
         left_out = {"null_reason"} if self.first_look is not None else {"null_reason", "first_look"}
-        return {name: value for name, value in asdict(self).items() if name not in left_out}
+        whole = {name: value for name, value in asdict(self).items() if name not in left_out}
+        return {**whole, "results": list(whole["results"])}
 
     def rows(self) -> list[dict[str, Any]]:
         """A flat dict a result, with the query's name: what `pandas.DataFrame` takes."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pipeline.base.errors import QueryError
-from pipeline.base.names import ASKING, INDEXED
+from pipeline.base.names import ASKING, INDEXED, count_candidates
 from pipeline.gallery.store import Binding
 from pipeline.graph import Graph
 from pipeline.recipes import Recipe
 from pipeline.search.answer import Answer, Evidence, Result, affine_rows, round_digits
-from pipeline.search.query import Box, Query, count_candidates, cropped, read_query
+from pipeline.search.query import Box, Query, cropped, read_query
 from stages.gallery import Gallery
 from stages.order import both_ties, first_ties, full_order
 from stages.rank import Calibrated

@@ -33,11 +33,6 @@ class Query:
     seconds: dict[str, float]  # what it cost so far, by stage
 
 
-def count_candidates(text: str, k: int) -> int:
-    """`4000` is 4,000 candidates, `4x` is four times k."""
-    return int(text[:-1]) * k if text.endswith("x") else int(text)
-
-
 def read_photo(photo: Photo, max_pixels: int | None = None) -> tuple[str, Image]:
     """Its name, a path or `query`, and its pixels. Raises QueryError for what is no photo."""
     if isinstance(photo, Image):

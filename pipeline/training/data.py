@@ -6,8 +6,8 @@ had not been.
 """
 
 import hashlib
+import logging
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ from pipeline.base.images import find_photos, load_image, read_photo
 from stages.augment import relit, scene
 from stages.records import Int64, UInt8
 from stages.trunk import resize
+
+LOG = logging.getLogger("pipeline.training.data")
 
 # one photo in twenty, by the hash of its path, is for validation and never trained on
 HOLD_OUT = 20
@@ -156,7 +158,7 @@ def list_rows(folders: Sequence[Path], flag: str) -> tuple[list[Row], int]:
                 each.path.parent.parent if each.path.parent.name == "images" else each.path.parent
             )
             if each.reason is not None:
-                print(f"{each.path}: {each.reason}; left out", file=sys.stderr)
+                LOG.info(f"{each.path}: {each.reason}; left out")
                 refused += 1
             elif home.name != BACKGROUND:
                 rows.append((each.path, home.name, stable_hash(f"{folder.name}/{each.name}")))
@@ -187,7 +189,7 @@ def load_photos(rows: list[Row], classes: tuple[str, ...], side: int) -> tuple[P
     whole = hashlib.sha256()
     for seen, (path, label, key) in zip(decoded, rows, strict=True):
         if isinstance(seen, str):
-            print(f"{path}: {seen}; left out", file=sys.stderr)
+            LOG.info(f"{path}: {seen}; left out")
         else:
             kept.append((seen[0], place[label], key))
             whole.update(f"{seen[1]} {label}\0".encode("utf-8", "surrogateescape"))

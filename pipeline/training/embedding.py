@@ -2,7 +2,7 @@
 nothing or from given weights.
 """
 
-import sys
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from stages.attended import Attend, attend, is_attention
 from stages.embed import generalised_mean
 from stages.records import Float32, Int64, UInt8
 from stages.trunk import build_resnet, last_map, load_resnet, to_tensor
+
+LOG = logging.getLogger("pipeline.training.embedding")
 
 TRUNK = "resnet18"
 # from the photo on; the class head stays
@@ -93,10 +95,9 @@ def embedding(
         if how and not attentive:
             attend(model, how)
         if len(start["fc.weight"]) != len(classes):
-            print(
+            LOG.info(
                 f"--start: its head of {len(start['fc.weight'])} classes is replaced by a new one"
-                f" of {len(classes)}",
-                file=sys.stderr,
+                f" of {len(classes)}"
             )
             model.fc = nn.Linear(model.get_submodule("fc").in_features, len(classes))  # type: ignore[arg-type]
     norms = [
@@ -106,9 +107,8 @@ def embedding(
     ]
     folded = norms if start and is_folded(start) else []
     if folded:
-        print(
-            "--start: its batch norms are folded; their statistics stay, mean 0 and variance 1",
-            file=sys.stderr,
+        LOG.info(
+            "--start: its batch norms are folded; their statistics stay, mean 0 and variance 1"
         )
     still = [model.get_submodule(name) for part in PARTS[:frozen] for name in part]
     for module in still:

@@ -6,8 +6,8 @@ read first.
 """
 
 import json
+import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -31,6 +31,8 @@ from pipeline.training.checkpoint import (
 )
 from pipeline.training.data import Photos, batches, crop
 from stages.records import Int64, UInt8
+
+LOG = logging.getLogger("pipeline.training.loop")
 
 CHECKPOINT_SECONDS = 120
 
@@ -98,7 +100,7 @@ def learn(
     the last. Raises as `run` does.
     """
     photos = len(train.labels)
-    print(f"{photos} photos, {len(train.classes)} classes", file=sys.stderr, flush=True)
+    LOG.info(f"{photos} photos, {len(train.classes)} classes")
 
     def px(epoch: int) -> int:
         return plan.px[epoch * len(plan.px) // plan.epochs]
@@ -141,7 +143,7 @@ def run(
     if checkpoint.is_file():
         best, progress = load_checkpoint(checkpoint, model, optimizer)
     total = schedule.steps * schedule.epochs
-    print(f"{out}: step {progress.step} of {total}", file=sys.stderr, flush=True)
+    LOG.info(f"{out}: step {progress.step} of {total}")
     # a kill may have come between a checkpoint and the log that follows from it
     show(out, progress)
     torch.backends.cudnn.deterministic = True
@@ -161,7 +163,7 @@ def run(
         progress = replace(progress, log=(*progress.log[:-1], line))
         save_checkpoint(checkpoint, model, optimizer, best, progress, settings)
         show(out, progress)
-        print(json.dumps(line), file=sys.stderr, flush=True)
+        LOG.info(json.dumps(line))
     if schedule.before_epoch is not None:
         schedule.before_epoch(schedule.epochs)
     if best:
@@ -210,7 +212,7 @@ def _epoch(
         if progress.step % 50 == 0:
             mean = progress.loss / ((progress.step - 1) % steps + 1)
             done = f"step {progress.step}/{total} loss {mean:.3f} {progress.seconds:.0f} s"
-            print(done, file=sys.stderr, flush=True)
+            LOG.info(done)
         # the epoch's end has its own, after its validation
         if schedule.within and now - saved > CHECKPOINT_SECONDS and progress.step % steps:
             _check_finite(model, progress.step, out, schedule.rate)

@@ -10,7 +10,6 @@ import pytest
 from pictures import picture, write_picture
 
 from pipeline.bench import capacity
-from pipeline.bench.capacity import bench_capacity
 from pipeline.commands import bench
 from pipeline.results import capacity as capacity_tables
 from pipeline.results.capacity import first_look, plan
@@ -56,7 +55,7 @@ def test_the_bench(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(bench_capacity, "SIZES", (60, 90, 5000))
+    monkeypatch.setattr(capacity, "SIZES", (60, 90, 5000))
     for seed in range(3):
         write_picture(tmp_path / f"{seed}.png", picture(seed))
     capsys.readouterr()
@@ -96,7 +95,7 @@ def test_the_bench(
 def test_the_tables() -> None:
     row = {"command": "bench capacity", "sizes": [AT], "encode_seconds_a_photo": 0.36}
     assert (
-        capacity([row])[2]
+        capacity_tables.capacity([row])[2]
         == "| 1,000 | 12,000 | 2,300 | 0.50 | 0.03 | 1.0 (ball tree) | 80 (1,000) |"
     )
     lines = first_look([{"command": "bench first_look", "kinds": 1000, "sizes": [NEAR, FAR]}])

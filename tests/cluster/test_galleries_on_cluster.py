@@ -20,8 +20,8 @@ from planted_null import even
 from small import answers, complaint, indexed, rows
 
 from pipeline.bench.cluster import bench_cluster
+from pipeline.cli import joined_cluster
 from pipeline.cluster import connect
-from pipeline.cluster.connect import clustered
 from pipeline.commands import evaluate, rerank, sweep
 from pipeline.gallery import chance, partition
 from pipeline.gallery.store import read_gallery
@@ -167,7 +167,7 @@ def test_the_bench_runs_both_ways_and_compares_them(
 
     def run(command: list[str], **more: object) -> subprocess.CompletedProcess[str]:
         ways.append(next(flag for flag in command if flag in ("--jobs", "--cluster")))
-        return subprocess.CompletedProcess(command, rerank.main(command[2:]), "", "")
+        return subprocess.CompletedProcess(command, rerank.main(command[3:]), "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
     found = bench_cluster(work / "whole", None, 4, 20, 2, 0)
@@ -265,5 +265,5 @@ def test_an_address_that_is_none_is_one_line(text: str, capsys: pytest.CaptureFi
 
 
 def test_no_flag_is_no_cluster() -> None:
-    with clustered(None) as none:
+    with joined_cluster(None) as none:
         assert none is None

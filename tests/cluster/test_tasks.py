@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from pipeline.base.errors import UsageError
+from pipeline.base.retry import GIVE_UP, TRIES, Died
 from pipeline.cluster import connect, tasks
 from pipeline.cluster.connect import Cluster, SchedulerLost
 from pipeline.cluster.owners import dealt
-from pipeline.cluster.tasks import Died, run_here
 from pipeline.cluster.tasks import result_of as fetched
-from pipeline.rerank.jobs import GIVE_UP, TRIES
+from pipeline.cluster.tasks import run_here, run_on
 
 ITEMS = [f"q{i}" for i in range(20)]
 CHUNKS = [ITEMS[begin : begin + 4] for begin in range(0, 20, 4)]
@@ -58,7 +58,7 @@ class Client:
 
 def result_of(cluster: Cluster, future: Promise) -> Any:
     if future.status == "cancelled":
-        raise connect.lost()
+        raise cluster.lost()
     if isinstance(future.kept, Exception):
         raise future.kept
     return future.kept
@@ -121,9 +121,7 @@ def test_one_worker_of_many_threads_dies_once() -> None:
     setattr(client, "submit", submit)  # noqa: B010
     items = [f"q{i}" for i in range(40)]
     found = dict(
-        tasks.run_tasks(
-            Cluster("local:2", client, 1), shout, items, [[item] for item in items], Counter()
-        )
+        run_on(Cluster("local:2", client, 1), shout, items, [[item] for item in items], Counter())
     )
     assert [found[place] for place in range(40)] == [item.upper() for item in items]
 
@@ -140,7 +138,7 @@ def test_workers_that_join_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (
         len(
             list(
-                tasks.run_tasks(
+                run_on(
                     Cluster("tcp://h:1", client, 1),
                     shout,
                     ITEMS,
@@ -171,7 +169,7 @@ def shout(items: Sequence[str]) -> list[str]:
 
 
 def spread_over(client: Client, counts: Counter[str]) -> dict[str, str | None]:
-    found = list(tasks.run_tasks(Cluster("local:2", client, 1), shout, ITEMS, CHUNKS, counts))
+    found = list(run_on(Cluster("local:2", client, 1), shout, ITEMS, CHUNKS, counts))
     assert sorted(place for place, _ in found) == list(range(20))
     return {ITEMS[place]: result for place, result in found}
 
@@ -206,7 +204,7 @@ def test_workers_that_all_die_end_the_job() -> None:
 
 
 def test_a_lost_scheduler_is_one_line_and_what_is_done_is_handed_out() -> None:
-    found = tasks.run_tasks(Cluster("local:2", Client({}, 3), 1), shout, ITEMS, CHUNKS, Counter())
+    found = run_on(Cluster("local:2", Client({}, 3), 1), shout, ITEMS, CHUNKS, Counter())
     assert [next(found)[0] for _ in range(12)] == list(range(12))
     with pytest.raises(
         SchedulerLost,

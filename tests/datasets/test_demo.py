@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import ROOT
 from PIL import Image
 
 from pipeline.datasets import demo as demo_photos
 from pipeline.datasets.demo import PHOTOS, QUERIES, View
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")

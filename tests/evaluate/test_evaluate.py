@@ -17,7 +17,7 @@ from small import complaint
 
 from pipeline.commands import evaluate
 from pipeline.evaluate.ground_truth import Case
-from pipeline.evaluate.quality import look, short
+from pipeline.evaluate.quality import evaluate_query, short
 from pipeline.report.failures import Failure, Tile, draw, thumbnail
 from pipeline.search.engine import Ranked
 from stages.records import Candidates, Matches, Ranking
@@ -80,7 +80,7 @@ def test_what_is_left_out_leaves_the_ties_of_the_others(indexed_photos: Path) ->
     planted_engine = SimpleNamespace(
         gallery=engine.gallery, query=engine.query, rank=lambda *_: ranked
     )
-    outcome = look(planted_engine, case, 10, None)  # type: ignore[arg-type]
+    outcome = evaluate_query(planted_engine, case, 10, None)  # type: ignore[arg-type]
     assert (outcome.both[0], outcome.coarse[0], outcome.found, outcome.accepted) == (
         0.75,
         1 / 21,

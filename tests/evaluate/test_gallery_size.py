@@ -14,10 +14,10 @@ from planted_engine import Watched, altered, families
 from planted_features import planted_pair, unrelated
 from planted_gallery import planted, taken
 
-from pipeline.commands.evaluate import look as evaluated
 from pipeline.evaluate.ground_truth import Case, label_cases
+from pipeline.evaluate.quality import evaluate_query
 from pipeline.evaluate.studies import gallery_size
-from pipeline.evaluate.studies.gallery_size import Part, look, rank_part
+from pipeline.evaluate.studies.gallery_size import Part, evaluate_drawn, rank_part
 from pipeline.search.engine import Engine
 from stages.gallery import Gallery
 
@@ -44,7 +44,7 @@ def test_a_part_is_ranked_as_a_gallery_of_its_photos_alone(engine: Engine, looke
             ),
         )
         alone = replace(alone, asking=engine)
-        wanted = evaluated(alone, Case("queries:0/a.png", answers), 10, str(looked))
+        wanted = evaluate_query(alone, Case("queries:0/a.png", answers), 10, str(looked))
         places = np.flatnonzero(np.isin(coarse.rows[0], rows))
         relevant = np.array([gallery.names[row] in answers for row in coarse.rows[0]])
         both, first, accepted = rank_part(engine, query, coarse, matches, places, relevant, looked)
@@ -76,7 +76,7 @@ def test_each_pair_is_verified_once_however_many_parts(engine: Engine) -> None:
     seen: list[int] = []
     watched = altered(engine, matches=lambda stage: Watched(stage, seen.extend))
     parts = [Part("size", 5), Part("size", 20), Part("matches", 10, 1)]
-    outcomes = look(watched, label_cases(engine.gallery.names)[0], parts, 4000, 4, (0, 0))
+    outcomes = evaluate_drawn(watched, label_cases(engine.gallery.names)[0], parts, 4000, 4, (0, 0))
     assert sorted(seen) == list(range(24))
     assert [outcome and (outcome.photos, outcome.matches) for outcome in outcomes] == [
         (5, 1),
@@ -87,8 +87,8 @@ def test_each_pair_is_verified_once_however_many_parts(engine: Engine) -> None:
 
 def test_the_whole_gallery_is_what_evaluate_says(engine: Engine) -> None:
     case = label_cases(engine.gallery.names)[3]
-    (whole,) = look(engine, case, [Part("size", 23)], 4000, 2, (0, 0))
-    wanted = evaluated(engine, case, 10, "4000")
+    (whole,) = evaluate_drawn(engine, case, [Part("size", 23)], 4000, 2, (0, 0))
+    wanted = evaluate_query(engine, case, 10, "4000")
     assert whole is not None
     assert (tuple(whole.both), tuple(whole.coarse), whole.accepted) == (
         wanted.both,

@@ -2,7 +2,6 @@
 bytes would answer.
 """
 
-from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from planted_gallery import planted, taken
 from small import OPTIONS, complaint
 
 from pipeline.base.errors import UsageError
+from pipeline.base.options import TruthOptions
 from pipeline.commands import evaluate, sweep
 from pipeline.evaluate.ground_truth import (
     Case,
@@ -199,9 +199,9 @@ def test_a_query_that_cannot_be_read_stops_before_the_work(classes: Path) -> Non
 def test_data_are_named_by_what_they_hold(classes: Path) -> None:
     from pipeline.search.open import open_engine
 
-    args = Namespace(truth=None, queries=classes / "q")
-    crossed = open_engine(classes / "g", replace(OPTIONS, queries=classes / "q"))
-    row = data_row(args, crossed, {"queries:val/0/x.png": "1"})
+    truth, options = TruthOptions(labels="folder"), replace(OPTIONS, queries=classes / "q")
+    crossed = open_engine(classes / "g", options)
+    row = data_row(truth, options, crossed, {"queries:val/0/x.png": "1"})
     assert (row["photos"], row["labels"], row["queries"]["name"], row["queries"]["photos"]) == (
         4,
         "folder",
@@ -209,8 +209,8 @@ def test_data_are_named_by_what_they_hold(classes: Path) -> None:
         1,
     )
     assert (
-        data_row(args, crossed, {"queries:val/0/x.png": "2"})["queries"]["sha256"]
+        data_row(truth, options, crossed, {"queries:val/0/x.png": "2"})["queries"]["sha256"]
         != row["queries"]["sha256"]
     )
-    alone = data_row(Namespace(truth=None, queries=None), replace(crossed, asking=None), {})
+    alone = data_row(truth, OPTIONS, replace(crossed, asking=None), {})
     assert alone == {"photos": 4, "sha256": row["sha256"], "labels": "folder, leave-one-out"}

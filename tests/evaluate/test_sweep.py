@@ -16,12 +16,14 @@ from small import NAMES, complaint
 
 from pipeline.commands import sweep
 from pipeline.commands.evaluate import evaluate
-from pipeline.commands.sweep import Outcome, Size, count_sizes, look, summarise
+from pipeline.commands.sweep import count_sizes, summarise
 from pipeline.evaluate.ground_truth import Case, label_cases
+from pipeline.evaluate.sweep import Outcome, Size, sweep_query
 from pipeline.report.plots import plot_sweep
 from pipeline.search.engine import Engine
+from stages.gallery import Gallery
 from stages.metrics import Quality
-from stages.records import Candidates, Matches, Ranking
+from stages.records import Candidates, LocalFeatures, Matches, Ranking
 
 MEASURES = ("mAP", "precision@1", "precision@10", "hit@1", "hit@10")
 
@@ -37,7 +39,9 @@ class Crowded:
     first look's order.
     """
 
-    def __call__(self, candidates: Candidates, matches: Matches) -> Ranking:
+    def __call__(
+        self, features: LocalFeatures, candidates: Candidates, matches: Matches, gallery: Gallery
+    ) -> Ranking:
         places = candidates.rows.shape[1]
         order = np.roll(np.arange(places)[::-1], places // 3)[None].astype(np.int64)
         return Ranking(
@@ -56,7 +60,7 @@ def test_every_size_is_as_if_run_alone(engine: Engine, crowded: bool) -> None:
         label_cases(engine.gallery.names),
         count_sizes(["1", "2", "5", "12", "24"], 10, 24),
     )
-    (first, *rows), _ = summarise([look(engine, case, sizes) for case in cases], sizes, 0)
+    (first, *rows), _ = summarise([sweep_query(engine, case, sizes) for case in cases], sizes, 0)
     for row in rows:
         alone: Any = evaluate(engine, cases, 10, str(row["candidates"]))
         assert {name: row[name] for name in MEASURES} == {name: alone[name] for name in MEASURES}
@@ -76,7 +80,7 @@ def test_every_pair_is_verified_once(engine: Engine) -> None:
     seen: list[int] = []
     watched = altered(engine, matches=lambda stage: Watched(stage, seen.extend))
     case = label_cases(engine.gallery.names)[4]
-    look(watched, case, count_sizes(["3", "7", "12", "20"], 10, 24))
+    sweep_query(watched, case, count_sizes(["3", "7", "12", "20"], 10, 24))
     assert seen == engine.coarse(engine.query(case.query), 20).rows[0].tolist()
 
 
@@ -85,7 +89,7 @@ def test_seconds_add_up_the_slices(engine: Engine, monkeypatch: pytest.MonkeyPat
     pairs: list[int] = []
     monkeypatch.setattr("pipeline.graph.time.perf_counter", lambda: float(len(pairs)))
     watched = altered(engine, matches=lambda stage: Watched(stage, pairs.extend))
-    outcomes = look(
+    outcomes = sweep_query(
         watched, label_cases(engine.gallery.names)[0], count_sizes(["3", "7", "12"], 10, 24)
     )
     assert [outcome.seconds for outcome in outcomes] == [0, 3, 7, 12]
@@ -100,7 +104,7 @@ def test_the_first_look_alone_does_not_pay_for_local_features(
     case = Case(str(indexed_photos / "photos" / "a.png"), frozenset({"0/a.png"}))
     ticks = itertools.count()
     monkeypatch.setattr("pipeline.graph.time.perf_counter", lambda: float(next(ticks)))
-    first, small, large = look(engine, case, count_sizes(["3", "7"], 10, 24))
+    first, small, large = sweep_query(engine, case, count_sizes(["3", "7"], 10, 24))
     assert small.seconds - first.seconds == len(engine.recipe.answer.rows)
     assert large.seconds - small.seconds == 1  # one more slice verified
 
@@ -110,7 +114,7 @@ def test_ceiling_and_accepted_leave_the_query_out(engine: Engine) -> None:
     is accepted.
     """
     found = [
-        look(engine, case, count_sizes(["1", "24"], 10, 24))
+        sweep_query(engine, case, count_sizes(["1", "24"], 10, 24))
         for case in label_cases(engine.gallery.names)
     ]
     assert [(one.shortlisted, one.accepted) for _, one, _ in found] == [(False, 0)] * 24

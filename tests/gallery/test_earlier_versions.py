@@ -1,4 +1,5 @@
-"""Galleries and models that earlier versions wrote open, answer as they did then, and are updated."""
+"""Galleries and models that earlier versions wrote open, answer as they did then, and are
+updated."""
 
 import json
 import lzma

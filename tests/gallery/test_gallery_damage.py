@@ -3,6 +3,7 @@ never answers with other rows.
 """
 
 import json
+import logging
 import shlex
 import shutil
 import sqlite3
@@ -86,8 +87,9 @@ def test_a_missing_shard_is_refused(whole: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["flipped", "gone"])
 def test_a_writer_forgets_what_is_damaged_and_keeps_the_rest(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
+    caplog.set_level(logging.INFO)
     photos = [encoded(f"{i}.jpg", i) for i in range(6)]
     fill(tmp_path, photos[:2], photos[2:5], photos[5:])
     shard = next(path for path in (tmp_path / "shards").iterdir() if rows_of(path) == 3)
@@ -96,11 +98,9 @@ def test_a_writer_forgets_what_is_damaged_and_keeps_the_rest(
     if damage == "flipped":
         shard.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with writing(tmp_path, BINDING) as writer:
-        assert (
-            capsys.readouterr().err
-            == f"gallery {tmp_path}: 3 photos lay in damaged or missing shards and are encoded"
-            " again\n"
-        )
+        assert caplog.messages == [
+            f"gallery {tmp_path}: 3 photos lay in damaged or missing shards and are encoded again"
+        ]
         assert writer.known().keys() == {"0.jpg", "1.jpg", "5.jpg"}
         assert as_read(read_gallery(tmp_path)) == as_written(*photos[:2], photos[5])
         writer.add(photos[2:5])

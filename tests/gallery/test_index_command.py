@@ -16,8 +16,8 @@ from filled import rows_of
 from pictures import picture, write_picture
 from small import NAMES, counted, indexed, rows
 
-from pipeline import index
 from pipeline.base.images import load_image
+from pipeline.gallery import update as gallery_update
 from pipeline.gallery.store import read_gallery
 from pipeline.model.weights import open_model
 from pipeline.recipes import encode
@@ -130,7 +130,7 @@ def test_the_bar_counts_only_what_is_committed(
 
     shutil.rmtree("gallery")
     monkeypatch.setattr(tqdm.tqdm, "update", update)
-    monkeypatch.setattr(index, "COMMIT_PHOTOS", 2)
+    monkeypatch.setattr(gallery_update, "COMMIT_PHOTOS", 2)
     assert indexed(Path("photos"), Path("gallery"), "--model", small_model) == 0
     assert sorted({n for n, _ in counts}) == [2, 4, 6]
     assert all(committed >= n for n, committed in counts)
@@ -143,7 +143,7 @@ def test_an_interrupt_keeps_what_was_committed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = rows()
-    real = index.encode_file
+    real = gallery_update.encode_file
 
     def interrupted(found: Any, *more: Any) -> Any:
         if found.name == "z.png":
@@ -152,8 +152,8 @@ def test_an_interrupt_keeps_what_was_committed(
 
     shutil.rmtree("gallery")
     with monkeypatch.context() as patch:
-        patch.setattr(index, "encode_file", interrupted)
-        patch.setattr(index, "COMMIT_PHOTOS", 2)
+        patch.setattr(gallery_update, "encode_file", interrupted)
+        patch.setattr(gallery_update, "COMMIT_PHOTOS", 2)
         assert indexed(Path("photos"), Path("gallery"), "--model", small_model, "--jobs", 1) == 130
     assert (
         capsys.readouterr().err.splitlines()[-1]
@@ -171,7 +171,7 @@ def test_many_small_commits_are_merged(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(index, "COMMIT_PHOTOS", 1)
+    monkeypatch.setattr(gallery_update, "COMMIT_PHOTOS", 1)
     before = rows()
     shutil.rmtree("gallery")
     for i in range(4):

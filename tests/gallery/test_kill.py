@@ -8,9 +8,9 @@ import re
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from pictures import ROOT
+
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 # a process that dies, unlike a machine, loses nothing that a disk in memory keeps
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

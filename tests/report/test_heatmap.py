@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from peephole import Peephole
 from pictures import picture, write_picture
 from small import complaint
-from test_page_answers import Peephole
 
 from pipeline.commands import heatmap
 from pipeline.model.weights import open_model, write_model

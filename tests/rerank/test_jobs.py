@@ -10,28 +10,28 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pytest
+from joblib.externals import loky
+from pictures import ROOT
 
 from pipeline.base.errors import UsageError
+from pipeline.base.retry import GIVE_UP, TRIES
 from pipeline.commands import rerank
 from pipeline.rerank import jobs
-from pipeline.rerank.jobs import answer_all
+from pipeline.rerank.jobs import rerank_all
 from pipeline.search.shortlists import Failed, Reranked, Shortlist, in_chunks
 from tests.stress.kill_rerank import Tally, look, plant_gallery, session
 
-ROOT = Path(__file__).parents[1]
 OPENING: Any = None  # of the tests whose second look is played
 QUERIES = [f"q{i}" for i in range(40)]
 LISTS = [Shortlist(query, query, np.arange(3)) for query in QUERIES]
-Work = Iterable[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]
 
 
 @pytest.fixture
@@ -120,8 +120,8 @@ def test_workers_end_with_their_job(work: Path) -> None:
 
 
 def play(monkeypatch: pytest.MonkeyPatch, deadly: dict[str, int]) -> list[list[str]]:
-    """Joblib without processes: a worker dies over a deadly query so many times. Returns the
-    queries sent at once, in turn.
+    """Joblib without processes: a worker dies over a deadly query so many times, and its pool with
+    it. Returns the queries sent at once, in turn.
     """
     asked: list[list[str]] = []
 
@@ -134,46 +134,61 @@ def play(monkeypatch: pytest.MonkeyPatch, deadly: dict[str, int]) -> list[list[s
         return [Reranked(each.query, None, [2, 1, 0], {}) for each in lists]
 
     class Pool:
-        """Two chunks in flight, the later one answered first."""
+        """Two chunks at work, the later one answered first; the others wait for these."""
 
-        def __init__(self, **options: Any) -> None:
-            assert (options["n_jobs"], options["batch_size"], options["initializer"]) == (
-                2,
-                1,
-                jobs.stay_with,
-            )
+        def __init__(self, workers: int, **options: Any) -> None:
+            assert (workers, options["initializer"]) == (2, jobs.stay_with)
+            self.waiting: list[tuple[Future[Any], Callable[[Any], Any], Any]] = []
+            self.at_work: list[tuple[Future[Any], Callable[[Any], Any], Any]] = []
+            self.broken = False
 
-        def __call__(self, calls: Work) -> Iterator[Any]:
-            calls = iter(calls)
-            while flight := list(islice(calls, 2)):
-                for function, arguments, _ in reversed(flight):
-                    yield function(*arguments)
+        def submit(self, work: Callable[[Any], Any], some: Any) -> Future[Any]:
+            assert not self.broken
+            self.waiting.append((Future(), work, some))
+            return self.waiting[-1][0]
 
-    monkeypatch.setattr(jobs, "second_look", look_once)
-    monkeypatch.setattr(joblib, "Parallel", Pool)
+        def go_on(self) -> None:
+            if not self.at_work:
+                self.at_work, self.waiting = self.waiting[:2], self.waiting[2:]
+            future, work, some = self.at_work.pop()
+            try:
+                future.set_result(work(some))
+            except BrokenProcessPool as death:
+                self.broken = True
+                for each in (future, *(lost for lost, _, _ in self.at_work + self.waiting)):
+                    each.set_exception(death)
+
+        def shutdown(self, wait: bool, kill_workers: bool) -> None:
+            assert (wait, kill_workers) == (True, True)
+
+    class Played(jobs.Processes):
+        def next_done(self) -> jobs.Task:
+            if self.done.empty():
+                self.executor.go_on()
+            return super().next_done()
+
+    monkeypatch.setattr(jobs, "rerank_lists", look_once)
+    monkeypatch.setattr(loky, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(jobs, "Processes", Played)
     return asked
 
 
-@pytest.mark.parametrize("deaths", [1, jobs.TRIES])
+@pytest.mark.parametrize("deaths", [1, TRIES])
 def test_a_death_is_tried_again_alone(deaths: int, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, counts = play(monkeypatch, {"q3": deaths}), Counter[str]()
-    answers = list(answer_all(OPENING, LISTS, 2, counts))
+    answers = list(rerank_all(OPENING, LISTS, 2, counts))
     assert sorted(answer.query for answer in answers) == sorted(QUERIES)
     assert all(isinstance(answer, Reranked) for answer in answers)
     assert asked[:2] == [QUERIES[8:16], QUERIES[:8]]
-    assert asked[2 : 2 + 8 + deaths - 1] == [
-        ["q0"],
-        ["q1"],
-        ["q2"],
-        *[["q3"]] * deaths,
-        *([f"q{i}"] for i in range(4, 8)),
-    ]
-    assert counts == {"retried": 8}
+    # what lay with the pool when it broke: those of the dead worker, and those that waited
+    lost = [*QUERIES[:8], *QUERIES[16:32]]
+    assert asked[2:] == [QUERIES[32:], *([query] for query in lost), *[["q3"]] * (deaths - 1)]
+    assert counts == {"retried": len(lost) + deaths - 1}
 
 
 def test_a_query_that_no_worker_survives_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     play(monkeypatch, {"q3": 99, "q20": 99})
-    answers = {answer.query: answer for answer in answer_all(OPENING, LISTS, 2, Counter())}
+    answers = {answer.query: answer for answer in rerank_all(OPENING, LISTS, 2, Counter())}
     assert set(answers) == set(QUERIES)
     failed = [answer for answer in answers.values() if isinstance(answer, Failed)]
     assert [answer.query for answer in failed] == ["q3", "q20"]
@@ -193,8 +208,8 @@ def test_workers_that_all_die_end_the_job(monkeypatch: pytest.MonkeyPatch) -> No
             " `--jobs`"
         ),
     ):
-        list(answer_all(OPENING, LISTS, 2, Counter()))
-    assert len(asked) == jobs.GIVE_UP
+        list(rerank_all(OPENING, LISTS, 2, Counter()))
+    assert len(asked) == GIVE_UP
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_a_query_is_relative_to_the_file_or_absolute_or_indexed() -> None:
         (
             "csv",
             "q,no\tne.png",
-            r"line 3: expected an indexed photo, got 'no\tne.png'; index it, or correct the path",
+            r"line 3: expected an indexed photo, got no\tne.png; index it, or correct the path",
         ),
         (
             "trec",

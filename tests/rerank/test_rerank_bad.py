@@ -13,8 +13,8 @@ from pictures import picture, write_picture
 from small import NAMES, complaint
 
 from pipeline.commands import rerank
-from pipeline.rerank import jobs
 from pipeline.rerank.journal import Journal
+from pipeline.search import process
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ BAD = "query,image\nq.png,a.png\nq.png,none.png\n\nq.png,a.png\n,b.png\n"
 def test_mistakes_end_the_job_before_it_begins(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(jobs, "open_engine", None)
+    monkeypatch.setattr(process, "open_engine", None)
     Path("run.csv").write_text(BAD)
     assert job(candidates="run.csv") == 2
     assert (

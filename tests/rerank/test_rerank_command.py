@@ -20,6 +20,7 @@ from tqdm import tqdm
 from pipeline.commands import rerank
 from pipeline.rerank import jobs
 from pipeline.rerank.journal import Journal
+from pipeline.search import process
 from tests.stress.kill_rerank import FAMILY, finished, plant_gallery
 
 PHOTOS, DEPTH = 40, 12
@@ -153,9 +154,9 @@ def test_a_stopped_job_goes_on_where_it_was(
 ) -> None:
     stop_after(23, monkeypatch, work)
     assert not (work / "out.csv").exists()
-    look, looked = jobs.second_look, []
+    look, looked = jobs.rerank_lists, []
     monkeypatch.setattr(
-        jobs, "second_look", lambda opening, lists: looked.extend(lists) or look(opening, lists)
+        jobs, "rerank_lists", lambda opening, lists: looked.extend(lists) or look(opening, lists)
     )
     told = summary(capsys, work)
     assert (told["queries"], told["pairs"], told["resumed"], told["retried"], told["failed"]) == (
@@ -245,7 +246,7 @@ def other_gallery(work: Path, _: pytest.MonkeyPatch) -> None:
 
 
 def other_program(work: Path, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(jobs, "SOURCES", work)
+    patch.setattr(process, "SOURCES", work)
 
 
 @pytest.mark.parametrize(
@@ -312,13 +313,13 @@ def test_two_jobs_do_not_write_one_output(
 def test_a_gallery_that_changes_as_the_job_begins_ends_it(
     work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    opens = jobs.open_engine
+    opens = process.open_engine
 
     def open_late(*arguments: Any) -> Any:
         other_gallery(work, monkeypatch)
         return opens(*arguments)
 
-    monkeypatch.setattr(jobs, "open_engine", open_late)
+    monkeypatch.setattr(process, "open_engine", open_late)
     assert job(work) == 2
     assert (
         "expected it and its model as they were when the job began, got another version"

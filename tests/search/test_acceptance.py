@@ -86,17 +86,16 @@ def test_nothing_in_this_gallery_matches(judging: Path, capsys: pytest.CaptureFi
     assert run.main(["gallery:a.png", *model, "--false-alarm", "1e-6"]) == 0
     line, _, *rows = capsys.readouterr().out.splitlines()
     assert (
-        line
-        == "gallery:a.png: 6 candidates looked at twice, 1 accepted, the other places in coarse"
-        " order (chance as the model knows it: 6 different photos are too few to measure it, 300"
-        " are needed)"
+        line == "gallery:a.png: 6 candidates verified, 1 accepted, the other places in coarse order"
+        " (false alarms by the model's own photos: 6 different photos are too few to measure it,"
+        " 300 are needed)"
     )
     assert [row.split()[-2] == "*" for row in rows] == [True] + [False] * 5
     assert run.main(["gallery:a.png", *model, "--false-alarm", "1e-30"]) == 0
     line, _, *rows = capsys.readouterr().out.splitlines()
     assert line.startswith(
-        "gallery:a.png: 6 candidates looked at twice, nothing in this gallery matches; all places"
-        " in coarse order"
+        "gallery:a.png: 6 candidates verified, nothing in this gallery matches; all places in"
+        " coarse order"
     )
     assert [int(row.split()[1]) for row in rows] == [1, 2, 3, 4, 5, 6]
     assert run.main(["gallery:a.png", *model, "--false-alarm", "1e-30", "--report", "r.html"]) == 0
@@ -138,7 +137,7 @@ def test_the_json_tells_rate_null_and_expectation(
 def test_a_fixed_count_has_no_expectation(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["gallery:a.png", "--gallery", "gallery", "-k", "2"]) == 0
     out = capsys.readouterr().out
-    assert "chance as the model knows it" not in out
+    assert "false alarms by the model's own photos" not in out
     model = shrink(Path(read_binding(here / "gallery").where), here / "strict", least=10_000)
     assert (
         run.main(["gallery:a.png", "--gallery", "gallery", "-k", "2", "--model", str(model)]) == 0

@@ -68,7 +68,7 @@ def test_the_json_is_as_promised(
     assert [list(seen), list(taken)] == [KEYS, KEYS]
     assert [seen["query"], taken["query"]] == [str(query), "gallery:b.png"]
     assert (seen["recipe"], seen["k"], seen["candidates"]) == ("two_stage", 4, 6)
-    # this model accepts at a fixed count; tests/test_accept.py has the others
+    # this model accepts at a fixed count; tests/search/test_acceptance.py has the others
     assert (seen["false_alarm"], seen["null"]) == (None, None)
     assert {"embed", "describe", "search", "verify", "rank"} <= seen["seconds"].keys()
     # what was indexed is not looked at again
@@ -333,7 +333,7 @@ def test_the_table_shows_every_name(here: Path, capsys: pytest.CaptureFixture[st
         out = capsys.readouterr().out
         lines = out.splitlines()
         assert len(lines) == 8
-        assert "6 candidates looked at twice" in lines[0]
+        assert "6 candidates verified" in lines[0]
         assert lines[2].split()[:2] == ["1", "1"]
         assert lines[2].endswith("* caf\\xe9/c.png")
         out.encode()

@@ -13,8 +13,8 @@ from pictures import picture, write_picture
 from planted_features import planted_pair, unrelated
 from small import complaint
 
-from pipeline.commands import attention
 from pipeline.evaluate.ground_truth import Case
+from pipeline.evaluate.studies import attention
 from pipeline.evaluate.studies.attention import Cells, choose, describe_all, measure
 from pipeline.model.weights import open_model, write_model
 from pipeline.recipes import delf_of

@@ -3,6 +3,7 @@ in cells, as much of it as is promised.
 """
 
 import json
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +17,13 @@ from pipeline.base.errors import UsageError
 from pipeline.commands import bench
 from pipeline.search import code_index
 from pipeline.search.code_index import KEPT, build, choose
-from stages.faiss_index import COUNT, Neighbours, cells_for
+from stages import faiss_index
+from stages.faiss_index import COUNT, FaissIndex, cells_for
 from stages.gallery import Gallery
+from stages.hashing import HammingIndex
 from stages.records import Float32
 from stages.search import search
+from stages.tree_index import TreeIndex
 
 needs_faiss = pytest.mark.skipif(
     code_index.find_spec("faiss") is None,
@@ -48,8 +52,9 @@ def test_comparing_all_finds_what_the_tree_does(largest: int) -> None:
     rng = np.random.default_rng(largest)
     for rows in (1, 2, 90, 700):
         codes = rng.integers(-largest, largest + 1, (rows, 5)).astype(np.float32)
-        tree, flat = gallery(codes), gallery(codes, find=Neighbours.fit)
-        assert flat.tree is None
+        tree, flat = gallery(codes), gallery(codes, index=FaissIndex.fit)
+        assert isinstance(tree.index, TreeIndex)
+        assert isinstance(flat.index, FaissIndex)
         for code in rng.integers(-largest, largest + 1, (4, 5)).astype(np.float32):
             for count in (1, 7, 60, 500, 900):
                 wanted, found = search(code, count, tree), search(code, count, flat)
@@ -59,14 +64,14 @@ def test_comparing_all_finds_what_the_tree_does(largest: int) -> None:
 
 @needs_faiss
 def test_cells_find_what_they_promise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "COUNT", 200)
+    monkeypatch.setattr(faiss_index, "COUNT", 200)
     codes, asked = kinds(6000), kinds(6040)[6000:]
-    tree, cells = gallery(codes), gallery(codes, find=partial(Neighbours.fit, flat_ends=100))
+    tree, cells = gallery(codes), gallery(codes, index=partial(FaissIndex.fit, flat_ends=100))
     index = cells.index
-    assert index is not None
+    assert isinstance(index, FaissIndex)
     assert (index.kind, index.cells.nlist) == ("ivf", 64)
     assert 0 < index.probes < 64
-    assert neighbours.RECALL <= index.recall <= 1
+    assert faiss_index.RECALL <= index.recall <= 1
     shares = []
     for code in asked:
         wanted, found = search(code, 200, tree), search(code, 200, cells)
@@ -84,13 +89,13 @@ def test_cells_find_what_they_promise(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_query_whose_cells_hold_too_few_is_answered_in_full(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(neighbours, "COUNT", 200)
+    monkeypatch.setattr(faiss_index, "COUNT", 200)
     codes = kinds(3000)
-    made = Neighbours.fit(codes, known=(1, 0.9), flat_ends=0)
+    made = FaissIndex.fit(codes, known=(1, 0.9), flat_ends=0)
     assert (made.probes, made.recall) == (1, 0.9)
     tree = gallery(codes)
     for code in kinds(10, seed=4):  # a cell of 32 holds about a hundred
-        found = search(code, 200, gallery(codes, find=lambda _: made))
+        found = search(code, 200, gallery(codes, index=lambda _: made))
         assert found.rows.shape == (1, 200)
         if len(made._search(code, 264, True)[1]) < 200:
             np.testing.assert_array_equal(found.rows, search(code, 200, tree).rows)
@@ -98,11 +103,11 @@ def test_a_query_whose_cells_hold_too_few_is_answered_in_full(
 
 @needs_faiss
 def test_codes_without_structure_are_all_compared() -> None:
-    made = Neighbours.fit(
+    made = FaissIndex.fit(
         np.random.default_rng(0).normal(size=(5000, 32)).astype(np.float32), flat_ends=0
     )
     assert (made.kind, made.probes, made.recall) == ("flat", 0, 1.0)
-    assert Neighbours.fit(made.codes, known=(0, 1.0), flat_ends=0).kind == "flat"
+    assert FaissIndex.fit(made.codes, known=(0, 1.0), flat_ends=0).kind == "flat"
 
 
 def test_the_number_of_cells() -> None:
@@ -117,41 +122,44 @@ def test_the_number_of_cells() -> None:
 
 
 def test_which_gallery_gets_what(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr(code_index, "find_spec", lambda name: object())
-    assert choose("auto", code_index.TREE_ENDS, False, None) is None
-    assert choose("auto", code_index.TREE_ENDS + 1, False, None) is not None
-    assert choose("faiss", 1, False, None) is not None
-    assert choose("tree", 10**9, False, None) is None
-    assert choose("auto", 10**9, True, None) is None
+    assert choose("auto", code_index.TREE_ENDS, False, None) == TreeIndex.build
+    bits = HammingIndex.build
+    on_faiss = choose("auto", code_index.TREE_ENDS + 1, False, None)
+    assert on_faiss not in (TreeIndex.build, bits)
+    assert choose("faiss", 1, False, None) not in (TreeIndex.build, bits)
+    assert choose("tree", 10**9, False, None) == TreeIndex.build
+    assert choose("auto", 10**9, True, None) == bits
     with pytest.raises(
         UsageError, match="expected a recipe that compares distances, got one that compares bits"
     ):
         choose("faiss", 1, True, None)
-    assert capsys.readouterr().err == ""
+    assert caplog.messages == []
     monkeypatch.setattr(code_index, "find_spec", lambda name: None)
-    assert choose("auto", 40_000, False, None) is None
-    assert (
-        capsys.readouterr().err
-        == "first look: 40,000 codes in a ball tree; FAISS finds them sooner: `pip install -e"
-        " '.[faiss]'`\n"
-    )
+    assert choose("auto", 40_000, False, None) == TreeIndex.build
+    assert caplog.messages == [
+        "first look: 40,000 codes in a ball tree; FAISS finds them sooner: `pip install -e"
+        " '.[faiss]'`"
+    ]
 
 
 @needs_faiss
 def test_the_recall_is_kept_and_the_index_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(code_index.Neighbours, "fit", partial(Neighbours.fit, flat_ends=0))
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(code_index.FaissIndex, "fit", partial(FaissIndex.fit, flat_ends=0))
     monkeypatch.setattr(code_index, "FLAT_ENDS", 0)
-    monkeypatch.setattr(neighbours, "COUNT", 50)
+    monkeypatch.setattr(faiss_index, "COUNT", 50)
     codes = kinds(3000)
     made = build(codes, tmp_path)
-    assert (
+    assert caplog.messages == [
         f"first look: 3,000 codes on FAISS, {made.probes} of 32 cells a query, recall"
-        f" {made.recall:.4f}\n" == capsys.readouterr().err
-    )
+        f" {made.recall:.4f}"
+    ]
     kept = json.loads((tmp_path / KEPT).read_text())
     assert (kept["index"], kept["cells"], kept["probes"], kept["recall"], kept["count"]) == (
         "ivf",
@@ -162,7 +170,7 @@ def test_the_recall_is_kept_and_the_index_is_not(
     )
     assert [path.name for path in tmp_path.iterdir()] == [KEPT]
     with monkeypatch.context() as patch:
-        patch.setattr(neighbours, "_recall", lambda *_: pytest.fail("measured again"))
+        patch.setattr(faiss_index, "_recall", lambda *_: pytest.fail("measured again"))
         again = build(codes, tmp_path)
         assert (again.probes, again.recall) == (made.probes, made.recall)
         with pytest.raises(pytest.fail.Exception, match="measured again"):  # other codes

@@ -10,9 +10,10 @@ from planted_features import pack as pack_features
 from planted_features import unrelated
 
 from stages.gallery import Gallery
-from stages.hashing import euclidean, hamming, nearest_words, no_geometry, pack
+from stages.hashing import HammingIndex, euclidean, nearest_words, no_geometry, pack
 from stages.hashing_kernels import BLOCK
 from stages.records import Candidates, Float32
+from stages.search import search
 
 
 def brute(codes: Float32, code: Float32, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -25,7 +26,7 @@ def brute(codes: Float32, code: Float32, count: int) -> tuple[np.ndarray, np.nda
 def gallery(codes: Float32) -> Gallery:
     features = pack_features([unrelated(np.random.default_rng(0), 1)] * len(codes))
     return Gallery.from_arrays(
-        [f"{i:05d}.png" for i in range(len(codes))], codes, features, pack=pack
+        [f"{i:05d}.png" for i in range(len(codes))], codes, features, index=HammingIndex.build
     )
 
 
@@ -78,7 +79,7 @@ def test_the_shortlist_and_its_second_look() -> None:
         rng.normal(size=24).astype(np.float32),
     )
     photos = gallery(codes)
-    found = hamming(code, 40, photos)
+    found = search(code, 40, photos)
     wanted, far = brute(codes, code, 40)
     np.testing.assert_array_equal(found.rows[0], wanted)
     np.testing.assert_array_equal(found.distance[0], far.astype(np.float32))
@@ -95,9 +96,9 @@ def test_nothing_is_found_in_an_empty_gallery() -> None:
         [],
         np.empty((0, 8), np.float32),
         pack_features([unrelated(np.random.default_rng(0), 1)]).part(np.empty(0, np.int64)),
-        pack=pack,
+        index=HammingIndex.build,
     )
-    found = hamming(np.zeros(8, np.float32), 10, empty)
+    found = search(np.zeros(8, np.float32), 10, empty)
     assert found.rows.shape == (1, 0)
     assert euclidean(np.zeros(8, np.float32), found, empty).order.shape == (1, 0)
 
@@ -105,15 +106,19 @@ def test_nothing_is_found_in_an_empty_gallery() -> None:
 def test_wrong_codes_are_named() -> None:
     photos = gallery(np.ones((3, 8), np.float32))
     with pytest.raises(
-        ValueError, match=r"hamming\.code: expected float32 \(8\), got float32 \(9,\)"
+        ValueError, match=r"search\.code: expected float32 \(8\), got float32 \(9,\)"
     ):
-        hamming(np.zeros(9, np.float32), 1, photos)
+        search(np.zeros(9, np.float32), 1, photos)
     with pytest.raises(ValueError, match="expected finite numbers, got NaN"):
-        hamming(np.full(8, np.nan, np.float32), 1, photos)
+        search(np.full(8, np.nan, np.float32), 1, photos)
     with pytest.raises(
         ValueError, match=r"nearest_words\.words: expected uint16 \(2, \*\), got uint16 \(1, 3\)"
     ):
         nearest_words(np.zeros(2, np.uint16), 1, pack(np.ones((3, 8), np.float32)))
+    with pytest.raises(
+        ValueError, match=r"nearest_words\.words: expected uint16 \(1, \*\), got int32 \(1, 2\)"
+    ):
+        HammingIndex(np.zeros((1, 2), np.int32)).nearest(np.zeros(8, np.float32), 1)
 
 
 def test_equal_real_codes_keep_the_first_looks_order() -> None:

@@ -24,8 +24,13 @@ def shortlist(inliers: npt.ArrayLike) -> tuple[Candidates, Matches]:
     )
 
 
+def fixed(least: int, inliers: npt.ArrayLike) -> Ranking:
+    """Accepted by the count alone: neither features nor gallery are read."""
+    return FixedCount(least)(FEATURES, *shortlist(inliers), gallery([]))
+
+
 def test_the_worked_example() -> None:
-    ranking = FixedCount(20)(*shortlist([3, 25, 0, 40]))
+    ranking = fixed(20, [3, 25, 0, 40])
     assert ["abcd"[place] for place in ranking.order[0]] == list("dbac")
     assert ranking.accepted.tolist() == [[False, True, False, True]]
     assert np.isnan(ranking.false_alarms).all()
@@ -35,7 +40,7 @@ def test_the_worked_example() -> None:
 def test_accepted_come_first_by_evidence_and_the_rest_keep_their_places(
     inliers: list[int], least: int
 ) -> None:
-    ranking = FixedCount(least)(*shortlist(inliers))
+    ranking = fixed(least, inliers)
     accepted = [i for i, n in enumerate(inliers) if n >= least]
     others = [i for i, n in enumerate(inliers) if n < least]
     assert ranking.order.tolist() == [sorted(accepted, key=lambda i: (-inliers[i], i)) + others]
@@ -44,15 +49,15 @@ def test_accepted_come_first_by_evidence_and_the_rest_keep_their_places(
 
 @given(st.lists(st.integers(0, 19), max_size=40))
 def test_without_evidence_the_first_looks_order_stays(inliers: list[int]) -> None:
-    for ranking in (FixedCount(20)(*shortlist(inliers)), calibrated(inliers, rate=1e-9)):
+    for ranking in (fixed(20, inliers), calibrated(inliers, rate=1e-9)):
         assert ranking.order.tolist() == [list(range(len(inliers)))]
         assert not ranking.accepted.any()
 
 
 def test_queries_of_a_batch_are_ranked_one_by_one() -> None:
     together = [[3, 25, 0], [21, 20, 60], [0, 0, 0]]
-    assert FixedCount(20)(*shortlist(together)).order.tolist() == [
-        FixedCount(20)(*shortlist(one)).order[0].tolist() for one in together
+    assert fixed(20, together).order.tolist() == [
+        fixed(20, one).order[0].tolist() for one in together
     ]
 
 
@@ -183,7 +188,7 @@ def test_a_larger_rate_never_accepts_fewer(
 def test_evidence_for_another_number_of_candidates_is_refused() -> None:
     looked, matches = shortlist([1, 2, 3])[0], shortlist([1, 2])[1]
     for judge in (
-        lambda: FixedCount(20)(looked, matches),
+        lambda: FixedCount(20)(FEATURES, looked, matches, gallery([1, 2, 3])),
         lambda: Calibrated(0.1, even())(FEATURES, looked, matches, gallery([1, 2, 3])),
     ):
         with pytest.raises(

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from planted_features import SIZE, pack, unrelated
-from sklearn.neighbors import BallTree
 
 from stages.gallery import Gallery
 from stages.records import Candidates, Image, LocalFeatures, Matches, PackedFeatures, Ranking
+from stages.tree_index import TreeIndex
 
 f4, i1, i4, i8, b1 = np.float32, np.int8, np.int32, np.int64, np.bool_
 EMPTY = PackedFeatures(
@@ -42,10 +42,8 @@ RIGHT: dict[type, dict[str, Any]] = {
         "names": ("a", "b"),
         "codes": np.zeros((2, 3), f4),
         "features": pack([unrelated(np.random.default_rng(0), 2)] * 2),
-        "tree": BallTree([[0.0]]),
+        "index": TreeIndex.build(np.zeros((2, 3), f4)),
         "null": None,
-        "words": None,
-        "index": None,
     },
     Candidates: {"rows": np.array([[4, 2]], i8), "distance": np.array([[0, 1]], f4)},
     Matches: {
@@ -104,9 +102,7 @@ WRONG: list[tuple[type, str, Any, str]] = [
     (Gallery, "features", EMPTY, "expected 2 photos, got 0"),
     (Gallery, "names", ("b", "a"), "expected ascending paths, each once"),
     (Gallery, "names", ("a", "a"), "expected ascending paths, each once"),
-    (Gallery, "words", np.zeros((1, 3), np.uint16), "expected uint16 (*, 2), got uint16 (1, 3)"),
-    (Gallery, "words", np.zeros((1, 2), i4), "expected uint16 (*, 2), got int32 (1, 2)"),
-    (Gallery, "tree", None, "expected a tree over the codes, got None"),
+    (Gallery, "index", None, "expected an index over the codes, got None"),
     (Candidates, "rows", np.array([4, 2], i8), "expected int64 (*, *), got int64 (2,)"),
     (
         Candidates,
@@ -201,8 +197,9 @@ def test_a_gallery_is_sorted_by_its_paths_bytes() -> None:
         assert made.names[row] == name
         assert made.codes[row].tolist() == [i, i]
         assert len(made.features[row]) == i
-    distance, row = made.tree.query([[3.0, 3.0]])
-    assert (distance[0, 0], made.names[row[0, 0]]) == (0, NAMES[3])
+    assert made.index is not None
+    nearest = made.index.nearest(np.array([3, 3], f4), 1)
+    assert (nearest.distance[0, 0], made.names[nearest.rows[0, 0]]) == (0, NAMES[3])
 
 
 def test_a_path_that_is_not_there_is_a_key_error() -> None:

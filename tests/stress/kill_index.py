@@ -24,17 +24,19 @@ from typing import Any
 import numpy as np
 import tqdm
 from PIL import Image, ImageDraw
-from small import OPTIONS
 
+from pipeline.base.options import SearchOptions
 from pipeline.cli import Parser, at_least_one, natural
+from pipeline.gallery import update
 from pipeline.gallery import writer as gallery_writer
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BAR = re.compile(r"(\d+)/\d+ \[")
 CHILD = (
-    "import sys; from scripts.kill_index import index_in_small_steps;"
+    "import sys; sys.path.insert(0, 'tests/stress'); from kill_index import index_in_small_steps;"
     " sys.exit(index_in_small_steps(*sys.argv[1:]))"
 )
+OPTIONS = SearchOptions(recipe="two_stage", code="pca", device="cpu")
 Rows = dict[str, tuple[bytes, ...]]  # by name: pooled, code, xy, descriptor, score, size
 
 
@@ -114,7 +116,7 @@ def index_in_small_steps(photos: str, gallery: str, model: str) -> int:
     # forks share the default one: killed with it, one would stop all that come after
     tqdm.tqdm.set_lock(threading.RLock())
     tqdm.tqdm = Prompt
-    index.COMMIT_PHOTOS, gallery_writer.SMALL = 2, 6
+    update.COMMIT_PHOTOS, gallery_writer.SMALL = 2, 6
     return index.main(
         [photos, "--gallery", gallery, "--model", model, "--jobs", "2", "--device", "cpu"]
     )

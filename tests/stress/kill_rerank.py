@@ -22,14 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from small import OPTIONS
-
+from pipeline.base.options import SearchOptions
 from pipeline.cli import Parser, at_least_one, finish, natural
 
 if TYPE_CHECKING:
     import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = SearchOptions(recipe="two_stage", code="pca", device="cpu")
 BAR = re.compile(r"(\d+)/\d+ \[")
 FAMILY, SHARED, FEATURES = 5, 40, 60  # photos of a family; features that they share, of all
 

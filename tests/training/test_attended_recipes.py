@@ -94,8 +94,8 @@ def test_they_index_and_answer_with_another_models_second_look(
     assert answer["recipe"] == "resnet50_cbam"
     assert answer["results"][0]["image"] == "red/101.png"
     assert answer["results"][0]["inliers"] > 10  # the photo itself, point by point
-    model, eyes = open_model(models / "resnet50_cbam"), open_model(tiny_model)
-    assert (model.settings.attention, model.settings.first, model.settings.eyes) == (
+    model, other = open_model(models / "resnet50_cbam"), open_model(tiny_model)
+    assert (model.settings.attention, model.settings.first, model.settings.local_trunk) == (
         "cbam",
         3,
         "resnet18",
@@ -109,7 +109,7 @@ def test_they_index_and_answer_with_another_models_second_look(
         "5",
     }
     for name, array in model.part("local").items():
-        np.testing.assert_array_equal(array, eyes.part("trunk")[name])
+        np.testing.assert_array_equal(array, other.part("trunk")[name])
 
 
 def test_a_plain_resnet50_that_is_imported_is_one_of_them(
@@ -244,7 +244,7 @@ def test_an_embedding_stands_in_for_a_gallerys_codes(
     capsys.readouterr()
     assert evaluate.main([*flags[:6], "--first-look", str(asked)]) == 2
     assert (
-        "expected a finished run of `scripts/train.py embedding` or `resnet50`, got"
+        "expected a finished run of `python scripts/train.py embedding` or `resnet50`, got"
         in capsys.readouterr().err
     )
     (asked / "photos/red/119.png").rename(tmp_path / "gone.png")

@@ -12,7 +12,7 @@ from planted_features import unrelated
 from pipeline.model.card import Settings
 from pipeline.model.weights import open_model
 from pipeline.recipes import encode
-from pipeline.training.fit import Cells, Seen, fit, look
+from pipeline.training.fit import Cells, Seen, encode_sample, fit
 from stages.delf import Describe
 from stages.records import Image
 from stages.trunk import local_part
@@ -82,7 +82,7 @@ def test_photos_are_looked_at_as_the_model_will(tiny_model: Path, tmp_path: Path
     make_model(tmp_path / "other", seed=1)
     model, other = open_model(tiny_model), open_model(tmp_path / "other")
     for used, local in ((model, None), (other, local_part(other.part("trunk")))):
-        seen = look([tmp_path / "photos"], model.part("trunk"), SMALL, None, 1, local)
+        seen = encode_sample([tmp_path / "photos"], model.part("trunk"), SMALL, None, 1, local)
         stage = encode(used, "cpu").stage("features")
         assert isinstance(stage, Describe)
         image = Image(picture(7, 48, 40))
@@ -94,4 +94,4 @@ def test_photos_are_looked_at_as_the_model_will(tiny_model: Path, tmp_path: Path
         np.testing.assert_array_equal(np.rint(stage.reduce(cells.raw) * 127), wanted.descriptor)
     (tmp_path / "photos/79.png").unlink()
     with pytest.raises(ValueError, match="expected at least 80 readable ones, got 79"):
-        look([tmp_path / "photos"], model.part("trunk"), SMALL, None, 1)
+        encode_sample([tmp_path / "photos"], model.part("trunk"), SMALL, None, 1)

@@ -1,5 +1,5 @@
 """The measures of codes against those of rankings, which ranx agrees with
-(tests/test_metrics.py)."""
+(tests/stages/test_metrics.py)."""
 
 import numpy as np
 import pytest

@@ -12,13 +12,13 @@ from torch import nn
 
 from pipeline.base.errors import UsageError
 from pipeline.base.names import HASHING
-from pipeline.training.hashing import loop as module
+from pipeline.training import loop
 from pipeline.training.hashing.adsh import balance, solve
 from pipeline.training.hashing.cnnh import factorise, regress
 from pipeline.training.hashing.dnnh import triplets
 from pipeline.training.hashing.dpsh import pairs
-from pipeline.training.hashing.learn import teach
-from pipeline.training.hashing.loop import Plan, similar
+from pipeline.training.hashing.learn import learn_code
+from pipeline.training.hashing.loop import Plan, Problem, similar
 from pipeline.training.hashing.measures import measure
 from pipeline.training.hashing.methods import METHODS
 from pipeline.training.hashing.projections import ksh
@@ -49,13 +49,13 @@ def test_it_finds_the_classes_of_photos_it_has_not_seen(
 ) -> None:
     maps, labels = planted
     train, query, database = np.arange(300), np.arange(300, 350), np.arange(350, 500)
-    taught, _ = teach(
+    learned, _ = learn_code(
         METHODS[recipe], maps, train, labels[train], 16, PLAN, tmp_path / recipe, {"a": 1}
     )
-    codes = [taught.codes(maps, rows, "cpu") for rows in (query, database)]
+    codes = [learned.codes(maps, rows, "cpu") for rows in (query, database)]
     found = measure(*codes, labels[query], labels[database]).tied.mean()
     assert found > {"lsh": 0.3, "ksh": 0.5}.get(recipe, 0.7)  # chance is .25
-    again, _ = teach(
+    again, _ = learn_code(
         METHODS[recipe], maps, train, labels[train], 16, PLAN, tmp_path / recipe, {"a": 1}
     )
     # read, not learned again
@@ -71,8 +71,10 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
 ) -> None:
     maps, labels = planted
     train, plan = np.arange(200), Plan(epochs=3, batch=32, rate=3e-3, width=16)
-    whole, _ = teach(METHODS[recipe], maps, train, labels[train], 12, plan, tmp_path / "whole", {})
-    saved, real = [], module.save_checkpoint
+    whole, _ = learn_code(
+        METHODS[recipe], maps, train, labels[train], 12, plan, tmp_path / "whole", {}
+    )
+    saved, real = [], loop.save_checkpoint
 
     def killed(*args: object) -> None:
         real(*args)  # type: ignore[arg-type]
@@ -81,10 +83,12 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "save_checkpoint", killed)
+        patch.setattr(loop, "save_checkpoint", killed)
         with pytest.raises(KeyboardInterrupt):
-            teach(METHODS[recipe], maps, train, labels[train], 12, plan, tmp_path / "killed", {})
-    resumed, _ = teach(
+            learn_code(
+                METHODS[recipe], maps, train, labels[train], 12, plan, tmp_path / "killed", {}
+            )
+    resumed, _ = learn_code(
         METHODS[recipe], maps, train, labels[train], 12, plan, tmp_path / "killed", {}
     )
     for name, array in whole.arrays.items():
@@ -97,9 +101,12 @@ def test_a_loss_that_is_no_number_says_what_to_do(
     maps, labels = planted
     with pytest.raises(
         UsageError,
-        match=r"expected a finite loss, got (nan|inf); run with a `--rate` lower than 1e\+30",
+        match=(
+            r"expected finite numbers, got loss (nan|inf); .*; run with a `--rate` lower than"
+            r" 1e\+30"
+        ),
     ):
-        teach(
+        learn_code(
             METHODS["dpsh"],
             maps,
             np.arange(300),
@@ -116,7 +123,9 @@ def test_too_few_photos_are_refused(planted: tuple[np.ndarray, np.ndarray], tmp_
     with pytest.raises(
         UsageError, match="--batch 32: expected at most half of the 40 training photos"
     ):
-        teach(METHODS["vggh"], maps, np.arange(40), labels[:40], 12, PLAN, tmp_path / "out", {})
+        learn_code(
+            METHODS["vggh"], maps, np.arange(40), labels[:40], 12, PLAN, tmp_path / "out", {}
+        )
 
 
 def net(bits: int, squash: str) -> HashNet:
@@ -124,18 +133,16 @@ def net(bits: int, squash: str) -> HashNet:
     return HashNet(4, 4, bits, 8, squash=squash).eval()
 
 
-def codes_of(
-    make: Callable[..., module.Lesson], squash: str
-) -> tuple[module.Lesson, torch.Tensor, np.ndarray]:
+def codes_of(make: Callable[..., Problem], squash: str) -> tuple[Problem, torch.Tensor, np.ndarray]:
     labels = np.eye(3, dtype=np.uint8)[np.arange(12) % 3]
-    taught = make(net(6, squash), labels, 6, Plan())
-    return taught, torch.randn(12, 4, 2, 2, generator=torch.Generator().manual_seed(0)), labels
+    problem = make(net(6, squash), labels, 6, Plan())
+    return problem, torch.randn(12, 4, 2, 2, generator=torch.Generator().manual_seed(0)), labels
 
 
 def test_dpsh_pair_by_pair() -> None:
-    lesson, x, labels = codes_of(pairs, "linear")
-    value = float(lesson.loss(x, np.arange(12)).detach())
-    u = lesson.net(x).detach().numpy().astype(np.float64)
+    problem, x, labels = codes_of(pairs, "linear")
+    value = float(problem.loss(x, np.arange(12)).detach())
+    u = problem.net(x).detach().numpy().astype(np.float64)
     wanted = [
         np.log(1 + np.exp(u[i] @ u[j] / 2)) - (labels[i] @ labels[j]) * (u[i] @ u[j]) / 2
         for i in range(12)
@@ -145,8 +152,8 @@ def test_dpsh_pair_by_pair() -> None:
 
 
 def test_dnnh_triplet_by_triplet() -> None:
-    lesson, x, labels = codes_of(triplets, "sigmoid")
-    u = lesson.net(x).detach().numpy().astype(np.float64)
+    problem, x, labels = codes_of(triplets, "sigmoid")
+    u = problem.net(x).detach().numpy().astype(np.float64)
     of = labels.argmax(1)
     hinges = [
         max(0, 1 - (((u[a] - u[n]) ** 2).sum() - ((u[a] - u[p]) ** 2).sum()))
@@ -155,7 +162,9 @@ def test_dnnh_triplet_by_triplet() -> None:
         for n in range(12)
         if a != p and of[a] == of[p] != of[n]
     ]
-    assert float(lesson.loss(x, np.arange(12)).detach()) == pytest.approx(np.mean(hinges), rel=1e-5)
+    assert float(problem.loss(x, np.arange(12)).detach()) == pytest.approx(
+        np.mean(hinges), rel=1e-5
+    )
 
 
 def test_cnnh_factorises_the_similarities() -> None:

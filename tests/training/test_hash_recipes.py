@@ -14,13 +14,14 @@ from pipeline import index, run
 from pipeline.base.errors import ModelError
 from pipeline.base.names import HASHING, RECIPES
 from pipeline.base.options import SearchOptions
-from pipeline.commands import bench, evaluate, gallery_size, rerank, sweep, train
+from pipeline.commands import bench, evaluate, rerank, sweep, train
+from pipeline.evaluate.studies import gallery_size
 from pipeline.gallery.store import read_binding
 from pipeline.model.card import default_model
 from pipeline.model.weights import open_model
 from pipeline.recipes import RECIPES as TABLES
 from pipeline.search.open import open_engine
-from stages.hashing import pack
+from stages.hashing import HammingIndex, pack
 
 
 def learn(what: str, data: Path, start: Path, out: Path, *more: object) -> int:
@@ -109,7 +110,7 @@ def test_photos_are_indexed_and_found_by_class(
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert first["results"][0]["image"] == "red/101.png"
     assert (first["recipe"], first["accepted"], first["fell_back"]) == (recipe, 20, False)
-    assert {"map", "hamming", "euclidean"} <= {
+    assert {"map", "search", "euclidean"} <= {
         "map" if name == "squaremap" else name for name in first["seconds"]
     }
     assert second["results"][0]["image"] == "green/100.png"
@@ -140,7 +141,7 @@ def test_people_read_of_bits_and_of_no_matches(
     first, head, *lines = capsys.readouterr().out.splitlines()
     assert (
         first
-        == "gallery:red/103.png: 2 candidates looked at twice, by the distance of their real-valued"
+        == "gallery:red/103.png: 2 candidates ranked twice, by the distance of their real-valued"
         " codes"
     )
     assert head.split() == ["rank", "coarse", "bits", "distance", "image"]
@@ -150,7 +151,7 @@ def test_people_read_of_bits_and_of_no_matches(
         "by the bits in which the codes differ, then by the distance of the real-valued codes."
         " Behind them" in page
     )
-    assert "Looked at twice" in page
+    assert "Ranked twice" in page
     assert "inlier" not in page.split("<body>")[1]
 
 
@@ -159,8 +160,8 @@ def test_a_gallery_keeps_what_the_network_says(models: Path, asked: Path) -> Non
     query = engine.query(str(asked / "photos" / "red" / "103.png"))
     row = engine.gallery.row("red/103.png")
     np.testing.assert_array_equal(engine.gallery.codes[row], query.code)
-    assert engine.gallery.words is not None
-    np.testing.assert_array_equal(engine.gallery.words[:, row], pack(query.code[None])[:, 0])
+    assert isinstance(engine.gallery.index, HammingIndex)
+    np.testing.assert_array_equal(engine.gallery.index.words[:, row], pack(query.code[None])[:, 0])
     assert (np.abs(query.code) <= 0.5).all()  # sigmoids less a half
     assert read_binding(asked / "gallery").recipe == "am_vggh"
 

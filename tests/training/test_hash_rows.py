@@ -15,7 +15,7 @@ from pipeline.commands import bench, hashing
 from pipeline.results.hashing import PUBLISHED
 from pipeline.results.hashing import hashing as table
 from pipeline.training.hashing import maps as module
-from pipeline.training.hashing.learn import Taught
+from pipeline.training.hashing.learn import LearnedCode
 from pipeline.training.hashing.maps import photos_digest, read_maps, read_trunk
 
 
@@ -182,16 +182,16 @@ def test_learned_codes_stand_where_their_photos_do(
     """Learned codes that are the network's own change no figure."""
     flags, real = (
         [*flags_of(tmp_path, tiny_model), "--results", str(tmp_path / "r.json")],
-        Taught.codes,
+        LearnedCode.codes,
     )
 
-    def codes(self: Taught, maps: np.ndarray, rows: np.ndarray, device: str) -> np.ndarray:
+    def codes(self: LearnedCode, maps: np.ndarray, rows: np.ndarray, device: str) -> np.ndarray:
         own = real(self, maps, rows, device)
         if len(rows) == 60:
             self.arrays["gallery"] = real(self, maps, np.sort(rows), device)  # type: ignore[index]
         return own
 
-    monkeypatch.setattr(Taught, "codes", codes)
+    monkeypatch.setattr(LearnedCode, "codes", codes)
     assert hashing.main(["adsh", *flags]) == 0
     (row,) = json.loads((tmp_path / "r.json").read_text())["rows"]
     assert row["mAP_learned_codes"] == row["mAP"]

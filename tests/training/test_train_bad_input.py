@@ -15,7 +15,6 @@ from pictures import picture, write_picture
 from planted_classes import trained, write_classes
 from safetensors.numpy import load_file, save_file
 
-from pipeline.gallery import shards
 from pipeline.training import embedding as train_embedding
 from pipeline.training import loop
 
@@ -213,7 +212,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(
         sync(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shards.os, "fsync", full)
+        patch.setattr(os, "fsync", full)
         trained("embedding", data, out, "--weights-only", code=2)
     assert last(capsys).startswith(
         f"train: {checkpoint}: expected it written, got: No space left on device"

@@ -5,6 +5,7 @@ gallery.
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -16,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import picture, write_picture
+from pictures import ROOT, picture, write_picture
 from PIL import Image as Pillow
 from serving import Served, serving
 from small import NAMES, answers, complaint, indexed
 
 from pipeline import serve
 
-LABELS = {name: name.replace("\udce9", "\\udce9") for name in NAMES}
+LABELS = {name: name.replace("\udce9", "\\xe9") for name in NAMES}
 PHOTO = Path("photos/a.png")
 
 
@@ -73,7 +74,7 @@ def test_a_look_is_the_answer_and_what_is_drawn_of_it(served: Served, indexed_ph
     plain = served.search(indexed_photos / "photos/b.png")
     assert {**look["answer"], "seconds": 0} == {**plain, "seconds": 0}
     assert (look["width"], look["height"]) == (61, 40)
-    assert "looked at twice" in look["said"]
+    assert "6 photos were verified" in look["said"]
     for result, place in zip(look["answer"]["results"], look["places"], strict=True):
         assert place["label"] == LABELS[result["image"]]
         inliers, outliers = (
@@ -210,7 +211,7 @@ def test_mistakes_are_one_line(
     assert (
         complaint(capsys)
         == "serve: expected the packages of the extra `web`, got no fastapi and no uvicorn; run"
-        " `pip install -e '.[web]'`"
+        f" `pip install -e {shlex.quote(f'{ROOT}[web]')}`"
     )
 
 

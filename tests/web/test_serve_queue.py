@@ -175,8 +175,10 @@ def test_beyond_the_queue_is_503_and_a_time_to_come_again(
     pytest.importorskip("fastapi", reason="needs the extra `web`")
     from pipeline.web import app
 
-    go, see = threading.Event(), app.see
-    monkeypatch.setattr(app, "see", lambda engine, data: go.wait(60) and see(engine, data))
+    go, encode = threading.Event(), app.encode_bytes
+    monkeypatch.setattr(
+        app, "encode_bytes", lambda engine, data: go.wait(60) and encode(engine, data)
+    )
     with serving(here, workers=1, waiting=2) as served:
         replies: list[Reply] = []
         threads = [

@@ -1,5 +1,5 @@
-"""Compare ways of choosing local features: does attention earn its place? The same photos with their cells chosen by trained attention, by
-the length of a feature and at random.
+"""Compare ways of choosing local features. The same photos with their cells chosen by trained
+attention, by the length of a feature and at random.
 
 Every photo is described once with all of its cells; of these each rule picks so many, and every
 query is verified against every photo. There is no first look: what is measured is the choice alone.

@@ -1,5 +1,5 @@
-"""Measure whether false alarms come at the stated rate. Queries of which nothing in the gallery shows the
-same, and what is accepted all the same.
+"""Measure whether false alarms come at the stated rate. Queries of which nothing in the gallery
+shows the same, and what is accepted all the same.
 
 --features: published features, a name's part before the first _ is its class; a query's whole class
 is taken out of the gallery, every other photo is a candidate, the null is measured anew without the

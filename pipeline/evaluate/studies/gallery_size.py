@@ -1,5 +1,4 @@
-"""Measure quality against gallery size: does the second look hurt small galleries? Quality of both looks against gallery size
-and against the number of true matches.
+"""Measure quality of both looks against gallery size and against the number of true matches.
 
 A sample of queries is verified against the whole gallery once. A smaller gallery is drawn for each
 query from the same photos and ranked by the recipe's own ranking stage from those counts: a pair's
@@ -12,6 +11,7 @@ number of matches.
 """
 
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import UsageError
 from pipeline.base.files import check_folder, write_file
+from pipeline.base.names import count_candidates
 from pipeline.cli import (
     Parser,
     add_gallery,
@@ -33,7 +34,6 @@ from pipeline.cli import (
 )
 from pipeline.evaluate.ground_truth import Case, data_row, read_cases, read_contents
 from pipeline.results.file import command, figures
-from pipeline.search.query import count_candidates
 
 SHOWN_BY_SIZE = ("hit@1", "precision@10", "mAP")  # as the plot shows them
 
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from pipeline.search.engine import Engine
     from pipeline.search.query import Query
     from stages.records import Bool, Candidates, Int64, Matches
+
+LOG = logging.getLogger("pipeline.evaluate.studies.gallery_size")
 
 
 @dataclass(frozen=True)
@@ -346,7 +348,7 @@ def main(argv: list[str] | None = None) -> int:
             ("gallery_size.png", plot_gallery_size(result)),
         ):
             write_file(args.out / name, data)
-        print(f"wrote {args.out}/gallery_size.json and gallery_size.png", file=sys.stderr)
+        LOG.info(f"wrote {args.out}/gallery_size.json and gallery_size.png")
         return 0
 
     return finish("gallery_size", job)

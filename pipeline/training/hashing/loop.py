@@ -4,7 +4,7 @@ maps, a checkpoint an epoch.
 Nothing is chosen: the weights are those of the last epoch.
 """
 
-import sys
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,8 @@ from pipeline.base.errors import UsageError
 from pipeline.training.loop import Schedule, run
 from stages.hashnet import HashNet
 from stages.records import Int64, UInt8
+
+LOG = logging.getLogger("pipeline.training.hashing.loop")
 
 Maps = npt.NDArray[np.float16]  # (N, C, h, w), perhaps on the disk
 
@@ -111,5 +113,5 @@ def learn(
     )
     loss = problem.loss
     progress = run(model, optimizer, lambda x, rows, _: loss(x, rows), schedule, out, settings)
-    print(f"{out}: loss {progress.log[-1]['loss']}, {progress.seconds:.0f} s", file=sys.stderr)
+    LOG.info(f"{out}: loss {progress.log[-1]['loss']}, {progress.seconds:.0f} s")
     return progress.seconds

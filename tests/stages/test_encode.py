@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from peephole import Peephole
 from pictures import picture
 from torch import nn
 
@@ -172,20 +173,6 @@ def test_attention_is_two_convolutions() -> None:
     )
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, wanted, rtol=1e-4, atol=1e-5)
-
-
-class Peephole(nn.Module):
-    """A trunk without depth: its third map is every sixteenth pixel, so that each descriptor is the
-    colour its cell looks at.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.nothing = nn.Parameter(torch.zeros(1))
-        self.conv1 = self.bn1 = self.relu = self.maxpool = self.layer1 = self.layer2 = nn.Identity()
-
-    def layer3(self, x: torch.Tensor) -> torch.Tensor:
-        return x[:, :, ::16, ::16]
 
 
 @pytest.mark.parametrize("size", [(160, 120), (50, 250), (33, 20), (255, 255)])
