@@ -25,7 +25,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 EXAMPLE = re.compile(
     r"^```(sh|python)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL
 )
-PROGRAMS = {"bash", "curl", "dask", "eval", "export", "pip", "python", "two-look"}
+PROGRAMS = {"bash", "curl", "dask", "docker", "eval", "export", "pip", "python", "two-look"}
 SEVERAL = {"pipeline.commands.prepare": prepare.STEPS, "pipeline.commands.study": study.STUDIES}
 
 
