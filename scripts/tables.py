@@ -1,5 +1,5 @@
-"""Make the README's tables from artifacts/results/*.json, in place; --check only says which of them
-differ.
+"""Make the tables of README.md and docs/ from artifacts/results/*.json, in place; --check only says
+which of them differ.
 """
 
 import sys

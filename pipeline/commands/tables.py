@@ -1,7 +1,7 @@
-"""Make the README's tables from artifacts/results/*.json, in place; --check only says which of them
-differ.
+"""Make the tables of README.md and docs/ from artifacts/results/*.json, in place; --check only says
+which of them differ.
 
-A new results file needs two lines in the README, <!-- table: NAME --> and <!-- end: NAME -->, where
+A new results file needs two lines in a document, <!-- table: NAME --> and <!-- end: NAME -->, where
 the table of artifacts/results/NAME.json shall stand.
 """
 
@@ -28,21 +28,25 @@ def main(argv: list[str] | None = None) -> int:
 
     def job() -> int:
         from pipeline.base.files import write_whole
-        from pipeline.results.documents import fill
+        from pipeline.results.documents import documents, fill
 
-        text, stale = fill((ROOT / "README.md").read_text("utf-8"), ROOT / "artifacts/results")
-        if args.check:
-            for name in stale:
+        differing = 0
+        for path in documents(ROOT):
+            document = str(path.relative_to(ROOT))
+            text, stale = fill(path.read_text("utf-8"), ROOT / "artifacts/results", document)
+            differing += len(stale)
+            for name in stale if args.check else ():
                 print(
-                    f"README.md: the table {name} is not what its results file says; run `python"
+                    f"{document}: the table {name} is not what its results file says; run `python"
                     " scripts/tables.py`",
                     file=sys.stderr,
                 )
-            return 1 if stale else 0
-        if stale:
-            write_whole(ROOT / "README.md", text.encode())
-        print(f"README.md: {', '.join(stale) or 'nothing'} changed")
-        return 0
+            if stale and not args.check:
+                write_whole(path, text.encode())
+                print(f"{document}: {', '.join(stale)} changed")
+        if not differing:
+            print("every table is what its results file says")
+        return 1 if args.check and differing else 0
 
     return finish("tables", job)
 

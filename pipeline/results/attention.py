@@ -1,4 +1,4 @@
-"""The README's table of attention embeddings: rows of artifacts/results/attention.json, as evaluate
+"""The table of attention embeddings: rows of artifacts/results/attention.json, as evaluate
 --first-look writes them, beside the paper's.
 """
 
@@ -18,8 +18,8 @@ PUBLISHED = {
 
 
 def attention(rows: Sequence[Row]) -> list[str]:
-    """A line an embedding and data set, labelled `DATA, EMBEDDING, seed N`: means over seeds, with
-    the range of Top-1.
+    """A line per embedding and data set, labelled `DATA, EMBEDDING, seed N`: means over seeds, with
+    the range of the first look's Top-1 and mAP.
     """
     body = []
     for label, seeds in sorted(by_label(rows).items(), key=lambda item: place(item[0], item[1][0])):
@@ -35,13 +35,15 @@ def attention(rows: Sequence[Row]) -> list[str]:
 
         first = [
             ranged("coarse_hit@1"),
-            *(fraction(mean(f"coarse_{name}")) for name in ("hit@10", "precision@10", "mAP")),
+            *(fraction(mean(f"coarse_{name}")) for name in ("hit@10", "precision@10")),
+            ranged("coarse_mAP"),
         ]
         both = [ranged("hit@1"), fraction(mean("mAP"))]
         cost = [
             number(mean("parameters") / 1e6, ".1f"),
             number(mean("ms_per_image"), ".0f"),
             number(mean("peak_mb"), ",.0f"),
+            number(mean("seconds") / 60, ".0f"),
         ]
         setting = f"{seeds[0]['setting']}, {seeds[0]['px']} px, {seeds[0]['epochs']} epochs"
         body.append([label, setting, str(len(seeds)), *first, *both, *cost])
@@ -60,6 +62,7 @@ def attention(rows: Sequence[Row]) -> list[str]:
                 f"{size}",
                 "",
                 "",
+                "",
             ]
         )
     head = [
@@ -73,7 +76,8 @@ def attention(rows: Sequence[Row]) -> list[str]:
         "both looks: Top-1",
         "mAP",
     ]
-    return markdown([*head, "million parameters", "ms an image", "peak MB"], body) + commands(rows)
+    head += ["million parameters", "ms per image", "peak MB", "minutes per training"]
+    return markdown(head, body) + commands(rows)
 
 
 def place(label: str, row: Row) -> tuple[str, int, str]:

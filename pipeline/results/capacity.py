@@ -1,5 +1,5 @@
-"""The README's tables of growth: what `scripts/bench.py first_look` and `capacity` measured, and
-what follows for collections nobody has.
+"""The tables of capacity: what `scripts/bench.py first_look` and `capacity` measured, and what
+follows for larger collections.
 """
 
 import math
@@ -38,11 +38,11 @@ def first_look(rows: Sequence[Row]) -> list[str]:
                 number(at[name] / 1e6, ",.0f") if name in at else "-"
                 for name in ("tree_bytes", "index_bytes")
             ]
-            kinds = number(row["kinds"], ",d") if row["kinds"] else "one"
+            clusters = number(row["kinds"], ",d") if row["kinds"] else "one"
             body.append(
                 [
                     number(at["codes"], ",d"),
-                    kinds,
+                    clusters,
                     tree[0],
                     faiss[0],
                     tree[1],
@@ -62,7 +62,7 @@ def first_look(rows: Sequence[Row]) -> list[str]:
         "recall, mean (least)",
     ]
     return markdown(
-        ["codes", "kinds", *few, "build, s: tree / FAISS", "memory, MB: tree / FAISS"], body
+        ["codes", "clusters", *few, "build, s: tree / FAISS", "memory, MB: tree / FAISS"], body
     ) + commands(rows)
 
 
@@ -85,12 +85,12 @@ def capacity(rows: Sequence[Row]) -> list[str]:
     ]
     head = [
         "photos",
-        "bytes a photo on disk",
-        "bytes of memory a photo",
+        "bytes per photo on disk",
+        "bytes of memory per photo",
         "ms to write a photo",
         "s to open",
         "ms to search",
-        "ms of second look (candidates)",
+        "ms to verify (candidates)",
     ]
     return markdown(head, body) + commands(rows)
 
@@ -133,10 +133,10 @@ def plan(rows: Sequence[Row]) -> list[str]:
     head = [
         "photos",
         "machines",
-        "disk in all, TB",
-        "memory each, GB",
+        "total disk, TB",
+        "memory per machine, GB",
         "hours to index",
         "minutes to open",
-        "ms a query: encode + search + second look",
+        "ms per query: encode + search + verify",
     ]
     return markdown(head, body)

@@ -1,5 +1,5 @@
-"""The README's tables, made from artifacts/results/*.json: what stands between two markers is never
-typed by hand.
+"""The tables of README.md and docs/, made from artifacts/results/*.json: what stands between two
+markers is never typed by hand.
 
 `<!-- table: NAME -->` and `<!-- end: NAME -->` enclose a table. A name of TABLES has a form of its
 own; any other NAME is artifacts/results/NAME.json as `scripts/evaluate.py --out` writes it, and
@@ -8,7 +8,7 @@ becomes a table of quality.
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.base.errors import UsageError
@@ -21,6 +21,7 @@ from pipeline.results.tables import (
     classes,
     false_alarms,
     gallery_size,
+    headline,
     quality,
     selection,
     sweep,
@@ -30,32 +31,43 @@ from pipeline.results.tables import (
 
 MARKER = re.compile(r"^<!-- (table|end): (\w+) -->\n", re.MULTILINE)
 
-TABLES: dict[str, tuple[str, Callable[[Sequence[Row]], list[str]]]] = {
-    "museum": ("museum", sweep),
-    "classes": ("classes", classes),
-    "accuracy": ("accuracy", accuracy),
-    "selection": ("selection", selection),
-    "gallery_size": ("gallery_size", gallery_size),
-    "gallery_size_seed004": ("gallery_size_seed004", gallery_size),
-    "verify": ("verify", verify),
-    "table2": ("seed004_table2", table2),
-    "false_alarms": ("false_alarms", false_alarms),
-    "cifar10": ("cifar10", hashing),
-    "hamming": ("hamming", hamming),
-    "attention": ("attention", attention),
-    "first_look": ("first_look", first_look),
-    "capacity": ("capacity", capacity),
-    "plan": ("capacity", plan),
-    "imagenette_candidates": ("imagenette_candidates", sweep),
+# name -> its results files, and the form that takes the rows of each
+TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
+    "headline": (("models", "corel"), headline),
+    "museum": (("museum",), sweep),
+    "classes": (("classes",), classes),
+    "accuracy": (("accuracy",), accuracy),
+    "selection": (("selection",), selection),
+    "gallery_size": (("gallery_size",), gallery_size),
+    "gallery_size_seed004": (("gallery_size_seed004",), gallery_size),
+    "verify": (("verify",), verify),
+    "table2": (("seed004_table2",), table2),
+    "false_alarms": (("false_alarms",), false_alarms),
+    "cifar10": (("cifar10",), hashing),
+    "hamming": (("hamming",), hamming),
+    "attention": (("attention",), attention),
+    "first_look": (("first_look",), first_look),
+    "capacity": (("capacity",), capacity),
+    "plan": (("capacity",), plan),
+    "imagenette_candidates": (("imagenette_candidates",), sweep),
 }
+
+
+def documents(root: Path) -> list[Path]:
+    """The files that may hold tables."""
+    return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
 def make_table(name: str, results: Path) -> str:
     """The lines of one table. Raises UsageError that names the file and what is wrong with it."""
-    file, form = TABLES.get(name, (name, quality))
-    path = results / f"{file}.json"
+    files, form = TABLES.get(name, ((name,), quality))
+    paths = [results / f"{file}.json" for file in files]
+    path = paths[0]
     try:
-        return "".join(told + "\n" for told in form(json.loads(path.read_text("utf-8"))["rows"]))
+        rows = []
+        for path in paths:
+            rows.append(read_rows(path))
+        return "".join(line + "\n" for line in form(*rows))
     except KeyError as error:
         wrong = f"none called {error.args[0]}"
     except OSError as error:
@@ -63,28 +75,36 @@ def make_table(name: str, results: Path) -> str:
     except (ValueError, TypeError, AttributeError, IndexError) as error:
         wrong = str(error).splitlines()[0]
     how = (
-        f"pipeline/results/tables.py, {form.__name__}, says what makes it"
+        f"pipeline/results/documents.py, TABLES, names the form that reads it, {form.__name__}"
         if name in TABLES
         else f"run `python scripts/evaluate.py --out {path}`"
     )
     raise UsageError(f"{path}: expected the figures of the table {name}, got {wrong}; {how}")
 
 
-def fill(readme: str, results: Path) -> tuple[str, list[str]]:
-    """The README with every marked table made anew, and the names of those that were otherwise."""
-    marks = list(MARKER.finditer(readme))
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a results file; one without a command of its own has the file's."""
+    found = json.loads(path.read_text("utf-8"))
+    shared = {"command": found["command"]} if "command" in found else {}
+    return [{**shared, **row} for row in found["rows"]]
+
+
+def fill(text: str, results: Path, document: str) -> tuple[str, list[str]]:
+    """A document with every marked table made anew, and the names of those that were otherwise.
+    Raises UsageError that names the document or the results file.
+    """
+    marks = list(MARKER.finditer(text))
     stale, parts, at = [], [], 0
     for i in range(0, len(marks), 2):
         begin, end = marks[i], marks[min(i + 1, len(marks) - 1)]
         if (begin[1], *end.groups()) != ("table", "end", begin[2]):
-            got = f"{begin[0].strip()} without its other"
             raise UsageError(
-                f"README.md: expected a table and its end in turn, got {got}; run `git diff"
-                " README.md`"
+                f"{document}: expected a table and its end in turn, got {begin[0].strip()} without"
+                f" its other; run `git diff {document}`"
             )
         table = make_table(begin[2], results)
-        if readme[begin.end() : end.start()] != table:
+        if text[begin.end() : end.start()] != table:
             stale.append(begin[2])
-        parts += [readme[at : begin.end()], table]
+        parts += [text[at : begin.end()], table]
         at = end.start()
-    return "".join([*parts, readme[at:]]), stale
+    return "".join([*parts, text[at:]]), stale

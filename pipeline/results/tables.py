@@ -1,4 +1,4 @@
-"""The forms of the README's tables: rows of a results file -> lines of markdown.
+"""The forms of the documents' tables: rows of a results file -> lines of markdown.
 pipeline/results/documents.py puts them in their place.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 
 Row = Mapping[str, Any]  # one row of a results file
 
-BETWEEN_OTHERS = (20, 400, 800)  # candidates that tell nothing their neighbours do not
+BETWEEN_OTHERS = (20, 400, 800)  # candidates whose rows repeat their neighbours: left out
 
 
 def fraction(value: float, form: str = ".3f") -> str:
@@ -22,8 +22,8 @@ def number(value: float, form: str) -> str:
     """Refuses what is no number. What rounds to nothing gets no minus."""
     if not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"{value!r} for a number")
-    told = format(value, form)
-    return format(0.0, form) if form.endswith("f") and float(told.replace(",", "")) == 0 else told
+    text = format(value, form)
+    return format(0.0, form) if form.endswith("f") and float(text.replace(",", "")) == 0 else text
 
 
 def bounded(row: Row, name: str, form: str = ".3f", ends: str = ".3f") -> str:
@@ -45,13 +45,13 @@ def markdown(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
 
 
 def commands(rows: Iterable[Row]) -> list[str]:
-    """What makes these rows, each command once, folded away below their table."""
+    """The commands that make these rows, each once, folded away below their table."""
     each = list(dict.fromkeys(row["command"] for row in rows))
     if any("\n" in command or "```" in command for command in each):
         raise ValueError(f"{each!r} for commands of one line")
     return [
         "",
-        "<details><summary>commands, in the order of the rows</summary>",
+        "<details><summary>commands that made these rows</summary>",
         "",
         "```sh",
         *each,
@@ -93,7 +93,7 @@ def sweep(rows: Sequence[Row]) -> list[str]:
             "hit@1",
             "mAP",
             "gain in mAP over the first look, 95 % interval",
-            "accepted a query",
+            "accepted per query",
         ],
         body,
     ) + commands(rows)
@@ -145,7 +145,7 @@ def verify(rows: Sequence[Row]) -> list[str]:
 
     first = (
         f"ours, {threads}: {number(row['pairs_per_second'], ',.0f')} pairs/s,"
-        f" {number(row['seconds_per_query'], '.3f')} s a query"
+        f" {number(row['seconds_per_query'], '.3f')} s per query"
     )
     bare = number(row["bare_matmul_seconds_per_query"] / a_query, ".2g")
     body = [
@@ -156,7 +156,7 @@ def verify(rows: Sequence[Row]) -> list[str]:
             row["speedup"],
         ),
         against(
-            f"one float32 product a pair + OpenCV USAC, {threads}, {opencv['pairs']:,} of the"
+            f"one float32 product per pair + OpenCV USAC, {threads}, {opencv['pairs']:,} of the"
             " pairs",
             opencv,
             row["speedup_opencv"],
@@ -168,10 +168,8 @@ def verify(rows: Sequence[Row]) -> list[str]:
             "",
         ],
     ]
-    return markdown(
-        ["way", "seconds a pair", "ours is faster by", "inliers on the same pairs: ours, theirs"],
-        body,
-    )
+    head = ["method", "seconds per pair", "ours is faster by"]
+    return markdown([*head, "inliers on the same pairs: ours, theirs"], body) + commands(rows)
 
 
 def table2(rows: Sequence[Row]) -> list[str]:
@@ -186,7 +184,8 @@ def table2(rows: Sequence[Row]) -> list[str]:
             *(number(n, ".3f") for n in row["correlation_with_published"]),
         ],
     ]
-    return markdown(["candidates / k", *(number(n, "g") for n in row["multiples"])], body)
+    head = ["candidates / k", *(number(n, "g") for n in row["multiples"])]
+    return markdown(head, body) + commands(rows)
 
 
 def false_alarms(rows: Sequence[Row]) -> list[str]:
@@ -211,7 +210,7 @@ def false_alarms(rows: Sequence[Row]) -> list[str]:
         }
         found = [{part["queries"]: part for part in row[rate]} for rate in rates]
         for part in found[0] if len(found[0]) > 2 else ["all"]:  # one bin is all of them again
-            told = (
+            figures = (
                 tuple(
                     number(by[part][name], ".2f")
                     for name in ("accepted_over_stated", "low", "high")
@@ -222,17 +221,15 @@ def false_alarms(rows: Sequence[Row]) -> list[str]:
                 [
                     labels[part],
                     row["against"],
-                    *(f"{ratio} [{low}, {high}]" for ratio, low, high in told),
+                    *(f"{ratio} [{low}, {high}]" for ratio, low, high in figures),
                 ]
             )
-    return markdown(
-        [
-            "queries",
-            "candidates",
-            *(f"stated {rate.removeprefix('at ')}: found / stated" for rate in rates),
-        ],
-        body,
-    )
+    head = [f"stated {rate.removeprefix('at ')}: found / stated" for rate in rates]
+    # the file names its runs in one line, all but the first by their flags alone
+    runs = rows[0]["command"].split("; ")
+    program = runs[0].partition(" --")[0]
+    made = [{"command": f"{program} {run.removeprefix(program).strip()}"} for run in runs]
+    return markdown(["queries", "candidates", *head], body) + commands(made)
 
 
 def quality(rows: Sequence[Row]) -> list[str]:
@@ -261,29 +258,29 @@ def accuracy(rows: Sequence[Row]) -> list[str]:
     body = []
     for run, seeds in by_label(rows).items():
         shares = [seed["test"] for seed in seeds]
-        spread = (
+        ends = (
             f"{number(100 * min(shares), '.2f')} to {number(100 * max(shares), '.2f')}"
             if len(shares) > 1
             else ""
         )
         minutes = number(sum(seed["seconds"] for seed in seeds) / len(seeds) / 60, ".0f")
         body.append(
-            [run, number(100 * sum(shares) / len(shares), ".2f"), spread, str(len(shares)), minutes]
+            [run, number(100 * sum(shares) / len(shares), ".2f"), ends, str(len(shares)), minutes]
         )
     return markdown(
-        ["", "top-1 on the test photos, %", "from, to", "seeds", "minutes a training"], body
+        ["", "top-1 on the test photos, %", "from, to", "seeds", "minutes per training"], body
     ) + commands(rows)
 
 
 def selection(rows: Sequence[Row]) -> list[str]:
-    """scripts/study.py attention: which features are kept, at how many a photo."""
+    """scripts/study.py attention: which features are kept, at how many per photo."""
     body = []
     for row in rows:
         counts = (number(row[name], ".1f") for name in ("true_inliers", "best_false_inliers"))
         body.append([number(row["keep"], ",d"), row["selection"], bounded(row, "hit@1"), *counts])
     return markdown(
         [
-            "features a photo",
+            "features per photo",
             "chosen by",
             "hit@1, 95 % interval",
             "inliers of true pairs",
@@ -309,3 +306,27 @@ def gallery_size(rows: Sequence[Row]) -> list[str]:
         "in precision@10",
     ]
     return markdown(head, body) + commands(rows)
+
+
+def headline(instances: Sequence[Row], by_class: Sequence[Row]) -> list[str]:
+    """README: what finds the same thing, and what finds the same class; rows of `models` and of
+    `corel`, paired by label.
+    """
+    classes_of = {row["label"]: row for row in by_class}
+    body = []
+    for row in instances:
+        other = classes_of.get(row["label"])
+        same_thing = [fraction(row["coarse_hit@1"]), bounded(row, "hit@1"), fraction(row["mAP"])]
+        same_class = (
+            [fraction(other[key]) for key in ("coarse_hit@1", "hit@1", "mAP")]
+            if other
+            else [""] * 3
+        )
+        body.append([row["label"], *same_thing, *same_class])
+    head = [
+        "model, local features",
+        "museum, first look: hit@1",
+        "both looks: hit@1, 95 % interval",
+        "mAP",
+    ]
+    return markdown([*head, "classes, first look: hit@1", "both looks: hit@1", "mAP"], body)

@@ -1,4 +1,4 @@
-"""The README's tables are what the results files say, and a figure that is changed in either is
+"""The documents' tables are what the results files say, and a figure that is changed in either is
 found.
 """
 
@@ -11,65 +11,96 @@ import pytest
 
 from pipeline.base.errors import UsageError
 from pipeline.commands import tables
-from pipeline.results.documents import TABLES, fill, make_table
-from pipeline.results.tables import accuracy, fraction, gallery_size, number, selection, sweep
+from pipeline.results.documents import MARKER, TABLES, documents, fill, make_table
+from pipeline.results.tables import (
+    accuracy,
+    false_alarms,
+    fraction,
+    gallery_size,
+    headline,
+    number,
+    selection,
+    sweep,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text("utf-8")
 RESULTS = ROOT / "artifacts/results"
-SHOWN = [name for name, (file, _) in TABLES.items() if (RESULTS / f"{file}.json").is_file()]
+TEXTS = {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in documents(ROOT)}
+SHOWN = [
+    (document, mark[2])
+    for document, text in TEXTS.items()
+    for mark in MARKER.finditer(text)
+    if mark[1] == "table"
+]
 
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the README and the results, which the command takes for its own."""
+    """A copy of the documents and the results, which the command takes for its own."""
     (tmp_path / "artifacts/results").mkdir(parents=True)
-    (tmp_path / "README.md").write_text(README, "utf-8")
+    for document, text in TEXTS.items():
+        (tmp_path / document).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / document).write_text(text, "utf-8")
     for path in RESULTS.glob("*.json"):
         (tmp_path / "artifacts/results" / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(tables, "ROOT", tmp_path)
     return tmp_path
 
 
-def test_the_readme_says_what_the_files_say() -> None:
-    text, stale = fill(README, RESULTS)
+@pytest.mark.parametrize("document", TEXTS)
+def test_a_document_says_what_the_files_say(document: str) -> None:
+    text, stale = fill(TEXTS[document], RESULTS, document)
     assert stale == [], "run `python scripts/tables.py`"
-    assert text == README
-    assert all(f"<!-- table: {name} -->\n" in README for name in SHOWN)
-    assert len(SHOWN) >= 6
+    assert text == TEXTS[document]
 
 
-@pytest.mark.parametrize("name", SHOWN)
+def test_every_table_and_every_results_file_is_shown_somewhere() -> None:
+    shown = {name for _, name in SHOWN}
+    assert TABLES.keys() <= shown
+    files = {file for name in shown for file in TABLES.get(name, ((name,),))[0]}
+    assert files == {path.stem for path in RESULTS.glob("*.json")}
+    assert ("README.md", "headline") in SHOWN
+
+
+@pytest.mark.parametrize(("document", "name"), SHOWN)
 def test_a_figure_changed_by_hand_is_found_and_mended(
-    name: str, house: Path, capsys: pytest.CaptureFixture[str]
+    document: str, name: str, house: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The table's last digit, one more."""
-    before, end, after = README.partition(f"<!-- end: {name} -->")
+    before, end, after = TEXTS[document].partition(f"<!-- end: {name} -->")
     planted = (
         re.sub(r"\d(?=\D*$)", lambda digit: str((int(digit[0]) + 1) % 10), before) + end + after
     )
-    assert sum(a != b for a, b in zip(README, planted, strict=True)) == 1
-    (house / "README.md").write_text(planted, "utf-8")
+    assert sum(a != b for a, b in zip(TEXTS[document], planted, strict=True)) == 1
+    (house / document).write_text(planted, "utf-8")
     assert tables.main(["--check"]) == 1
     assert (
         capsys.readouterr().err
-        == f"README.md: the table {name} is not what its results file says; run `python"
+        == f"{document}: the table {name} is not what its results file says; run `python"
         " scripts/tables.py`\n"
     )
-    assert (house / "README.md").read_text("utf-8") == planted  # --check writes nothing
+    assert (house / document).read_text("utf-8") == planted  # --check writes nothing
     assert tables.main([]) == 0
-    assert (house / "README.md").read_text("utf-8") == README
+    assert capsys.readouterr().out == f"{document}: {name} changed\n"
+    assert (house / document).read_text("utf-8") == TEXTS[document]
     assert tables.main(["--check"]) == 0
 
 
-def test_a_figure_changed_in_a_file_is_found(house: Path) -> None:
-    path = house / "artifacts/results/museum.json"
-    told = json.loads(path.read_text())
-    told["rows"][1]["mAP"] = 0.123456
-    path.write_text(json.dumps(told))
-    text, stale = fill(README, path.parent)
-    assert stale == ["museum"]
-    assert "| .123 | " in text
+def test_a_figure_changed_in_a_file_is_found(
+    house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = house / "artifacts/results/corel.json"
+    changed = json.loads(path.read_text())
+    changed["rows"][0]["mAP"] = 0.123456
+    path.write_text(json.dumps(changed))
+    assert tables.main(["--check"]) == 1
+    assert [line.split(" is not")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "README.md: the table headline",
+        "docs/benchmarks/classes.md: the table corel",
+    ]
+    text, stale = fill(TEXTS["README.md"], path.parent, "README.md")
+    assert stale == ["headline"]
+    assert "| .123 |" in text
 
 
 def row(label: str, **figures: Any) -> dict[str, Any]:
@@ -102,9 +133,11 @@ def row(label: str, **figures: Any) -> dict[str, Any]:
 def test_a_new_results_file_needs_a_marker_only(house: Path) -> None:
     path = house / "artifacts/results/planted.json"
     path.write_text(json.dumps({"rows": [row("b"), row("a|c", mAP=0.0)]}))
-    assert tables.main(["--check"]) == 0  # the README does not ask for it
+    assert tables.main(["--check"]) == 0  # no document asks for it
     text, stale = fill(
-        "Before.\n<!-- table: planted -->\nold\n<!-- end: planted -->\nAfter.\n", path.parent
+        "Before.\n<!-- table: planted -->\nold\n<!-- end: planted -->\nAfter.\n",
+        path.parent,
+        "a.md",
     )
     assert stale == ["planted"]
     assert text.splitlines() == [
@@ -121,7 +154,7 @@ def test_a_new_results_file_needs_a_marker_only(house: Path) -> None:
             r" 1.000] |"
         ),
         "",
-        "<details><summary>commands, in the order of the rows</summary>",
+        "<details><summary>commands that made these rows</summary>",
         "",
         "```sh",
         "python scripts/evaluate.py --label b",
@@ -146,20 +179,20 @@ def test_the_other_forms() -> None:
         "mAP_gain_high": 0.2,
         "accepted_mean": 1.5,
     }
-    told = sweep(
+    lines = sweep(
         [
             {**run, "label": "mine, coarse"},
             {**run, "label": "mine, 10", "candidates": 10},
             {**run, "label": "mine, 20", "candidates": 20},
         ]
     )
-    assert told[2:4] == [
+    assert lines[2:4] == [
         "| mine | first look alone | .500 | .250 | | |",
         "| mine | 10 | .500 | .250 | +.100 [.000, .200] | 1.5 |",
     ]
-    assert told[4:] == [
+    assert lines[4:] == [
         "",
-        "<details><summary>commands, in the order of the rows</summary>",
+        "<details><summary>commands that made these rows</summary>",
         "",
         "```sh",
         "c",
@@ -205,6 +238,27 @@ def test_the_other_forms() -> None:
         gallery_size([part])[2]
         == "| 1,286 | 29 | .800 | .700 | -.100 [-.100, -.100] | -.100 [-.100, -.100] |"
     )
+    assert headline([row("a"), row("b")], [row("b", mAP=0.5)])[2:] == [
+        "| a | .600 | .967 [.900, 1.000] | .978 | | | |",
+        "| b | .600 | .967 [.900, 1.000] | .978 | .600 | .967 | .500 |",
+    ]
+    rate = {"queries": "all", "accepted_over_stated": 1.44, "low": 1.04, "high": 1.9}
+    alarms = false_alarms(
+        [
+            {
+                "command": "p false-alarms --features f; --gallery g --against h",
+                "label": "mine",
+                "against": "h",
+                "feature_count_edges": [108.0],
+                "at 0.1": [rate],
+            }
+        ]
+    )
+    assert alarms[2] == "| mine | h | 1.44 [1.04, 1.90] |"
+    assert alarms[7:9] == [
+        "p false-alarms --features f",
+        "p false-alarms --gallery g --against h",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -225,9 +279,7 @@ def test_a_file_that_is_wrong_is_named(
     path = house / "artifacts/results/planted.json"
     if content is not None:
         path.write_text(content)
-    (house / "README.md").write_text(
-        README + "<!-- table: planted -->\n<!-- end: planted -->\n", "utf-8"
-    )
+    (house / "docs/new.md").write_text("<!-- table: planted -->\n<!-- end: planted -->\n", "utf-8")
     assert tables.main(["--check"]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"tables: {path}: expected the figures of the table planted, got ")
@@ -248,8 +300,8 @@ def test_a_file_that_is_wrong_is_named(
     ],
 )
 def test_a_marker_without_its_other_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="without its other"):
-        fill(text, RESULTS)
+    with pytest.raises(UsageError, match=r"^docs/a\.md: expected .* without its other"):
+        fill(text, RESULTS, "docs/a.md")
 
 
 def test_numbers_are_short() -> None:
