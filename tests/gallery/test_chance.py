@@ -134,25 +134,25 @@ def test_it_is_bound_to_photos_model_and_parameters(whole: Path) -> None:
     null, why = gallery_null(reading, second_look(seed=5, threads=3))  # these change nothing of it
     assert (null is None, why) == (False, "")
     assert reason(reading, published_second_look()).startswith(
-        "it was measured with other match, fit; run `python -m pipeline.index "
+        "this gallery's was measured with other match, fit; run `python -m pipeline.index "
     )
     assert reason(reading, replace(verify, fit=replace(verify.fit, trials=999))).startswith(
-        "it was measured with other fit;"
+        "this gallery's was measured with other fit;"
     )
     other = replace(reading, binding=replace(reading.binding, identity="b" * 64))
-    assert reason(other, verify).startswith("it was measured with other model;")
+    assert reason(other, verify).startswith("this gallery's was measured with other model;")
     assert reason(replace(reading, contents=reading.contents[1:]), verify).startswith(
-        "it was measured with other photos;"
+        "this gallery's was measured with other photos;"
     )
     assert reason(replace(reading, contents=(*reading.contents[1:], "f" * 64)), verify).startswith(
-        "it was measured with other photos;"
+        "this gallery's was measured with other photos;"
     )
     assert (
         reason(replace(reading, contents=reading.contents[:1]), verify)
-        == "1 different photos are too few to measure it, 40 are needed"
+        == "this gallery's 1 different photos are too few, 40 are needed"
     )
     assert reason(replace(reading, null=""), verify).startswith(
-        "it has not been measured yet; run "
+        "this gallery's has not been measured yet; run "
     )
 
 
@@ -184,7 +184,7 @@ def test_a_gallery_of_version_1_keeps_its_null(whole: Path) -> None:
     lost, why = gallery_null(replace(reading, null=json.dumps({**old, "key": "0" * 64})), verify)
     assert (lost, why.partition(";")[0]) == (
         None,
-        "it was measured for other photos, parameters or another model",
+        "this gallery's was measured for other photos, parameters or another model",
     )
 
 

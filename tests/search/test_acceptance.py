@@ -87,8 +87,8 @@ def test_nothing_in_this_gallery_matches(judging: Path, capsys: pytest.CaptureFi
     line, _, *rows = capsys.readouterr().out.splitlines()
     assert (
         line == "gallery:a.png: 6 candidates verified, 1 accepted, the other places in coarse order"
-        " (false alarms by the model's own photos: 6 different photos are too few to measure it,"
-        " 300 are needed)"
+        " (false-alarm rate as measured on the model's photos: this gallery's 6 different photos"
+        " are too few, 300 are needed)"
     )
     assert [row.split()[-2] == "*" for row in rows] == [True] + [False] * 5
     assert run.main(["gallery:a.png", *model, "--false-alarm", "1e-30"]) == 0
@@ -137,7 +137,7 @@ def test_the_json_tells_rate_null_and_expectation(
 def test_a_fixed_count_has_no_expectation(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["gallery:a.png", "--gallery", "gallery", "-k", "2"]) == 0
     out = capsys.readouterr().out
-    assert "false alarms by the model's own photos" not in out
+    assert "false-alarm rate as measured" not in out
     model = shrink(Path(read_binding(here / "gallery").where), here / "strict", least=10_000)
     assert (
         run.main(["gallery:a.png", "--gallery", "gallery", "-k", "2", "--model", str(model)]) == 0

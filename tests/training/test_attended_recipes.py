@@ -19,6 +19,9 @@ from pipeline.commands import evaluate, heatmap, import_weights
 from pipeline.model.weights import open_model
 from stages.attended import is_attention
 
+# two steps of 48 photos: what a step costs here is the update of 25 million weights
+BRIEFLY = ("--epochs", 1, "--batch", 48, "--rate", 1e-3, "--describe-side", 48)
+
 
 @pytest.fixture(scope="module")
 def start(classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -27,10 +30,7 @@ def start(classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "resnet50",
         classes,
         tmp_path_factory.mktemp("runs") / "plain",
-        "--epochs",
-        1,
-        "--rate",
-        1e-3,
+        *BRIEFLY,
         "--weights-only",
         "--setting",
         "full",
@@ -50,11 +50,8 @@ def models(
             folder / recipe,
             "--start",
             start,
-            "--epochs",
-            1,
-            "--rate",
-            1e-3,
-            "--eyes",
+            *BRIEFLY,
+            "--features-of",
             tiny_model,
         )
     return folder
@@ -124,7 +121,7 @@ def test_a_plain_resnet50_that_is_imported_is_one_of_them(
         "--embed-side",
         "32",
         "--describe-side",
-        "64",
+        "32",
     ]
     assert (
         import_weights.main(
@@ -150,8 +147,9 @@ def test_a_plain_resnet50_that_is_imported_is_one_of_them(
 def test_attention_learns_and_what_is_frozen_stays(
     start: Path, classes: Path, tmp_path: Path
 ) -> None:
-    more = ("--weights-only", "--epochs", 2, "--rate", 1e-3, "--reduction", 32, "--groups", 2)
-    out = trained("resnet50_gam", classes, tmp_path / "gam", *more, "--start", start)
+    more = ("--weights-only", *BRIEFLY, "--reduction", 32, "--groups", 32)
+    longer = (*more, "--epochs", 2)
+    out = trained("resnet50_gam", classes, tmp_path / "gam", *longer, "--start", start)
     before, after = load_file(start / "weights.safetensors"), load_file(out / "weights.safetensors")
     assert set(before) < set(after)
     changed = {

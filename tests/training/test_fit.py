@@ -17,7 +17,7 @@ from stages.delf import Describe
 from stages.records import Image
 from stages.trunk import local_part
 
-SMALL = Settings(embed_side=32, describe_side=64, keep=30)
+SMALL = Settings(embed_side=32, describe_side=48, keep=30)
 
 
 def planted(photos: int = 100, kept: int = 20, cells: int = 30) -> list[Seen]:
@@ -86,7 +86,7 @@ def test_photos_are_looked_at_as_the_model_will(tiny_model: Path, tmp_path: Path
         stage = encode(used, "cpu").stage("features")
         assert isinstance(stage, Describe)
         image = Image(picture(7, 48, 40))
-        wanted = Describe(stage.trunk, None, stage.reduce, side=64, keep=30)(image)
+        wanted = Describe(stage.trunk, None, stage.reduce, side=48, keep=30)(image)
         cells = seen[7].local
         assert isinstance(cells, Cells)
         np.testing.assert_array_equal(cells.xy, wanted.xy)
