@@ -49,7 +49,7 @@ class Parser(argparse.ArgumentParser):
                 "-q",
                 "--quiet",
                 action="store_true",
-                help="errors alone on stderr: no progress, no notes",
+                help="only errors on stderr: no progress, no notes",
             )
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Any:
@@ -140,8 +140,8 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         choices=RECIPES,
         metavar="NAME",
         help=(
-            f"the system: {', '.join(RECIPES)} (default: two_stage, or what made the gallery's"
-            " codes)"
+            "the system: two_stage, seed004, am_vggh, resnet50, ...: docs/recipes.md lists all"
+            " (default: the gallery's; two_stage for a new gallery)"
         ),
     )
     parser.add_argument(
@@ -155,7 +155,7 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
 def add_search(parser: argparse.ArgumentParser) -> None:
     add_recipe(parser)
     parser.add_argument(
-        "-k", type=at_least_one, default=10, metavar="N", help="results a query (default: 10)"
+        "-k", type=at_least_one, default=10, metavar="N", help="results per query (default: 10)"
     )
     parser.add_argument(
         "--candidates",
@@ -182,7 +182,9 @@ def add_search(parser: argparse.ArgumentParser) -> None:
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=natural, default=0, help="of all random draws (default: 0)")
+    parser.add_argument(
+        "--seed", type=natural, default=0, metavar="N", help="of all random draws (default: 0)"
+    )
 
 
 def add_jobs(parser: argparse.ArgumentParser, what: str = "threads") -> None:
@@ -210,7 +212,7 @@ def add_truth(parser: argparse.ArgumentParser, *, revisited: bool = False) -> No
         dest="query_gallery",
         type=Path,
         metavar="GALLERY",
-        help="with --labels: the photos of this gallery ask, of the same model",
+        help="with --labels: the photos of this gallery, of the same model, are the queries",
     )
     parser.add_argument(
         "--allow-self",
@@ -245,7 +247,7 @@ def add_false_alarm(parser: argparse.ArgumentParser) -> None:
         default=SearchOptions.false_alarm,
         metavar="RATE",
         help=(
-            "unrelated photos accepted a query, expected over all candidates (default:"
+            "unrelated photos accepted per query, expected over all candidates (default:"
             f" {SearchOptions.false_alarm:g}; seed004 accepts by a fixed count, hashing accepts"
             " every candidate)"
         ),
@@ -258,8 +260,8 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
         type=cluster_address,
         metavar="ADDRESS",
         help=(
-            "work on a Dask cluster: tcp://HOST:PORT of its scheduler, which has to be one's own,"
-            " or local:4 for four processes here"
+            "work on a Dask cluster: tcp://HOST:PORT of a scheduler that you trust, for it can run"
+            " code here, or local:4 for four processes on this machine"
         ),
     )
 
@@ -347,8 +349,9 @@ def candidates(text: str) -> str:
 
 def finish(command: str, job: Callable[[], int]) -> int:
     """Run a command's job: a mistake is one line on stderr and 2, anything else is a bug and keeps
-    its traceback.
+    its traceback. That line begins with the command, as it was called.
     """
+    command = Parser.invoked_as.partition(" ")[2] or command
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name may hold any byte
     try:
@@ -381,4 +384,5 @@ def joined_cluster(address: str | None) -> "Iterator[ClusterJobs | None]":
 
 def without_command(about: str) -> str:
     """A command's docstring without the words that it is called by, which `--help` says itself."""
-    return re.sub(r"^(python -m |`)[^:]*: ", "", about)
+    about = re.sub(r"^(python -m |`)[^:]*:\s*", "", about)
+    return about[:1].upper() + about[1:]

@@ -1,9 +1,9 @@
 """python -m pipeline.index PHOTOS --gallery DIR: make a gallery of a folder of photos, or bring one
 up to date.
 
-Each thread decodes and encodes one photo at a time while this one commits what is ready: at least
-every two seconds of work or 64 photos, and only then does the bar count them. Kill it whenever you
-like and run it again.
+Each thread decodes and encodes one photo at a time while the main thread commits what is ready: at
+least every two seconds of work or 64 photos, and only then does the bar count them. Kill it
+whenever you like and run it again.
 """
 
 import os

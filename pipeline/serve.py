@@ -1,5 +1,5 @@
-"""python -m pipeline.serve --gallery DIR --port N: a page to search a gallery with, and the same
-over HTTP.
+"""python -m pipeline.serve --gallery DIR --port N: serve a web page that searches a gallery, and
+the same as an HTTP API.
 
 Only this machine can ask unless --host says otherwise; then a token is required. Needs the extra
 `web`.
@@ -108,14 +108,14 @@ def make_parser() -> Parser:
         action="append",
         default=[],
         metavar="NAME",
-        help="a name that this server may be called by; repeatable",
+        help="a host name that requests may use; repeatable",
     )
     parser.add_argument(
         "--token",
         metavar="WORD",
         help=(
-            "what requests have to bring (default: none on this machine alone, else made and"
-            " printed)"
+            "token that requests must send (default: none where only this machine can ask,"
+            " else one that is made and printed)"
         ),
     )
     add_gallery(parser, several=True)
@@ -125,21 +125,21 @@ def make_parser() -> Parser:
         "--workers",
         type=at_least_one,
         metavar="N",
-        help="photos searched for at once (default: a core each)",
+        help="photos searched for at once (default: one per core)",
     )
     parser.add_argument(
         "--waiting",
         type=natural,
         default=16,
         metavar="N",
-        help="requests that may wait; the next is answered 503 (default: 16)",
+        help="requests that may wait; one more is answered 503 (default: 16)",
     )
     parser.add_argument(
         "--max-bytes",
         type=at_least_one,
         default=32 << 20,
         metavar="N",
-        help="of a photo that is sent (default: 33554432)",
+        help="most bytes of a photo that is sent (default: 33554432)",
     )
     return parser
 

@@ -1,5 +1,5 @@
-"""Benchmarks, each against its baseline in the same run: a ratio travels between machines, a time
-does not.
+"""Measure speed against a baseline in the same run: a ratio travels between machines, a time does
+not.
 """
 
 import sys

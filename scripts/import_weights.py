@@ -1,4 +1,4 @@
-"""A model from any torchvision ResNet state dict in safetensors: both PCAs and the acceptance are
+"""Make a model from any torchvision ResNet state dict in safetensors: both PCAs and the acceptance are
 fitted on your photos.
 """
 

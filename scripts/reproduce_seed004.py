@@ -1,4 +1,4 @@
-"""Seed 004's Table 2, from its authors' own features: the mean inliers of the ten best candidates
+"""Reproduce seed 004's Table 2 from its authors' own features: the mean inliers of the ten best candidates
 against their number.
 """
 

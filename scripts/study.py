@@ -1,4 +1,4 @@
-"""Studies: each makes one table or picture of the documentation. `study.py NAME --help` says what a
+"""Make one table or picture of the documentation. `NAME --help` says what a
 study takes.
 """
 

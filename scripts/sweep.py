@@ -1,5 +1,5 @@
-"""Measure quality and time against the number of candidates, every size from one verification: a
-sweep costs what its largest does.
+"""Measure quality and time against the number of candidates; every size comes from one
+verification, so that a sweep costs what its largest size does.
 """
 
 import sys

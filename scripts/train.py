@@ -1,5 +1,5 @@
-"""Train the two looks: `embedding` teaches the trunk to tell classes apart, `delf` teaches it where
-to look; or the model of another recipe.
+"""Train a model: its global embedding (`embedding`), the attention of its local features (`delf`),
+or a recipe of the other papers.
 """
 
 import sys

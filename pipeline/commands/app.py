@@ -1,6 +1,6 @@
 """The console command `two-look`: every command of this project under one name.
 
-`two-look NAME --help` says what a command takes.
+`NAME --help` says what a command takes.
 """
 
 import importlib

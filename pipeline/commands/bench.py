@@ -1,5 +1,5 @@
-"""Benchmarks, each against its baseline in the same run: a ratio travels between machines, a time
-does not.
+"""Measure speed against a baseline in the same run: a ratio travels between machines, a time does
+not.
 
 index       photos a second of the whole job, decoding and writing included, against the bare
             forward passes of the same networks at the same sizes on the same threads, on tensors
@@ -9,10 +9,11 @@ query       seconds a query by stage, medians after a warm-up, against the bare 
 verify      pairs a second with seed 004's rule on published features, against its own way, a good
             OpenCV loop and the bare float32 product
 first_look  seconds a query over generated codes of 32 numbers, the ball tree against FAISS, by
-            size; ratio = tree at a million / FAISS at most
+            size; ratio = tree at 1,000,000 codes / FAISS at the largest size; extra `faiss`
 hamming     seconds a query over generated binary codes, exactly and in packed form, against FAISS;
-            ratio = ours / FAISS flat
-cluster     queries a second of rerank with --cluster against joblib; ratio = cluster / joblib
+            ratio = ours / FAISS flat; extra `faiss`
+cluster     queries a second of rerank with --cluster against joblib; ratio = cluster / joblib;
+            extra `cluster`
 capacity    bytes and seconds a photo of galleries of generated rows, 1,000 to 100,000, and what
             thirty of --photos take to encode
 """
@@ -98,7 +99,7 @@ def make_parser() -> Parser:
         type=Path,
         default=Path("demo/queries"),
         metavar="DIR",
-        help="query: photos to ask with (default: the demo's)",
+        help="query: the query photos (default: the demo's)",
     )
     parser.add_argument(
         "--count",
@@ -106,43 +107,43 @@ def make_parser() -> Parser:
         default=300,
         metavar="N",
         help=(
-            "photos or queries at most; verify: pairs a query for OpenCV, a twentieth of them for"
-            " skimage (default: 300)"
+            "index, query, cluster: photos or queries at most; verify: pairs per query that OpenCV"
+            " verifies, skimage a twentieth of them (default: 300)"
         ),
     )
     parser.add_argument(
         "--features",
         type=Path,
         metavar="DIR",
-        help="verify: published features, as scripts/reproduce_seed004.py takes them",
+        help="verify: published features, as reproduce-seed004 takes them",
     )
     parser.add_argument(
         "--candidates",
         type=at_least_one,
         default=4000,
         metavar="N",
-        help="of each query (default: 4000)",
+        help="candidates of each query (default: 4000)",
     )
     parser.add_argument(
         "--codes",
         type=at_least_one,
         default=10_000_000,
         metavar="N",
-        help="generated codes (default: 10000000)",
+        help="first_look, hamming, capacity: generated codes (default: 10000000)",
     )
     parser.add_argument(
         "--kinds",
         type=natural,
         default=1000,
         metavar="N",
-        help="first_look: of codes, 0: all of one kind (default: 1000)",
+        help="first_look: clusters of the generated codes, 0: none (default: 1000)",
     )
     parser.add_argument(
         "--bits",
         type=at_least_one,
         default=48,
         metavar="N",
-        help="hamming: of a code (default: 48)",
+        help="hamming: length of a code (default: 48)",
     )
     add_seed(parser)
     add_gallery(parser)

@@ -47,5 +47,4 @@ def _summary(module: str) -> str:
     spec = find_spec(module)
     source = Path(spec.origin).read_text("utf-8") if spec and spec.origin else ""
     about = " ".join((ast.get_docstring(ast.parse(source)) or "").split("\n\n")[0].split())
-    about = re.split(r"[:;.?] ", without_command(about))[0].removesuffix(".")
-    return about[:1].upper() + about[1:]
+    return re.split(r"[:;.?] ", without_command(about))[0].removesuffix(".")

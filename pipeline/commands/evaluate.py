@@ -119,7 +119,7 @@ def make_parser() -> Parser:
         "--first-look",
         type=Path,
         metavar="RUN",
-        help="a run of train.py whose embeddings stand in for the gallery's codes",
+        help="a training run whose embedding is used in place of the gallery's codes",
     )
     add_jobs(parser, "threads of --first-look")
     add_cluster(parser)

@@ -1,6 +1,4 @@
-"""Prepare photos, weights and galleries for the other commands. `prepare.py NAME --help` says what
-each takes.
-"""
+"""Prepare photos, weights and galleries for the other commands. `NAME --help` says what each takes."""
 
 from pipeline.commands.dispatch import run_subcommand
 

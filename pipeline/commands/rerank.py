@@ -249,7 +249,7 @@ def main(argv: list[str] | None = None) -> int:
             print(json.dumps(report))
         else:
             print(
-                "{out}: {queries} queries, {pairs} pairs; {resumed} resumed, {retried} asked again,"
+                "{out}: {queries} queries, {pairs} pairs; {resumed} resumed, {retried} retried,"
                 " {failed} failed; {seconds} s".format(**report)
             )
         return 3 if failed else 0

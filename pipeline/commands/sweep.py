@@ -1,5 +1,5 @@
-"""Measure quality and time against the number of candidates, every size from one verification: a
-sweep costs what its largest does.
+"""Measure quality and time against the number of candidates; every size comes from one
+verification, so that a sweep costs what its largest size does.
 
 Each pair of photos is verified once, in slices from one size to the next that are timed apart;
 every size then asks the recipe for its own ranking of what is verified by then. DIR gets sweep.csv,
@@ -117,8 +117,8 @@ def table(result: dict[str, Any]) -> str:
             f" model {result['model']}; [95 % intervals over queries]"
         ),
         (
-            f"{'asked':>12s}  candidates  {'mAP':24s}  {'hit@1':24s}  {'gain in mAP':26s}  ceiling "
-            " accepted  seconds"
+            f"{'requested':>12s}  candidates  {'mAP':24s}  {'hit@1':24s}  {'gain in mAP':26s} "
+            " ceiling  accepted  seconds"
         ),
     ]
     for row in result["rows"]:

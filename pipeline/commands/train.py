@@ -1,15 +1,15 @@
 """Train a model: its global embedding (`embedding`), the attention of its local features (`delf`),
 or a recipe of the other papers.
 
-Both run the same on a CPU and on a GPU, keep the weights of the epoch that validated best, log a
-line an epoch to log.jsonl and go on where they were killed: run the same command again. DATA
-folders hold a folder a class; one photo in twenty is held out for validation. `delf` trains the
-attention on a frozen trunk, --start's or one that it trains first: on classes (Noh et al. 2017,
-section 3) or, with --matches, on which cells are found again when a photo comes back. Hashing
-recipes (seeds 002 and 003) learn a binary code on the maps of --start, which stays. `resnet50` and
-its variants with attention (seeds 000 and 001) learn as `embedding` does, under one of two
-settings, and take their local features from another model. All end with a model that
-`--model` takes.
+All trainings take the same flags on a CPU and on a GPU, keep the weights of the epoch that
+validated best, log a line per epoch to log.jsonl and go on where they were killed: run the same
+command again. Each --data folder holds one folder per class; one photo in twenty is held out for
+validation. `delf` trains the attention on a frozen trunk, --start's or one that it trains first: on
+classes (Noh et al. 2017, section 3) or, with --matches, on which cells are found again when a photo
+comes back. Hashing recipes (seeds 002 and 003) learn a binary code on the maps of --start, which
+stays. `resnet50` and its variants with attention (seeds 000 and 001) learn as `embedding` does,
+under one of two settings, and take their local features from another model. All end with a model
+that `--model` takes.
 """
 
 import os
@@ -115,7 +115,7 @@ def make_parser() -> Parser:
         "--batch",
         type=at_least_one,
         metavar="N",
-        help="photos a step (default: 64; hashing 128; the resnet50 recipes 32)",
+        help="photos per step (default: 64; hashing 128; the resnet50 recipes 32)",
     )
     add(
         "--rate",
@@ -211,7 +211,7 @@ def make_parser() -> Parser:
         metavar="NAME|DIR",
         default="two_stage",
         dest="features_of",
-        help="the resnet50 recipes: whose local features they take (default: two_stage)",
+        help="the resnet50 recipes: model whose local features are used (default: two_stage)",
     )
     add(
         "--weights-only",

@@ -228,7 +228,7 @@ def make_parser() -> Parser:
         nargs="+",
         default=[100, 300, 1000],
         metavar="N",
-        help="features a photo (default: 100 300 1000)",
+        help="features per photo (default: 100 300 1000)",
     )
     parser.add_argument(
         "--seeds", type=at_least_one, default=3, metavar="N", help="random selections (default: 3)"
