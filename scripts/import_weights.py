@@ -1,5 +1,5 @@
-"""Make a model from any torchvision ResNet state dict in safetensors: both PCAs and the acceptance are
-fitted on your photos.
+"""Make a model from any torchvision ResNet state dict in safetensors: both PCAs and the acceptance
+are fitted on your photos.
 """
 
 import sys

@@ -1,4 +1,5 @@
-"""Prepare photos, weights and galleries for the other commands. `NAME --help` says what each takes."""
+"""Prepare photos, weights and galleries for the other commands. `NAME --help` says what each
+takes."""
 
 import sys
 

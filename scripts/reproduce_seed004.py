@@ -1,5 +1,5 @@
-"""Reproduce seed 004's Table 2 from its authors' own features: the mean inliers of the ten best candidates
-against their number.
+"""Reproduce seed 004's Table 2 from its authors' own features: the mean inliers of the ten best
+candidates against their number.
 """
 
 import sys

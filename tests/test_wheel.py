@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "source"
     for name in ("pipeline", "stages", "artifacts/two_stage"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "LICENSE"):
+    for name in ("pyproject.toml", "LICENSE", "README.md"):
         shutil.copy(ROOT / name, source)
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
     run(*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source, cwd=folder)
@@ -51,25 +52,63 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-def test_the_wheel_indexes_and_answers_from_an_empty_folder(python: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def folder(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with five photos and, by the console command, their gallery."""
+    folder = tmp_path_factory.mktemp("empty")
     for seed in range(5):
-        write_picture(tmp_path / "photos" / f"{seed}.png", picture(seed, 320, 240))
-    assert "5 indexed" in run(
-        python, "-m", "pipeline.index", "photos", "--gallery", "gallery", cwd=tmp_path
+        write_picture(folder / "photos" / f"{seed}.png", picture(seed, 320, 240))
+    two_look = python.parent / "two-look"
+    assert "5 indexed" in run(two_look, "index", "photos", "--gallery", "gallery", cwd=folder)
+    return folder
+
+
+def test_the_console_command_of_the_wheel_answers(python: Path, folder: Path) -> None:
+    two_look = python.parent / "two-look"
+    found = run(two_look, "search", "photos/3.png", "--gallery", "gallery", "--json", cwd=folder)
+    (first, *_) = json.loads(found)["results"]
+    assert (first["image"], first["accepted"]) == ("3.png", True)
+    assert run(two_look, "--version", cwd=folder).startswith("two-look ")
+
+
+PROGRAM = """
+import numpy as np
+import pipeline
+from PIL import Image
+
+pixels = np.asarray(Image.open("photos/2.png"))
+with pipeline.open_gallery("gallery") as gallery:
+    best = gallery.search(pixels, k=1).results[0]
+print(best.image, best.accepted)
+print(pipeline.verify("photos/1.png", "photos/1.png").accepted)
+print(pipeline.verify("photos/1.png", "photos/4.png").accepted)
+"""
+
+
+def test_a_program_of_ten_lines_searches_and_verifies(python: Path, folder: Path) -> None:
+    assert run(python, "-c", PROGRAM, cwd=folder) == "2.png True\nTrue\nFalse\n"
+
+
+def test_the_page_of_the_wheel_is_served(python: Path, folder: Path) -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra `web`")
+    command = [python, "-m", "pipeline.serve", "--gallery", "gallery", "--port", "0"]
+    server = subprocess.Popen(
+        list(map(str, command)), cwd=folder, stderr=subprocess.PIPE, text=True
     )
-    answer = json.loads(
-        run(
-            python,
-            "-m",
-            "pipeline.run",
-            "photos/3.png",
-            "--gallery",
-            "gallery",
-            "--json",
-            cwd=tmp_path,
-        )
-    )
-    assert (answer["results"][0]["image"], answer["results"][0]["accepted"]) == ("3.png", True)
+    try:
+        assert server.stderr is not None
+        line = next(line for line in server.stderr if "answers from" in line)
+        address = re.search(r"http://\S+", line)
+        assert address is not None
+        with urllib.request.urlopen(address[0], timeout=30) as page:
+            assert b"<title>" in page.read()
+        photo = (folder / "photos/0.png").read_bytes()
+        asked = urllib.request.Request(address[0].rstrip("/") + "/search?k=1", photo)
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            assert json.load(answer)["results"][0]["image"] == "0.png"
+    finally:
+        server.terminate()
+        server.wait(30)
 
 
 def test_the_wheel_has_the_page_and_knows_what_its_extras_need(

@@ -1,5 +1,5 @@
-"""Make a model from any torchvision ResNet state dict in safetensors: both PCAs and the acceptance are
-fitted on your photos.
+"""Make a model from any torchvision ResNet state dict in safetensors: both PCAs and the acceptance
+are fitted on your photos.
 
 The attention is the length of a feature until one is trained. Weights from `.pth` files: see
 scripts/prepare.py weights. Two controls for every comparison: --untrained in place of the weights,

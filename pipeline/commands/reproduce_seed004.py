@@ -1,5 +1,5 @@
-"""Reproduce seed 004's Table 2 from its authors' own features: the mean inliers of the ten best candidates
-against their number.
+"""Reproduce seed 004's Table 2 from its authors' own features: the mean inliers of the ten best
+candidates against their number.
 
 A query's shortlist is its nearest photos by the published 32-d codes; the table's were by 512-d
 ones, which are lost. Each candidate feature takes its nearest query feature under 0.8; RANSAC of
