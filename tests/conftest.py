@@ -81,3 +81,18 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from planted_classes import write_classes
 
     return write_classes(tmp_path_factory.mktemp("data") / "classes")
+
+
+LONG = (
+    "test_attended_recipes",
+    "test_wheel",
+    "test_galleries_on_cluster",
+    "test_documents",
+    "test_kill",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first: at the end neither of two processes waits for the
+    other."""
+    items.sort(key=lambda item: item.path.stem not in LONG)

@@ -209,7 +209,7 @@ def test_a_worker_that_is_killed_changes_nothing(
     told = capsys.readouterr().out
     assert ", 0 failed; " in told
     # over parts it may have died while they were opened
-    assert where == "parts" or ", 0 asked again, " not in told
+    assert where == "parts" or ", 0 retried, " not in told
 
 
 def test_without_the_extra_one_line_names_it(

@@ -93,7 +93,7 @@ def test_neither_the_number_of_workers_nor_a_death_shows(
     thread.join()
     assert (work / "two.csv").read_bytes() == (work / "one.csv").read_bytes()
     assert len(killed) == 1
-    told = re.search(r"; 0 resumed, (\d+) asked again, 0 failed; ", capsys.readouterr().out)
+    told = re.search(r"; 0 resumed, (\d+) retried, 0 failed; ", capsys.readouterr().out)
     assert told is not None
     assert int(told[1]) > 0
 

@@ -59,7 +59,7 @@ def rows(out: str = "out.csv") -> dict[str, list[dict[str, str]]]:
 def test_photos_and_names_of_any_bytes(asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert job() == 0
     told = capsys.readouterr().out
-    assert told.startswith("out.csv: 3 queries, 18 pairs; 0 resumed, 0 asked again, 0 failed; ")
+    assert told.startswith("out.csv: 3 queries, 18 pairs; 0 resumed, 0 retried, 0 failed; ")
     found = rows()
     assert list(found) == [f"gallery:{NAMES[2]}", "beside.png", str(asked / "absolute.png")]
     assert [ranked[0]["image"] for ranked in found.values()] == [NAMES[2], NAMES[1], NAMES[3]]

@@ -233,6 +233,7 @@ def test_a_head_that_never_ends_is_cut_off(
 ) -> None:
     pytest.importorskip("uvicorn", reason="needs the extra `web`")
     monkeypatch.setattr("pipeline.web.server.HEAD_SECONDS", 0.2)
+    monkeypatch.setattr("pipeline.web.server.IDLE_SECONDS", 1)
     with serving(indexed_photos) as served:
         assert served.raw(b"", 20) == b""
         assert served.raw(b"GET / HTTP/1.1\r\nHost: localh", 20) == b""
