@@ -9,6 +9,7 @@ whenever you like and run it again.
 import os
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -66,8 +67,6 @@ def index(
     >>> pipeline.index("photos", "gallery").indexed  # doctest: +SKIP
     287
     """
-    from functools import partial
-
     from pipeline.gallery.chance import calibrate
     from pipeline.gallery.merge import members
     from pipeline.gallery.update import bind, index_folder
@@ -107,6 +106,46 @@ def index(
     return IndexReport(gallery, total, **counts)
 
 
+def index_features(
+    features: str | Path,
+    gallery: str | Path,
+    *,
+    codes: str | Path | None = None,
+    prune: bool = False,
+    progress: bool = False,
+) -> IndexReport:
+    """Make a gallery of local features that another program computed, or bring one up to date.
+
+    features: a folder with `<relative path>.npz` for each photo (`xy` (M, 2) px, `descriptor`
+    (M, D) unit, `score` (M,), `size` (2,) px), or an HDF5 file in hloc's layout; codes: a .npy file
+    (N, C) with a vector for each photo, in the order of the paths; without it every photo is as
+    near as any other. What cannot be used is listed in the gallery's errors.jsonl. Raises
+    UsageError or GalleryError.
+    """
+    from pipeline.gallery.chance import calibrate
+    from pipeline.gallery.imported import read_source
+    from pipeline.gallery.update import index_folder
+    from pipeline.gallery.writer import writing
+    from pipeline.recipes import load_encoder, second_look
+
+    gallery = Path(gallery)
+    source = read_source(Path(features), None if codes is None else Path(codes))
+    with writing(gallery, source.binding()) as writer:
+        counts = index_folder(
+            source.path,
+            writer,
+            partial(load_encoder, "", "cpu"),
+            1,
+            prune=prune,
+            quiet=not progress,
+            elsewhere=source.rows,
+            listed=source.found(),
+        )
+        total = len(writer.known())
+        calibrate(writer, second_look())
+    return IndexReport(gallery, total, **counts)
+
+
 def describe(report: IndexReport) -> str:
     """What a run did, as a person reads it."""
     failed = f" (listed in {report.gallery / 'errors.jsonl'})" if report.failed else ""
@@ -120,7 +159,23 @@ def make_parser() -> Parser:
     about, more = __doc__.split("\n\n")
     parser = Parser(prog="python -m pipeline.index", description=about, epilog=more)
     parser.add_argument(
-        "photos", type=Path, metavar="PHOTOS", help="folder of photos, searched recursively"
+        "photos",
+        type=Path,
+        nargs="?",
+        metavar="PHOTOS",
+        help="folder of photos, searched recursively",
+    )
+    parser.add_argument(
+        "--features",
+        type=Path,
+        metavar="DIR|FILE.h5",
+        help="instead of PHOTOS: local features of another program, PATH.npz files or hloc's HDF5",
+    )
+    parser.add_argument(
+        "--codes",
+        type=Path,
+        metavar="FILE.npy",
+        help="with --features: a vector per photo, in the order of the paths",
     )
     add_gallery(parser)
     parser.add_argument(
@@ -137,6 +192,18 @@ def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
 
     def job() -> int:
+        if (args.photos is None) == (args.features is None):
+            got = "neither" if args.photos is None else "both"
+            raise UsageError(f"PHOTOS, --features: expected one of them, got {got}")
+        if args.features is None and args.codes is not None:
+            raise UsageError(f"--codes {args.codes}: expected it with --features; run without it")
+        if args.features is not None:
+            for flag in ("model", "recipe", "bits", "cluster"):
+                if getattr(args, flag) is not None:
+                    raise UsageError(f"--{flag}: expected it with PHOTOS; run without it")
+            more = {"codes": args.codes, "prune": args.prune, "progress": True}
+            print(describe(index_features(args.features, args.gallery, **more)))
+            return 0
         with joined_cluster(args.cluster) as cluster:
             elsewhere = cluster.encoder(args.device) if cluster else None
             model = {

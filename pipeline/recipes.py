@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.base.compute import device_of, one_thread_each
 from pipeline.base.errors import ModelError, UsageError
-from pipeline.base.names import ATTENDED, HASHING, STORED
+from pipeline.base.names import ATTENDED, HASHING, IMPORTED, STORED
 from pipeline.graph import Graph, Node
 from pipeline.model.weights import Model, open_model
 from stages.affine import RobustAffine
@@ -44,7 +44,7 @@ class Recipe:
     @property
     def stored(self) -> str:
         """The row of `encode` that a gallery keeps as its code."""
-        return self.encode.row_among(STORED)
+        return self.encode.row_among(STORED) if self.encode.rows else "code"
 
 
 def two_stage(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
@@ -63,6 +63,15 @@ def two_stage(model: Model, seed: int = 0, device: str = "cpu", false_alarm: flo
         answer(second_look(seed, device=device), verdict),
         "4000",
     )
+
+
+def imported(seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
+    """Features and vectors that another program computed, searched and verified as ours are. Photos
+    cannot be encoded here, and no model brings a null: the gallery's own is used where it has one.
+    """
+    verdict = Calibrated(false_alarm, None)
+    encode = Graph(inputs=("image",), rows=())
+    return Recipe(IMPORTED, encode, answer(second_look(seed, device=device), verdict), "4000")
 
 
 def second_look(seed: int = 0, threads: int = 0, device: str = "cpu") -> Verify:

@@ -16,6 +16,8 @@ from stages.gallery import Gallery
 from stages.null import Null
 from stages.records import Bool, Candidates, Float64, Int32, Int64, LocalFeatures, Matches, Ranking
 
+UNCALIBRATED = 20  # inliers from which a candidate is accepted where nobody knows chance
+
 
 @dataclass(frozen=True)
 class FixedCount:
@@ -40,30 +42,31 @@ class Calibrated:
     alarms a query.
 
     A candidate's expected false alarms are the chance that an unrelated photo with as many features
-    reaches its inliers, times the number of candidates that were looked at: the expected number of
-    non-matches that look as good. Accepting where that is at most `rate` accepts `rate` non-matches
-    a query in the mean (Bonferroni; a contrario, Desolneux et al. 2000).
+    reaches its inliers, times the number of candidates that were verified: the expected number of
+    unrelated photos that match as well. Accepting where that is at most `rate` accepts `rate` of
+    them per query in the mean (Bonferroni; a contrario, Desolneux et al. 2000).
     """
 
     known_as: ClassVar[str] = "rank"
-    rate: float  # non-matching candidates accepted, expected over all that were looked at
-    null: Null  # the model's, for a gallery that has none of its own
+    rate: float  # unrelated candidates accepted, expected over all that were verified
+    null: Null | None  # the model's, for a gallery that has none of its own
 
     def __call__(
         self, features: LocalFeatures, candidates: Candidates, matches: Matches, gallery: Gallery
     ) -> Ranking:
         _same_shape(candidates, matches)
+        null = gallery.null or self.null
+        if null is None:  # features of another program, in a gallery too small to measure chance
+            return FixedCount(UNCALIBRATED)(features, candidates, matches, gallery)
         counts = gallery.features.count[candidates.rows[0]]
-        log_alarms, accepted = judge(
-            gallery.null or self.null, len(features), counts, matches.inliers[0], self.rate
-        )
+        log_alarms, accepted = judge(null, len(features), counts, matches.inliers[0], self.rate)
         return _ranked(-log_alarms[None], accepted, np.exp(log_alarms)[None])
 
 
 def judge(
     null: Null, query: int, candidate: Int64, inliers: Int32, *rates: float
 ) -> tuple[Float64, Bool]:
-    """A query's feature count, those of all candidates looked at (K,) and their inliers (K,) -> the
+    """A query's feature count, those of all candidates (K,) and their inliers (K,) -> the
     logarithm of the expected false alarms of each (K,); whether it is accepted at each rate (R, K).
     """
     # Tried and lost: sharing the rate out by 1 / coarse rank. By folders it costs no first place

@@ -19,6 +19,7 @@ HASHING = (
 ATTENDED = ("resnet50", "resnet50_se", "resnet50_cbam", "resnet50_gam")
 RECIPES = ("two_stage", "seed004", *HASHING, *ATTENDED)
 TRAINED = (*HASHING, *ATTENDED)  # recipes that have to be trained first: none ships a model
+IMPORTED = "imported"  # the recipe of features that another program computed
 FUSIONS = ("residual", "product", "concatenation")  # of attention with what it weights
 STORED = ("pca", "bits")  # the row of a recipe's `encode` that a gallery keeps as its code
 LONGEST_CODE = 1024  # bits

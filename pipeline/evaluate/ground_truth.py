@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import UsageError
-from pipeline.base.names import ASKING, INDEXED
+from pipeline.base.names import ASKING, INDEXED, printable
 from pipeline.base.options import SearchOptions, TruthOptions
 
 if TYPE_CHECKING:
@@ -140,6 +140,22 @@ def crossed_cases(names: Sequence[str], queries: Sequence[str]) -> list[Case]:
     ]
 
 
+def _of_gallery(truth: Path, cases: Sequence[Case], asking: "Engine") -> list[Case]:
+    """The same cases, their queries photos of a gallery that calls them as the CSV does. Raises
+    UsageError.
+    """
+    found = []
+    for case in cases:
+        name = os.path.relpath(case.query, truth.parent)
+        if name not in asking.contents:
+            raise UsageError(
+                f"{truth}: expected a photo of the gallery --queries, got {printable(name)}; import"
+                " its features, or correct the path"
+            )
+        found.append(replace(case, query=ASKING + name))
+    return found
+
+
 def read_cases(
     truth: TruthOptions, options: SearchOptions, where: "Galleries", engine: "Engine"
 ) -> list[Case]:
@@ -149,11 +165,12 @@ def read_cases(
     from pipeline.gallery.merge import listed
 
     if truth.truth is not None:
-        if options.queries is not None:
+        if options.queries is not None and engine.recipe.encode.rows:
             raise UsageError(
                 "--queries: expected it with --labels folder, got --truth, which names its own"
             )
-        return read_truth(truth.truth, frozenset(engine.gallery.names))
+        cases = read_truth(truth.truth, frozenset(engine.gallery.names))
+        return cases if engine.asking is None else _of_gallery(truth.truth, cases, engine.asking)
     if engine.asking is not None:
         cases = crossed_cases(engine.gallery.names, engine.asking.gallery.names)
         if not cases:

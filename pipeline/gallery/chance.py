@@ -59,7 +59,8 @@ def measure_null(
     for query in rng.choice(seen, min(QUERIES, len(seen)), replace=False):
         distance = np.square(codes[seen] - codes[query]).sum(1)
         drawn = rng.choice(len(seen), min(CANDIDATES, len(seen) // 2), replace=False)
-        rows = seen[drawn[distance[drawn] > np.quantile(distance, NEAR)]]
+        near = -1.0 if not distance.any() else np.quantile(distance, NEAR)  # one code for all: any
+        rows = seen[drawn[distance[drawn] > near]]
         drawn_pairs.append((int(query), rows))
     if count is None:
         inliers: Sequence[Int32] = [

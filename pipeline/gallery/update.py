@@ -7,7 +7,7 @@ least every two seconds of work or 64 photos, and only then does the bar count t
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,11 +53,13 @@ def index_folder(
     prune: bool,
     quiet: bool = False,
     elsewhere: "Callable[[list[Found], dict[str, Entry]], Outcomes] | None" = None,
+    listed: "Iterable[Found] | None" = None,
 ) -> dict[str, int]:
     """Bring the gallery up to date with the folder. Returns the counts that the command prints.
 
     `encoder` gives the encode half of the recipe; it is not asked when no photo is new, or where
-    `elsewhere` encodes them.
+    `elsewhere` encodes them. listed: files that somebody else has listed, whose times say nothing
+    of what goes with them: each is compared by its contents.
     """
     from tqdm import tqdm
 
@@ -73,7 +75,7 @@ def index_folder(
             errors.write(json.dumps({"path": name, "reason": reason}) + "\n")
             errors.flush()
 
-        for found in find_photos(photos):
+        for found in find_photos(photos) if listed is None else listed:
             gone.discard(found.name)
             if found.reason is not None:
                 fail(found.name, found.reason)
@@ -83,7 +85,7 @@ def index_folder(
                     for name in gone
                     if found.name.endswith("/") and name.startswith(found.name)
                 }
-            elif _unchanged(found.path, known.get(found.name)):
+            elif listed is None and _unchanged(found.path, known.get(found.name)):
                 counts["unchanged"] += 1
             else:
                 todo.append(found)

@@ -72,7 +72,13 @@ class Engine:
             ) from None
 
     def encode(self, name: str, image: Image) -> Query:
-        """A photo as a query."""
+        """A photo as a query. Raises QueryError where only another program can encode it."""
+        if not self.recipe.encode.rows:
+            raise QueryError(
+                f"{name}: expected gallery:RELATIVE_PATH, for the features of this gallery were"
+                " computed by another program, got a photo; import the query's features, too, and"
+                " pass their gallery by --queries"
+            )
         seconds: dict[str, float] = {}
         code, features = self.recipe.encode(
             {"image": image}, self.code, "features", seconds=seconds
@@ -184,15 +190,18 @@ class Engine:
                     ),
                 )
             )
-        index, calibrated = self.gallery.index, isinstance(self.acceptance, Calibrated)
+        index, acceptance = self.gallery.index, self.acceptance
+        own = self.gallery.null is not None
+        calibrated = isinstance(acceptance, Calibrated) and (own or acceptance.null is not None)
+        rate = acceptance.rate if isinstance(acceptance, Calibrated) and calibrated else None
         return Answer(
             query=query.name,
             recipe=self.recipe.name,
             k=k,
             candidates=verified,
             accepted=int(ranking.accepted.sum()),
-            false_alarm=self.acceptance.rate if isinstance(self.acceptance, Calibrated) else None,
-            null=None if not calibrated else "model" if self.gallery.null is None else "gallery",
+            false_alarm=rate,
+            null=None if not calibrated else "gallery" if own else "model",
             fell_back=not all(result.accepted for result in results),
             results=tuple(results),
             seconds={stage: round(spent, 6) for stage, spent in query.seconds.items()},

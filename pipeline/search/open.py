@@ -7,6 +7,7 @@ import numpy as np
 
 from pipeline.base.compute import device_of, one_thread_each
 from pipeline.base.errors import GalleryError, UsageError
+from pipeline.base.names import IMPORTED
 from pipeline.base.options import SearchOptions
 from pipeline.gallery.chance import gallery_null
 from pipeline.gallery.merge import (
@@ -17,9 +18,9 @@ from pipeline.gallery.merge import (
     read_bindings,
     read_galleries,
 )
-from pipeline.gallery.store import check_recipe
+from pipeline.gallery.store import Binding, check_recipe
 from pipeline.model.weights import open_model
-from pipeline.recipes import RECIPES, Recipe, second_look
+from pipeline.recipes import RECIPES, Recipe, imported, second_look
 from pipeline.search.code_index import choose
 from pipeline.search.engine import Engine
 from stages.records import Float32
@@ -55,6 +56,8 @@ def open_engine(where: Galleries, options: SearchOptions, assemble: Assemble = e
     """
     one_thread_each()
     folder, remembered = listed(where), read_bindings(where)
+    if remembered.recipe == IMPORTED:
+        return _open_imported(where, remembered, options, assemble)
     opened = open_model(remembered.where if options.model is None else options.model)
     if opened.identity != remembered.identity:
         raise GalleryError(
@@ -75,10 +78,31 @@ def open_engine(where: Galleries, options: SearchOptions, assemble: Assemble = e
             f"--code {code}: expected none with recipe {built.name}, which searches its own, got"
             " one; run without it"
         )
+    return _assembled(where, built, code, options, assemble)
+
+
+def _open_imported(
+    where: Galleries, remembered: Binding, options: SearchOptions, assemble: Assemble
+) -> Engine:
+    """A gallery of another program's features: there is no model, and nothing but its codes."""
+    for flag, value in (("model", options.model), ("code", options.code), ("bits", options.bits)):
+        if value is not None:
+            raise UsageError(
+                f"--{flag} {value}: expected none, for the features of {listed(where)} were"
+                " computed by another program; run without it"
+            )
+    check_recipe(listed(where), remembered, 0, options.recipe, None)
+    built = imported(options.seed, device_of(options.device), options.false_alarm)
+    return _assembled(where, built, built.stored, options, assemble)
+
+
+def _assembled(
+    where: Galleries, built: Recipe, code: str, options: SearchOptions, assemble: Assemble
+) -> Engine:
     engine = with_threads(assemble(where, built, code, options.index), options.threads)
     if options.queries is None:
         return engine
-    check_model(options.queries, read_bindings(options.queries), folder, engine.binding)
+    check_model(options.queries, read_bindings(options.queries), listed(where), engine.binding)
     return replace(engine, asking=engine_of(options.queries, built, engine.code, "tree"))
 
 

@@ -72,9 +72,10 @@ def read_version(where: Galleries, model: str | None) -> tuple[tuple[str, ...], 
         digest.update(repr(row).encode())
     digest.update(null.encode())  # what is accepted rests on it
     names = tuple(os.fsdecode(path) for path, _ in rows)
-    return names, Version(
-        digest.hexdigest(), file_sha256(find_model(made) / "card.json"), read_program(SOURCES)
-    )
+    card = (
+        file_sha256(find_model(made) / "card.json") if made else ""
+    )  # features of another program
+    return names, Version(digest.hexdigest(), card, read_program(SOURCES))
 
 
 @lru_cache
