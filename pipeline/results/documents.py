@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.base.errors import UsageError
-from pipeline.results.attention import attention
+from pipeline.results.attention import attention, gain, gam, networks
 from pipeline.results.capacity import capacity, first_look, plan
 from pipeline.results.hashing import hamming, hashing
 from pipeline.results.tables import (
@@ -46,6 +46,9 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "cifar10": (("cifar10",), hashing),
     "hamming": (("hamming",), hamming),
     "attention": (("attention",), attention),
+    "attention_networks": (("attention",), networks),
+    "attention_gam": (("attention",), gam),
+    "attention_gain": (("attention",), gain),
     "first_look": (("first_look",), first_look),
     "capacity": (("capacity",), capacity),
     "plan": (("capacity",), plan),

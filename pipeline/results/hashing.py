@@ -71,11 +71,11 @@ def hashing(rows: Sequence[Row]) -> list[str]:
         "protocol",
         "trunk",
         *(f"{bits} bits" for bits in BITS),
-        "12: both looks",
-        "48: both looks",
-        "ties by a stable sort",
-        "precision, radius 2",
-        "learned codes",
+        "12 bits: both looks",
+        "48 bits: both looks",
+        "48 bits: ties by a stable sort",
+        "48 bits: precision, radius 2",
+        "48 bits: learned codes",
     ]
     return markdown(head, body) + commands(rows)
 

@@ -74,7 +74,7 @@ def sweep(rows: Sequence[Row]) -> list[str]:
     body = []
     for run, (first, *sizes_of) in by_label(rows).items():
         body.append(
-            [run, "first look alone", fraction(first["hit@1"]), fraction(first["mAP"]), "", ""]
+            [run, "first look only", fraction(first["hit@1"]), fraction(first["mAP"]), "", ""]
         )
         for row in sizes_of:
             if row["candidates"] not in BETWEEN_OTHERS:
@@ -151,7 +151,10 @@ def verify(rows: Sequence[Row]) -> list[str]:
     body = [
         [first, number(row["seconds_per_query"] / a_query, ".2g"), "", ""],
         against(
-            f"cKDTree + skimage `ransac`, 1,000 trials, {skimage['pairs']:,} of the pairs",
+            (
+                "cKDTree + skimage `ransac`, one thread, 1,000 trials,"
+                f" {skimage['pairs']:,} of the pairs"
+            ),
             skimage,
             row["speedup"],
         ),
@@ -196,12 +199,12 @@ def false_alarms(rows: Sequence[Row]) -> list[str]:
     body = []
     for row in rows:
         edges, whose = (
-            [number(edge, "g") for edge in row["feature_count_edges"]],
+            [math.ceil(edge) for edge in row["feature_count_edges"]],
             row["label"].split(": ")[0],
         )
         counts = [
             f"of them with under {edges[0]} features",
-            *(f"{a} to {b}" for a, b in pairwise(edges)),
+            *(f"{a}\u2013{b - 1}" for a, b in pairwise(edges)),  # an edge is the next bin's
             f"{edges[-1]} and more",
         ]
         labels = {

@@ -187,7 +187,7 @@ def test_the_other_forms() -> None:
         ]
     )
     assert lines[2:4] == [
-        "| mine | first look alone | .500 | .250 | | |",
+        "| mine | first look only | .500 | .250 | | |",
         "| mine | 10 | .500 | .250 | +.100 [.000, .200] | 1.5 |",
     ]
     assert lines[4:] == [
