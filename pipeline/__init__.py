@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.base.options import SearchOptions as SearchOptions
     from pipeline.index import IndexReport as IndexReport
     from pipeline.index import index as index
+    from pipeline.index import index_features as index_features
     from pipeline.library import OpenGallery as OpenGallery
     from pipeline.library import open_gallery as open_gallery
     from pipeline.library import verify as verify
@@ -52,6 +53,7 @@ _HOMES = {  # name -> the module that defines it
     "TwoLookError": "pipeline.base.errors",
     "UsageError": "pipeline.base.errors",
     "index": "pipeline.index",
+    "index_features": "pipeline.index",
     "open_gallery": "pipeline.library",
     "verify": "pipeline.library",
 }

@@ -212,7 +212,8 @@ def add_truth(parser: argparse.ArgumentParser, *, revisited: bool = False) -> No
         dest="query_gallery",
         type=Path,
         metavar="GALLERY",
-        help="with --labels: the photos of this gallery, of the same model, are the queries",
+        help="the photos of this gallery, of the same model, are the queries: with --labels, or"
+        " with --truth where another program computed the features",
     )
     parser.add_argument(
         "--allow-self",

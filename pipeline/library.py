@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from pipeline.base.errors import GalleryError, ModelError, UsageError
-from pipeline.base.names import ATTENDED, INDEXED
+from pipeline.base.names import ASKING, ATTENDED, INDEXED
 from pipeline.base.options import SearchOptions
 from pipeline.gallery.merge import Galleries, listed, read_galleries
 from pipeline.model.card import DEFAULT
@@ -95,14 +95,14 @@ class OpenGallery:
         """A photo as every other method takes it, so that one that is asked for twice is encoded
         once.
 
-        photo: a path, `gallery:RELATIVE_PATH`, a file's bytes, an upright RGB array (H, W, 3) uint8
-        or a Pillow image; box: (left, top, right, bottom) px, the part of it that asks. Raises
-        QueryError.
+        photo: a path, `gallery:RELATIVE_PATH`, `queries:RELATIVE_PATH` of the gallery that asks
+        (`SearchOptions.queries`), a file's bytes, an upright RGB array (H, W, 3) uint8 or a Pillow
+        image; box: (left, top, right, bottom) px, the part of it that asks. Raises QueryError.
         """
         if isinstance(photo, Query):
             return photo
-        if isinstance(photo, str) and photo.startswith(INDEXED):
-            return self.engine.query(photo)
+        if isinstance(photo, str) and photo.startswith((INDEXED, ASKING)):
+            return self.engine.query(photo, box)
         engine = self.engine
         name, image = read_photo(photo)
         return engine.encode(name, image if box is None else cropped(name, image, box))

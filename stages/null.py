@@ -4,7 +4,7 @@ them has.
 A discrete survival model (Cox 1972, section 5; logistic hazards): the chance that a map is found at
 all, then at each count the chance to stop there, both smooth in the logarithms of the two feature
 counts. Beyond the largest count that the data still speak of, the last hazard goes on: a geometric
-tail. Fitted on pairs that are almost all non-matches.
+tail. Fitted on pairs that are almost all unrelated.
 """
 
 from __future__ import annotations

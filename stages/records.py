@@ -190,7 +190,7 @@ class Ranking:
     accepted: Bool  # (B, K) by place in the shortlist
     # (B, K) by place: what accepted ones are ordered by, the more the better; equal ones are tied
     evidence: Float64
-    # (B, K) by place: how many non-matches are expected to look as good; NaN where nobody
+    # (B, K) by place: how many unrelated photos are expected to look as good; NaN where nobody
     # calibrated
     false_alarms: Float64
 

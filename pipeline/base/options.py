@@ -19,6 +19,10 @@ class SearchOptions:
     queries: Path | None = None  # another gallery of the same model, whose photos may ask
     threads: int = 0  # of the second look; 0: all cores. Changes how long it takes and nothing else
 
+    def __post_init__(self) -> None:
+        if isinstance(self.queries, str):  # as a caller without a type checker may write it
+            object.__setattr__(self, "queries", Path(self.queries))
+
 
 @dataclass(frozen=True)
 class TruthOptions:

@@ -137,5 +137,5 @@ def shortly(distance: float | None) -> str:
 
 
 def alarms(number: float | None) -> str:
-    """How many non-matches are expected to look as good, shortly."""
+    """How many unrelated photos are expected to look as good, shortly."""
     return "" if number is None else f"{number:.2g}" if number >= 1e-99 else "0"

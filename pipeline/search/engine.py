@@ -76,8 +76,8 @@ class Engine:
         if not self.recipe.encode.rows:
             raise QueryError(
                 f"{name}: expected gallery:RELATIVE_PATH, for the features of this gallery were"
-                " computed by another program, got a photo; import the query's features, too, and"
-                " pass their gallery by --queries"
+                " computed by another program, got a photo; index the query's features, too, in a"
+                " gallery that asks (--queries of evaluate and sweep, SearchOptions.queries)"
             )
         seconds: dict[str, float] = {}
         code, features = self.recipe.encode(

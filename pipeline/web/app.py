@@ -85,7 +85,7 @@ class Asked:
         ),
     ] = None
     false_alarm: Annotated[
-        float | None, Query(gt=0, le=1e6, description="non-matches accepted a query, expected")
+        float | None, Query(gt=0, le=1e6, description="unrelated photos accepted a query, expected")
     ] = None
 
 

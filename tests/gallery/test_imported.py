@@ -217,6 +217,10 @@ def test_an_evaluation_asks_with_another_gallery_of_features(
     assert evaluate.main(flags) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["queries"], result["hit@1"], result["mAP"]) == (2, 1, 1)
+    asking = pipeline.SearchOptions(queries="queries")  # type: ignore[arg-type]
+    with pipeline.open_gallery("gallery", asking) as gallery:
+        answer = gallery.search("queries:q/two.jpg", k=1)
+    assert (answer.query, answer.results[0].image) == ("queries:q/two.jpg", "c.jpg")
     Path("truth.csv").write_text("query,relevant\nq/none.jpg,a/1.jpg\n")
     assert evaluate.main(flags) == 2
     assert "expected a photo of the gallery --queries, got q/none.jpg" in capsys.readouterr().err
