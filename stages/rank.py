@@ -70,9 +70,8 @@ def judge(
     logarithm of the expected false alarms of each (K,); whether it is accepted at each rate (R, K).
     """
     # Tried and lost: sharing the rate out by 1 / coarse rank. By folders it costs no first place
-    # (embedded model, 1,287 photos, 200
-    # candidates: hit@1 -.001 where this has -.009 [-.022, .004]), but in the museum one wall shot
-    # of fifteen (.933 for .967).
+    # (embedded model, 1,287 photos, 200 candidates: hit@1 -.001 where this has -.009 [-.022,
+    # .004]), but in the museum one wall shot of fifteen (.933 for .967).
     log_alarms = null.log_chance(query, candidate, inliers) + np.log(max(1, len(inliers)))
     return log_alarms, (log_alarms <= np.log(rates)[:, None]) & (inliers >= null.least)
 

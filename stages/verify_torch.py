@@ -391,8 +391,7 @@ def _polish(
     """
     # in float64 a sum is the same to 1e-16, whatever the padding and the order: far below what
     # could show in a float32 map
-    # (B, n, 5) of 1, x, y, u, v
-    terms = torch.nn.functional.pad(
+    terms = torch.nn.functional.pad(  # (B, n, 5) of 1, x, y, u, v
         points.nan_to_num().double(), (0, 0, 0, 0, 1, 0), value=1.0
     ).permute(1, 2, 0)
     products = (terms[:, :, :3, None] * terms[:, :, None]).flatten(2)  # (B, n, 15)
