@@ -130,7 +130,7 @@ def _local(processes: int) -> Iterator[Any]:
         "distributed.worker.http.routes": [],
     }
     scheduler = {
-        # a death is reported at once, not when three more have died of it: tasks.py knows what to do
+        # a death is reported at once, not when three more have died of it: tasks.py knows what then
         "allowed_failures": 0,
         "dashboard": False,
         "dashboard_address": "127.0.0.1:0",
