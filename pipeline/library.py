@@ -211,13 +211,14 @@ def verify(
     model: str = DEFAULT,
     device: str = "auto",
     seed: int = 0,
-    false_alarm: float = SearchOptions.false_alarm,
+    false_alarm: float = 0.001,
 ) -> Evidence:
     """Do two photos show the same thing? Without a gallery: the model's own null says what chance
     does.
 
-    false_alarm: the rate at which two unrelated photos may be accepted. Raises QueryError,
-    ModelError or UsageError.
+    false_alarm: the share of unrelated pairs that may be accepted. A search has thousands of
+    candidates to share its 0.1; here the one pair has it all, so less is allowed. Raises
+    QueryError, ModelError or UsageError.
 
     >>> pipeline.verify("a.jpg", "b.jpg").accepted  # doctest: +SKIP
     True

@@ -8,4 +8,5 @@ prepare_environment
 $python -m ruff check
 $python -m ruff format --check
 $python -m mypy
-$python -m pytest --numprocesses 2 --dist loadfile --durations=10 "$@"
+# two processes for two cores: their own threads would only wait for each other
+OMP_NUM_THREADS=1 $python -m pytest --numprocesses 2 --dist loadfile --durations=10 "$@"

@@ -14,7 +14,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from pictures import ROOT, picture, write_picture
+import skimage
+from pictures import ROOT, write_picture
 
 
 def run(*command: object, cwd: Path) -> str:
@@ -56,8 +57,8 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with five photos and, by the console command, their gallery."""
     folder = tmp_path_factory.mktemp("empty")
-    for seed in range(5):
-        write_picture(folder / "photos" / f"{seed}.png", picture(seed, 320, 240))
+    for name in ("astronaut", "camera", "chelsea", "coffee", "coins"):
+        write_picture(folder / "photos" / f"{name}.png", getattr(skimage.data, name)())
     two_look = python.parent / "two-look"
     assert "5 indexed" in run(two_look, "index", "photos", "--gallery", "gallery", cwd=folder)
     return folder
@@ -65,9 +66,11 @@ def folder(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_console_command_of_the_wheel_answers(python: Path, folder: Path) -> None:
     two_look = python.parent / "two-look"
-    found = run(two_look, "search", "photos/3.png", "--gallery", "gallery", "--json", cwd=folder)
+    found = run(
+        two_look, "search", "photos/coins.png", "--gallery", "gallery", "--json", cwd=folder
+    )
     (first, *_) = json.loads(found)["results"]
-    assert (first["image"], first["accepted"]) == ("3.png", True)
+    assert (first["image"], first["accepted"]) == ("coins.png", True)
     assert run(two_look, "--version", cwd=folder).startswith("two-look ")
 
 
@@ -76,39 +79,38 @@ import numpy as np
 import pipeline
 from PIL import Image
 
-pixels = np.asarray(Image.open("photos/2.png"))
+pixels = np.asarray(Image.open("photos/chelsea.png"))
 with pipeline.open_gallery("gallery") as gallery:
     best = gallery.search(pixels, k=1).results[0]
 print(best.image, best.accepted)
-print(pipeline.verify("photos/1.png", "photos/1.png").accepted)
-print(pipeline.verify("photos/1.png", "photos/4.png").accepted)
+print(pipeline.verify(pixels[40:, 60:], "photos/chelsea.png").accepted)
+print(pipeline.verify(pixels, "photos/coffee.png").accepted)
 """
 
 
 def test_a_program_of_ten_lines_searches_and_verifies(python: Path, folder: Path) -> None:
-    assert run(python, "-c", PROGRAM, cwd=folder) == "2.png True\nTrue\nFalse\n"
+    assert run(python, "-c", PROGRAM, cwd=folder) == "chelsea.png True\nTrue\nFalse\n"
 
 
 def test_the_page_of_the_wheel_is_served(python: Path, folder: Path) -> None:
     pytest.importorskip("uvicorn", reason="needs the extra `web`")
     command = [python, "-m", "pipeline.serve", "--gallery", "gallery", "--port", "0"]
-    server = subprocess.Popen(
+    with subprocess.Popen(
         list(map(str, command)), cwd=folder, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert server.stderr is not None
-        line = next(line for line in server.stderr if "answers from" in line)
-        address = re.search(r"http://\S+", line)
-        assert address is not None
-        with urllib.request.urlopen(address[0], timeout=30) as page:
-            assert b"<title>" in page.read()
-        photo = (folder / "photos/0.png").read_bytes()
-        asked = urllib.request.Request(address[0].rstrip("/") + "/search?k=1", photo)
-        with urllib.request.urlopen(asked, timeout=60) as answer:
-            assert json.load(answer)["results"][0]["image"] == "0.png"
-    finally:
-        server.terminate()
-        server.wait(30)
+    ) as server:
+        try:
+            assert server.stderr is not None
+            line = next(line for line in server.stderr if "answers from" in line)
+            address = re.search(r"http://\S+", line)
+            assert address is not None
+            with urllib.request.urlopen(address[0], timeout=30) as page:
+                assert b"<title>" in page.read()
+            photo = (folder / "photos/camera.png").read_bytes()
+            asked = urllib.request.Request(address[0].rstrip("/") + "/search?k=1", photo)
+            with urllib.request.urlopen(asked, timeout=60) as answer:
+                assert json.load(answer)["results"][0]["image"] == "camera.png"
+        finally:
+            server.terminate()
 
 
 def test_the_wheel_has_the_page_and_knows_what_its_extras_need(

@@ -258,7 +258,6 @@ def test_another_writer_at_work_is_a_mistake(
     [
         ["photos", "--jobs", "0"],
         ["photos", "--jobs", "x"],
-        [],
         ["photos", "--device", "tpu"],
         ["photos", "--what"],
     ],
