@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.base.errors import GalleryError, ModelError, UsageError
+from pipeline.base.names import IMPORTED
 from pipeline.gallery.merge import Galleries, members, read_bindings
 from pipeline.search.engine import Engine
 from pipeline.search.open import engine_of
@@ -34,6 +35,12 @@ class Opened:
 
     @classmethod
     def of(cls, engine: Engine) -> "Opened":
+        """Raises UsageError where photos can be neither asked with nor shown."""
+        if engine.recipe.name == IMPORTED:
+            raise UsageError(
+                "expected a gallery of photos, got one of features that another program computed;"
+                " search it by `python -m pipeline.run gallery:PATH`"
+            )
         return cls(
             engine, {photo_id(engine, name): name for name in reversed(engine.gallery.names)}
         )

@@ -10,6 +10,7 @@ import pytest
 from small import answers, complaint, errors
 
 import pipeline
+from pipeline import serve
 from pipeline.commands import evaluate
 from pipeline.gallery.imported import as_features
 from pipeline.gallery.store import read_gallery
@@ -198,6 +199,14 @@ def test_a_photo_cannot_ask_and_other_features_do_not_meet(
     write(Path("others"), {"x.jpg": drawn(1, length=32)})
     assert imported(features="others") == 2
     assert "expected model imported" in capsys.readouterr().err
+
+
+def test_no_page_is_served_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra `web`")
+    assert imported() == 0
+    capsys.readouterr()
+    assert serve.main(["--gallery", "gallery", "--port", "0"]) == 2
+    assert "expected a gallery of photos, got one of features that another" in complaint(capsys)
 
 
 def test_an_evaluation_asks_with_another_gallery_of_features(
