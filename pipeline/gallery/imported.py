@@ -25,8 +25,19 @@ from stages.records import Float32, LocalFeatures
 
 MOST_FEATURES = 16_384  # of a photo, as stages/match.py counts them
 LONGEST_DESCRIPTOR = 256  # numbers
+LONGEST_SIDE = 1_000_000  # px
 MOST_BYTES = 256 << 20  # of one photo's arrays
 UNIT = 0.02  # how far a descriptor's length may be from 1
+# what reading arrays of a damaged or foreign file raises; HDF5 has its own for every kind of damage
+UNUSABLE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+)
 MEMBERS = {"xy": "keypoints", "descriptor": "descriptors", "score": "scores", "size": "image_size"}
 
 
@@ -64,10 +75,12 @@ class Source:
         self, found: Found, known: Entry | None, code: Float32 | None, read: Any
     ) -> Encoded | Failed | Same:
         try:
+            if not found.name:
+                raise ValueError("expected features called as their photo is, got no name")
             arrays = read(found)
             features = as_features(arrays, self.length)
             status = found.path.stat()
-        except (ValueError, LookupError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except UNUSABLE as error:
             return Failed(found.name, " ".join(str(error).split())[:300] or type(error).__name__)
         given = np.zeros(1, np.float32) if code is None else code
         digest = hashlib.sha256(given.tobytes())
@@ -98,7 +111,7 @@ def read_source(path: Path, codes: Path | None) -> Source:
             try:
                 length = np.asarray(read(found)["descriptor"]).shape[-1]
                 break
-            except (ValueError, LookupError, OSError, EOFError, zipfile.BadZipFile):
+            except UNUSABLE:
                 continue
     if not 0 < length <= LONGEST_DESCRIPTOR:
         raise UsageError(
@@ -112,25 +125,30 @@ def as_features(arrays: Mapping[str, Any], length: int) -> LocalFeatures:
     """xy (M, 2) px, descriptor (M, D) unit, score (M,), size (2,) -> the record, strongest first.
     Raises ValueError or KeyError that says what is wrong.
     """
-    xy, descriptor, score = (
-        np.asarray(arrays[name], np.float32) for name in ("xy", "descriptor", "score")
-    )
-    size = np.asarray(arrays["size"]).astype(np.int64).ravel()
-    rows = len(descriptor)
+    for name in MEMBERS:
+        if np.asarray(arrays[name]).dtype.kind not in "fiu":
+            raise ValueError(f"{name}: expected numbers, got {np.asarray(arrays[name]).dtype}")
+    with np.errstate(over="ignore"):  # infinity is refused below
+        xy, descriptor, score = (
+            np.asarray(arrays[name], np.float32) for name in ("xy", "descriptor", "score")
+        )
+    size = np.asarray(arrays["size"], np.float64).ravel()
     if descriptor.ndim != 2 or descriptor.shape[1] != length:
         raise ValueError(f"descriptor: expected (M, {length}), got {descriptor.shape}")
+    rows = len(descriptor)
     if xy.shape != (rows, 2) or score.shape != (rows,):
         raise ValueError(
             f"xy, score: expected ({rows}, 2), ({rows},), got {xy.shape}, {score.shape}"
         )
-    if size.shape != (2,) or (size < 1).any():
-        raise ValueError(f"size: expected width and height in px, got {size.tolist()}")
+    if size.shape != (2,) or not ((size >= 1) & (size <= LONGEST_SIDE)).all():
+        got = " x ".join(f"{side:g}" for side in size)
+        raise ValueError(f"size: expected width and height in px, got {got or 'none'}")
     if rows > MOST_FEATURES:
         raise ValueError(f"descriptor: expected at most {MOST_FEATURES} features, got {rows}")
     for name, array in (("xy", xy), ("descriptor", descriptor), ("score", score)):
         if not np.isfinite(array).all():
             raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
-    lengths = np.linalg.norm(descriptor, axis=1)
+    lengths = np.linalg.norm(descriptor.astype(np.float64), axis=1)
     if rows and np.abs(lengths - 1).max() > UNIT:
         worst = float(lengths[np.abs(lengths - 1).argmax()])
         raise ValueError(f"descriptor: expected unit vectors, got one of length {worst:.3g}")
@@ -175,12 +193,18 @@ class _opened:
 
     def _read_group(self, found: Found) -> dict[str, Any]:
         assert self.file is not None
-        group = self.file[found.name]
-        if sum(group[name].size * group[name].dtype.itemsize for name in group) > MOST_BYTES:
-            raise ValueError(f"expected at most {MOST_BYTES:,} bytes, got more")
-        arrays = {ours: group[theirs][()] for ours, theirs in MEMBERS.items() if theirs in group}
-        if "score" not in arrays:  # hloc leaves it out for extractors that have none
-            arrays["score"] = np.zeros(len(arrays["xy"]), np.float32)
+        group, arrays, held = self.file[os.fsencode(found.name)], {}, 0
+        for ours, theirs in MEMBERS.items():
+            if theirs not in group and ours == "score":  # hloc leaves it out where there is none
+                arrays[ours] = np.zeros(len(arrays["xy"]), np.float32)
+                continue
+            array = group.get(theirs)
+            if not hasattr(array, "dtype"):
+                raise ValueError(f"expected an array {theirs}, got none")
+            held += array.size * array.dtype.itemsize
+            if held > MOST_BYTES:
+                raise ValueError(f"expected at most {MOST_BYTES:,} bytes, got more")
+            arrays[ours] = np.atleast_1d(array[()])
         return {**arrays, "descriptor": arrays["descriptor"].T}  # (D, M) there
 
 
@@ -212,13 +236,13 @@ def _hdf5(path: Path) -> Any:
 
 def _hdf5_names(path: Path) -> list[str]:
     """Groups that hold keypoints; a photo's path may nest them."""
-    names: list[str] = []
+    within: list[str | bytes] = []  # bytes where it is no UTF-8
     with _hdf5(path) as file:
-        file.visititems(
-            lambda name, _: (
-                names.append(name.rpartition("/")[0])
-                if name.rpartition("/")[2] == MEMBERS["xy"]
-                else None
-            )
-        )
-    return names
+        try:
+            file.visit(within.append)  # opens none of them: a damaged one costs no other
+        except UNUSABLE as error:
+            raise UsageError(
+                f"--features {printable(str(path))}: expected a sound HDF5 file, got: {error}"
+            ) from None
+    parts = (os.fsdecode(name).rpartition("/") for name in within)
+    return [group for group, _, array in parts if array == MEMBERS["xy"]]

@@ -12,7 +12,7 @@ from small import answers, complaint, errors
 import pipeline
 from pipeline import serve
 from pipeline.commands import evaluate
-from pipeline.gallery.imported import as_features
+from pipeline.gallery.imported import MEMBERS, as_features
 from pipeline.gallery.store import read_gallery
 from pipeline.index import main
 
@@ -100,6 +100,30 @@ def test_hlocs_file_gives_the_same_gallery(capsys: pytest.CaptureFixture[str]) -
     assert ours.binding.identity == theirs.binding.identity
 
 
+def test_a_damaged_hdf5_file_is_refused_or_loses_what_is_damaged() -> None:
+    """Whatever byte is wrong: a gallery, a list of what is not in it, or one line."""
+    h5py = pytest.importorskip("h5py", reason="needs the extra `hloc`")
+    with h5py.File("features.h5", "w") as file:
+        for name, arrays in photos().items():
+            for ours, theirs in MEMBERS.items():
+                value = arrays[ours].T if ours == "descriptor" else arrays[ours]
+                file[f"{name}/{theirs}"] = value
+        file["keypoints"] = 3  # no photo's
+        file["group.jpg/keypoints/within"] = 3
+    whole, rng, refused, partly = Path("features.h5").read_bytes(), np.random.default_rng(0), 0, 0
+    for turn in range(60):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        damaged[rng.integers(0, 4000, 4)] = rng.integers(0, 256, 4)
+        Path("damaged.h5").write_bytes(damaged.tobytes())
+        try:
+            partly += pipeline.index_features("damaged.h5", f"gallery{turn}").failed > 2
+        except pipeline.TwoLookError as error:
+            refused += "damaged.h5: expected" in str(error)
+    assert refused > 5
+    assert partly > 5
+    assert pipeline.index_features("features.h5", "gallery").failed == 2
+
+
 def test_only_what_changed_is_read_again(capsys: pytest.CaptureFixture[str]) -> None:
     assert imported() == 0
     write(Path("features"), {"c.jpg": drawn(4), "d.jpg": drawn(5)})
@@ -125,7 +149,14 @@ def broken(name: str, value: Any) -> Callable[[Arrays], Arrays]:
         (broken("descriptor", lambda a: a["descriptor"] * np.nan), "expected finite numbers"),
         (broken("descriptor", lambda a: a["descriptor"][:, :32]), "expected (M, 64), got (60, 32)"),
         (broken("xy", lambda a: a["xy"] * np.inf), "xy: expected finite numbers"),
-        (broken("size", np.array([0, 5])), "size: expected width and height in px, got [0, 5]"),
+        (
+            broken("size", np.array([1e30, 5])),
+            "size: expected width and height in px, got 1e+30 x 5",
+        ),
+        (broken("score", np.array(["x"] * 60)), "score: expected numbers, got <U1"),
+        (broken("descriptor", np.array(1.0)), "descriptor: expected (M, 64), got ()"),
+        (broken("xy", lambda a: a["xy"] * 1e300), "xy: expected finite numbers"),
+        (broken("size", np.array([0, 5])), "size: expected width and height in px, got 0 x 5"),
         (lambda a: {k: v for k, v in a.items() if k != "score"}, "got none called score"),
         (broken("xy", np.array([{}], object)), "allow_pickle=False"),
     ],
