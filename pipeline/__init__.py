@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.base.errors import ArrayError as ArrayError
     from pipeline.base.errors import GalleryError as GalleryError
     from pipeline.base.errors import ImageError as ImageError
     from pipeline.base.errors import ModelError as ModelError
@@ -38,6 +39,7 @@ __version__ = "0.2.0"
 
 _HOMES = {  # name -> the module that defines it
     "Answer": "pipeline.search.answer",
+    "ArrayError": "pipeline.base.errors",
     "Evidence": "pipeline.search.answer",
     "Gallery": "stages.gallery",
     "GalleryError": "pipeline.base.errors",

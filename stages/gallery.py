@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from stages.errors import ArrayError
 from stages.records import Candidates, Float32, PackedFeatures, check_array
 from stages.tree_index import TreeIndex
 
@@ -53,14 +54,14 @@ class Gallery:
     def __post_init__(self) -> None:
         check_array("Gallery", "codes", self.codes, np.float32, len(self.names), None)
         if len(self.features) != len(self.names):
-            raise ValueError(
+            raise ArrayError(
                 f"Gallery.features: expected {len(self.names)} photos, got {len(self.features)}"
             )
         keys = [os.fsencode(name) for name in self.names]
         if any(a >= b for a, b in itertools.pairwise(keys)):
-            raise ValueError("Gallery.names: expected ascending paths, each once")
+            raise ArrayError("Gallery.names: expected ascending paths, each once")
         if keys and self.index is None:
-            raise ValueError(
+            raise ArrayError(
                 "Gallery.index: expected an index over the codes, got None; make galleries by"
                 " Gallery.from_arrays"
             )
@@ -81,13 +82,20 @@ class Gallery:
 
         names: N relative paths in any order, no two alike; codes (N, D) float32; features of the N
         photos; index: what makes an index of codes in the order of rows, a ball tree unless given.
-        Raises ValueError.
+        Raises ArrayError.
         """
+        if wrong := [name for name in names if not isinstance(name, str)]:
+            raise ArrayError(f"Gallery.names: expected paths as str, got {type(wrong[0]).__name__}")
         check_array("Gallery", "codes", codes, np.float32, len(names), None)
+        if not isinstance(features, PackedFeatures):
+            raise ArrayError(
+                f"Gallery.features: expected PackedFeatures, got {type(features).__name__}; make"
+                " them by PackedFeatures.of"
+            )
         if len(features) != len(names):
-            raise ValueError(f"Gallery.features: expected {len(names)} photos, got {len(features)}")
+            raise ArrayError(f"Gallery.features: expected {len(names)} photos, got {len(features)}")
         if not np.isfinite(codes).all():
-            raise ValueError("Gallery.codes: expected finite numbers, got NaN or infinity")
+            raise ArrayError("Gallery.codes: expected finite numbers, got NaN or infinity")
         order = np.array(sorted(range(len(names)), key=lambda i: os.fsencode(names[i])), np.int64)
         codes = np.ascontiguousarray(codes[order])
         made = (index or TreeIndex.build)(codes) if len(order) else None

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stages.errors import ArrayError
+
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int8 = npt.NDArray[np.int8]
@@ -25,7 +27,7 @@ Bool = npt.NDArray[np.bool_]
 
 
 def check_array(record: str, name: str, array: Any, dtype: type, *shape: int | None) -> None:
-    """Raise ValueError unless `array` has this dtype and shape (None: any length)."""
+    """Raise ArrayError unless `array` has this dtype and shape (None: any length)."""
     ok = isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == len(shape)
     if not (ok and all(s is None or s == n for s, n in zip(shape, array.shape, strict=True))):
         wanted = "(" + ", ".join("*" if s is None else str(s) for s in shape) + ")"
@@ -34,7 +36,7 @@ def check_array(record: str, name: str, array: Any, dtype: type, *shape: int | N
             if isinstance(array, np.ndarray)
             else type(array).__name__
         )
-        raise ValueError(f"{record}.{name}: expected {np.dtype(dtype).name} {wanted}, got {got}")
+        raise ArrayError(f"{record}.{name}: expected {np.dtype(dtype).name} {wanted}, got {got}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ class Image:
     def __post_init__(self) -> None:
         check_array("Image", "pixels", self.pixels, np.uint8, None, None, 3)
         if 0 in self.pixels.shape:
-            raise ValueError(f"Image.pixels: expected at least one pixel, got {self.pixels.shape}")
+            raise ArrayError(f"Image.pixels: expected at least one pixel, got {self.pixels.shape}")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -92,7 +94,7 @@ class PackedFeatures:
         check_array("PackedFeatures", "count", self.count, np.int64, n)
         check_array("PackedFeatures", "size", self.size, np.int32, n, 2)
         if n and not (self.block.min() >= 0 and self.block.max() < len(self.blocks)):
-            raise ValueError(
+            raise ArrayError(
                 f"PackedFeatures.block: expected blocks 0 to {len(self.blocks) - 1}, got"
                 f" {self.block.min()} to {self.block.max()}"
             )
@@ -102,7 +104,7 @@ class PackedFeatures:
             or self.count.min() < 0
             or (self.start + self.count > ends[self.block]).any()
         ):
-            raise ValueError(
+            raise ArrayError(
                 "PackedFeatures.start: expected rows inside their block, got rows beyond it"
             )
 
@@ -148,7 +150,7 @@ class Candidates:
         check_array("Candidates", "rows", self.rows, np.int64, None, None)
         check_array("Candidates", "distance", self.distance, np.float32, *self.rows.shape)
         if (np.diff(self.distance, axis=1) < 0).any():
-            raise ValueError("Candidates.distance: expected ascending, got a descent")
+            raise ArrayError("Candidates.distance: expected ascending, got a descent")
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +202,6 @@ class Ranking:
         check_array("Ranking", "false_alarms", self.false_alarms, np.float64, *self.order.shape)
         check_array("Ranking", "accepted", self.accepted, np.bool_, *self.order.shape)
         if (np.sort(self.order, axis=1) != np.arange(self.order.shape[1])).any():
-            raise ValueError(
+            raise ArrayError(
                 "Ranking.order: expected a permutation of the shortlist, got something else"
             )

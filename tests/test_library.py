@@ -291,7 +291,25 @@ def test_a_gallery_of_ones_own_arrays() -> None:
     made = pipeline.Gallery.from_arrays(["b", "a", "c"], codes, PackedFeatures.of(features))
     assert made.names == ("a", "b", "c")
     assert search(codes[0], 1, made).rows.tolist() == [[1]]
-    with pytest.raises(ValueError, match="expected finite numbers"):
-        pipeline.Gallery.from_arrays(
-            ["a"], np.full((1, 4), np.nan, np.float32), PackedFeatures.of(features[:1])
-        )
+    one = PackedFeatures.of(features[:1])
+    wrong: list[tuple[Any, Any, Any, str]] = [
+        (
+            ["a"],
+            np.full((1, 4), np.nan, np.float32),
+            one,
+            "codes: expected finite numbers, got NaN",
+        ),
+        (["a"], codes[:1].astype(float), one, r"codes: expected float32 \(1, \*\), got float64"),
+        (["a"], codes, one, r"codes: expected float32 \(1, \*\), got float32 \(3, 4\)"),
+        (["a"], codes[0], one, r"codes: expected float32 \(1, \*\), got float32 \(4,\)"),
+        (["a"], [[1.0]], one, r"codes: expected float32 \(1, \*\), got list"),
+        (["a"], codes[:1], features[:1], "features: expected PackedFeatures, got list"),
+        (["a", "b"], codes[:2], one, "features: expected 2 photos, got 1"),
+        (["a", "a", "b"], codes, PackedFeatures.of(features), "names: expected ascending paths"),
+        ([5], codes[:1], one, "names: expected paths as str, got int"),
+    ]
+    for names, given, packed, message in wrong:
+        with pytest.raises(pipeline.TwoLookError, match=f"^Gallery.{message}"):
+            pipeline.Gallery.from_arrays(names, given, packed)
+    with pytest.raises(pipeline.ArrayError, match=r"^LocalFeatures.descriptor: expected int8"):
+        pipeline.LocalFeatures(np.zeros((2, 3)), *([np.ones(2)] * 2), (9, 9))  # type: ignore[arg-type]

@@ -2,11 +2,8 @@
 was expected, what was got and what to run.
 """
 
-
-class TwoLookError(Exception):
-    """Every error of this package that is the caller's to mend. The command line prints it in one
-    line and exits with 2.
-    """
+from stages.errors import ArrayError as ArrayError
+from stages.errors import TwoLookError as TwoLookError
 
 
 class UsageError(TwoLookError):
