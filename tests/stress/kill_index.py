@@ -170,21 +170,9 @@ def end(pid: int, shards: Path, files: int, seconds: float) -> int | None:
 
 def read_rows(gallery: Path) -> Rows:
     from pipeline.gallery.store import read_gallery
+    from tests.support.filled import as_read
 
-    reading = read_gallery(gallery)
-    rows = {}
-    for i, name in enumerate(reading.names):
-        features = reading.features[i]
-        arrays = (
-            reading.pooled[i],
-            reading.codes[i],
-            features.xy,
-            features.descriptor,
-            features.score,
-            np.array(features.size),
-        )
-        rows[name] = tuple(array.tobytes() for array in arrays)
-    return rows
+    return as_read(read_gallery(gallery))
 
 
 def rankings(gallery: Path) -> str:
