@@ -68,7 +68,6 @@ def index(
     287
     """
     from pipeline.gallery.chance import calibrate
-    from pipeline.gallery.merge import members
     from pipeline.gallery.update import bind, index_folder
     from pipeline.gallery.writer import writing
     from pipeline.recipes import load_encoder, second_look
@@ -76,11 +75,7 @@ def index(
     photos, gallery, jobs = Path(photos), Path(gallery), jobs or os.cpu_count() or 1
     if recipe is not None and recipe not in RECIPES:
         raise UsageError(f"recipe {recipe}: expected one of {', '.join(RECIPES)}")
-    if members(gallery) != (gallery,):
-        raise UsageError(
-            f"--gallery {gallery}: expected one gallery, got a folder of galleries; run with one of"
-            " them, or with a new folder"
-        )
+    _check_one(gallery)
     if not photos.is_dir():
         raise UsageError(
             f"{photos}: expected a folder of photos, got"
@@ -129,6 +124,7 @@ def index_features(
     from pipeline.recipes import load_encoder, second_look
 
     gallery = Path(gallery)
+    _check_one(gallery)
     source = read_source(Path(features), None if codes is None else Path(codes))
     with writing(gallery, source.binding()) as writer:
         counts = index_folder(
@@ -144,6 +140,17 @@ def index_features(
         total = len(writer.known())
         calibrate(writer, second_look())
     return IndexReport(gallery, total, **counts)
+
+
+def _check_one(gallery: Path) -> None:
+    """What is indexed goes into one gallery, never beside those in a folder. Raises UsageError."""
+    from pipeline.gallery.merge import members
+
+    if members(gallery) != (gallery,):
+        raise UsageError(
+            f"--gallery {gallery}: expected one gallery, got a folder of galleries; run with one of"
+            " them, or with a new folder"
+        )
 
 
 def describe(report: IndexReport) -> str:

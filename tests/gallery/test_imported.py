@@ -218,6 +218,12 @@ def test_a_mistake_is_one_line(
     assert reason in complaint(capsys)
 
 
+def test_they_go_into_one_gallery() -> None:
+    pipeline.index_features("features", "several/one")
+    with pytest.raises(pipeline.UsageError, match="expected one gallery, got a folder of"):
+        pipeline.index_features("features", "several")
+
+
 def test_a_photo_cannot_ask_and_other_features_do_not_meet(
     indexed_photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
