@@ -14,11 +14,14 @@ from pipeline.base.compute import device_of, one_thread_each
 from pipeline.base.errors import ModelError, UsageError
 from pipeline.base.names import ATTENDED, HASHING, IMPORTED, STORED
 from pipeline.graph import Graph, Node
+from pipeline.model.card import FINE, Settings
 from pipeline.model.weights import Model, open_model
 from stages.affine import RobustAffine
 from stages.delf import Attention, Describe
 from stages.embed import Classify, Embed, normalise
+from stages.fine import DescribeFine
 from stages.hashing import euclidean, no_geometry
+from stages.kinds import DescribeBoth
 from stages.match import Nearest
 from stages.rank import Calibrated, FixedCount
 from stages.reduce import Reduce
@@ -171,7 +174,11 @@ def encode_photo(model: Model, device: str) -> Graph:
     trunk = load_resnet(model.settings.trunk, model.part("trunk"), device, model.settings.how)
     embed = Embed(trunk, model.settings.embed_side)
     classify = Classify(model.float32("trunk.fc.weight"), model.float32("trunk.fc.bias"))
-    reduce = Reduce(model.float32("reduce.mean"), model.float32("reduce.components"))
+    reduce = Reduce(
+        model.float32("reduce.mean"),
+        model.float32("reduce.components"),
+        unit="reduce.unit" in model.arrays,
+    )
     return Graph(
         inputs=("image",),
         rows=[
@@ -185,11 +192,25 @@ def encode_photo(model: Model, device: str) -> Graph:
     )
 
 
-def local_features(model: Model, trunk: "nn.Module", device: str) -> Describe | RootSift:
-    """What the second look sees: DELF on the model's own trunk for it where there is one, else on
-    the first look's; or RootSIFT.
+def local_features(
+    model: Model, trunk: "nn.Module", device: str
+) -> Describe | DescribeFine | RootSift | DescribeBoth:
+    """What the second look sees: fine features, RootSIFT, or both; or DELF on the model's own trunk
+    for it where there is one, else on the first look's.
     """
     settings = model.settings
+    if settings.features in FINE:
+        from stages.fine_network import load_fine
+
+        side, each = settings.describe_side, keep_each(settings)
+        try:
+            network = load_fine(model.part("fine"), device)
+        except ValueError as error:
+            raise ModelError(f"model {model.name}: {error}; run `{model.card['mend']}`") from None
+        fine = DescribeFine(network, reduce_by(model, "fine"), side, each)
+        if settings.features == "fine":
+            return fine
+        return DescribeBoth(fine, RootSift(side, each, reduce_by(model, "rootsift")))
     if settings.features == "rootsift":
         return RootSift(settings.describe_side, settings.keep)
     local, attention = model.part("local"), model.part("attention")
@@ -214,6 +235,18 @@ def local_features(model: Model, trunk: "nn.Module", device: str) -> Describe | 
     )
 
 
+def reduce_by(model: Model, kind: str) -> Reduce:
+    """The principal components of one kind of local features."""
+    return Reduce(
+        model.float32(f"reduce_{kind}.mean"), model.float32(f"reduce_{kind}.components"), unit=True
+    )
+
+
+def keep_each(settings: Settings) -> int:
+    """How many features of each kind a photo has: kinds share the budget."""
+    return settings.keep // (1 + settings.features.count("+"))
+
+
 def load_encoder(model: str, device: str) -> Graph:
     """The encode half of a model's recipe, one torch thread a photo: as fast as batching, and no
     photo's numbers depend on another's.
@@ -231,11 +264,26 @@ def delf_of(model: Model, device: str) -> Describe:
     """A model's DELF alone, for jobs that ask its attention; device as `--device` takes it. Raises
     ModelError or UsageError.
     """
+    seen = attentive_of(model, device)
+    if not isinstance(seen, Describe):
+        raise ModelError(
+            f"model {model.name}: expected one with DELF, got fine features; run with `--model"
+            " two_stage_delf`"
+        )
+    return seen
+
+
+def attentive_of(model: Model, device: str) -> Describe | DescribeFine:
+    """A model's learned local features alone; device as `--device` takes it. Raises ModelError or
+    UsageError.
+    """
     try:
         seen = encode(model, device_of(device)).stage("features")
     except ValueError as error:
         raise UsageError(str(error)) from None
-    if not isinstance(seen, Describe):
+    if isinstance(seen, DescribeBoth):
+        seen = seen.first
+    if not isinstance(seen, Describe | DescribeFine):
         other = "RootSIFT" if model.settings.recipe == "two_stage" else model.settings.recipe
         raise ModelError(
             f"model {model.name}: expected one with DELF, got {other}, which has no attention; run"

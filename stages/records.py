@@ -74,6 +74,11 @@ class LocalFeatures:
     def __len__(self) -> int:
         return len(self.descriptor)
 
+    @property
+    def unit(self) -> Float32:
+        """(M, D) the descriptors as unit vectors, but for their rounding."""
+        return self.descriptor.astype(np.float32) / np.float32(127)
+
 
 @dataclass(frozen=True, eq=False)
 class PackedFeatures:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from stages.records import Image, LocalFeatures
+from stages.reduce import Reduce
 from stages.trunk import resize
 
 LENGTH = 128  # numbers a descriptor
@@ -29,6 +30,7 @@ class RootSift:
     known_as: ClassVar[str] = "describe"
     side: int = 640  # px, the longest side that the photo is shrunk to; it is never enlarged
     keep: int = 500  # features a photo at most
+    reduce: Reduce | None = None  # PCA to D, unit length
 
     def __call__(self, image: Image) -> LocalFeatures:
         width, height = image.size
@@ -40,7 +42,7 @@ class RootSift:
         if not points:
             return LocalFeatures(
                 np.empty((0, 2), np.float32),
-                np.empty((0, LENGTH), np.int8),
+                np.empty((0, self.length), np.int8),
                 np.empty(0, np.float32),
                 image.size,
             )
@@ -50,6 +52,8 @@ class RootSift:
         # equal responses: from top to bottom, left to right
         best = np.lexsort((*table.T[:0:-1], -table[:, 0]))[: self.keep]
         unit = np.sqrt(sift[best] / np.maximum(sift[best].sum(1, keepdims=True), 1e-12))
+        if self.reduce is not None:
+            unit = self.reduce(unit)
         y, x = table[best, 1], table[best, 2]
         xy = np.stack([(x + 0.5) * (width / w) - 0.5, (y + 0.5) * (height / h) - 0.5], 1)
         return LocalFeatures(
@@ -58,3 +62,8 @@ class RootSift:
             table[best, 0].astype(np.float32),
             image.size,
         )
+
+    @property
+    def length(self) -> int:
+        """Numbers a descriptor."""
+        return LENGTH if self.reduce is None else len(self.reduce.components)

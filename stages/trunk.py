@@ -61,7 +61,7 @@ def load_resnet(
     for key in ("fc.weight", "fc.bias"):
         if key not in weights:
             raise ValueError(f"{name} weights: expected a tensor {key}, got none")
-    return _filled(name, build_resnet(name, len(weights["fc.weight"]), how), weights, device)
+    return filled(name, build_resnet(name, len(weights["fc.weight"]), how), weights, device)
 
 
 def load_local(name: str, weights: Mapping[str, np.ndarray], device: str = "cpu") -> nn.Module:
@@ -70,7 +70,7 @@ def load_local(name: str, weights: Mapping[str, np.ndarray], device: str = "cpu"
     """
     model = build_resnet(name, 1)
     del model.layer4, model.fc
-    return _filled(name, model, weights, device)
+    return filled(name, model, weights, device)
 
 
 def load_vgg16(name: str, weights: Mapping[str, np.ndarray], device: str = "cpu") -> nn.Module:
@@ -84,7 +84,7 @@ def load_vgg16(name: str, weights: Mapping[str, np.ndarray], device: str = "cpu"
 
     with torch.device("meta"):  # its classifier of 120 million numbers is never made
         features = torchvision_models().vgg16().features
-    return _filled(
+    return filled(
         name, nn.Sequential(OrderedDict(features=features.to_empty(device="cpu"))), weights, device
     )
 
@@ -96,7 +96,7 @@ def local_part(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def _filled(
+def filled(
     name: str, model: nn.Module, weights: Mapping[str, np.ndarray], device: str
 ) -> nn.Module:
     import torch

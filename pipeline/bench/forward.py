@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from pipeline.base.errors import UsageError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from pipeline.graph import Graph
     from stages.records import Image
@@ -18,6 +18,8 @@ def inputs(encode: "Graph", image: "Image") -> list[Callable[[], object]]:
 
     from stages.delf import Describe
     from stages.embed import Embed
+    from stages.fine import DescribeFine, padded, seen_at
+    from stages.kinds import DescribeBoth
     from stages.trunk import last_map, resize, third_map, to_tensor
 
     stages = {node.name: node.stage for node in encode.rows}
@@ -28,9 +30,11 @@ def inputs(encode: "Graph", image: "Image") -> list[Callable[[], object]]:
         )
     embed, describe = stages["embed"], stages["describe"]
     assert isinstance(embed, Embed)
-    if not isinstance(describe, Describe):
+    if isinstance(describe, DescribeBoth):
+        describe = describe.first
+    if not isinstance(describe, Describe | DescribeFine):
         raise UsageError(
-            "--model: expected DELF features, whose forward passes are the baseline, got"
+            "--model: expected learned features, whose forward passes are the baseline, got"
             " RootSIFT's; run with another `--model`"
         )
     device = next(embed.trunk.parameters()).device
@@ -47,7 +51,19 @@ def inputs(encode: "Graph", image: "Image") -> list[Callable[[], object]]:
         return step
 
     first = forward(last_map, embed.trunk, embed.input_size(image))
+    if isinstance(describe, DescribeFine):
+        rows, columns = padded(seen_at(image, describe.side)).shape[:2]
+        return [first, forward(seen_by, describe.network, (columns, rows))]
     return [
         first,
         *(forward(third_map, describe.trunk, size) for size in describe.input_sizes(image)),
     ]
+
+
+def seen_by(network: "nn.Module", x: "Tensor") -> object:
+    """All that the fine features' network computes everywhere."""
+    from stages.fine_network import FineNetwork
+
+    assert isinstance(network, FineNetwork)
+    maps = network.maps(x)
+    return maps, network.detection(maps)

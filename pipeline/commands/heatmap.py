@@ -1,9 +1,9 @@
 """Draw a model's attention: photos, the heat of their attention scores, and the local features
 that are kept.
 
-The heat of a place is its score, the mean over all scales of the pyramid; the dots are as bright as
-they score. With --first-look the embeddings of train.py's runs are drawn side by side instead: how
-strongly the last map of each responds.
+The heat of a place is its score, with DELF the mean over all scales of the pyramid; the dots are
+as bright as they score. With --first-look the embeddings of train.py's runs are drawn side by side
+instead: how strongly the last map of each responds.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def heatmap(args: argparse.Namespace) -> int:
     from pipeline.base.files import check_place, write_file
     from pipeline.model.card import DEFAULT
     from pipeline.model.weights import open_model
-    from pipeline.recipes import delf_of
+    from pipeline.recipes import attentive_of
     from pipeline.report.heatmap import compare, draw
     from pipeline.search.query import read_query
     from pipeline.training.embedding_search import embedder, read_run
@@ -58,7 +58,7 @@ def heatmap(args: argparse.Namespace) -> int:
         )
     else:
         model = open_model(args.model or DEFAULT)
-        write_file(args.out, draw(delf_of(model, args.device), photos, model.name))
+        write_file(args.out, draw(attentive_of(model, args.device), photos, model.name))
     print(args.out)
     return 0
 

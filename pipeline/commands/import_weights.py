@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING
 from pipeline.base.errors import UsageError
 from pipeline.base.install import call
 from pipeline.cli import Parser, add_seed, at_least_one, finish
+from pipeline.model.card import CHOICES, FINE
 from pipeline.results.file import command
 
 if TYPE_CHECKING:
     import numpy as np
 
-SIFT_SIDE = 640  # px
+    from stages.reduce import Reduce
+
+FINE_SIDE = 640  # px, of RootSIFT, too
 
 
 def make_parser() -> Parser:
@@ -54,9 +57,15 @@ def make_parser() -> Parser:
     )
     parser.add_argument(
         "--features",
-        choices=("delf", "rootsift"),
+        choices=CHOICES["features"],
         default="delf",
         help="what the second look sees (default: delf)",
+    )
+    parser.add_argument(
+        "--fine",
+        type=Path,
+        metavar="RUN|FILE",
+        help="the network of the fine features: a run of `train fine`",
     )
     parser.add_argument(
         "--embed-side",
@@ -69,7 +78,7 @@ def make_parser() -> Parser:
         "--describe-side",
         type=at_least_one,
         metavar="PX",
-        help=f"the second's, its longest side (default: 320, rootsift {SIFT_SIDE})",
+        help=f"the second's, its longest side (default: 320 for delf, else {FINE_SIDE})",
     )
     parser.add_argument(
         "--keep",
@@ -121,29 +130,38 @@ def import_weights(args: argparse.Namespace, command: str) -> int:
             f"--recipe {args.recipe}: expected the weights of a resnet50, got a {trunk}'s; run with"
             " others or without --recipe"
         )
-    rootsift = args.features == "rootsift"
+    if (args.fine is None) == (args.features in FINE):
+        raise UsageError(
+            f"--fine: expected it with --features {' or '.join(FINE)}, got"
+            f" {'none' if args.fine is None else 'another'}"
+        )
+    fine = None if args.fine is None else read_fine(args.fine)
+    code = {name: weights.pop(name) for name in [*weights] if name.startswith("code.")}
     settings = Settings(
         trunk=trunk,
         recipe=args.recipe,
         embed_side=args.embed_side,
-        describe_side=args.describe_side or (SIFT_SIDE if rootsift else 320),
+        describe_side=args.describe_side or (320 if args.features == "delf" else FINE_SIDE),
         keep=args.keep,
         features=args.features,
     )
     try:
-        arrays, accept = fit(
-            encode_sample([args.photos], weights, settings, None, args.jobs), args.seed, args.jobs
-        )
+        seen = encode_sample([args.photos], weights, settings, None, args.jobs, fine=fine)
+        arrays, accept = fit(seen, args.seed, args.jobs, code=learned(code))
     except ValueError as error:
         raise UsageError(str(error)) from None
     stored = {f"trunk.{name}": array.astype(np.float16) for name, array in weights.items()}
+    stored |= {f"fine.{name}": array.astype(np.float16) for name, array in (fine or {}).items()}
     source = args.source or (
         f"{args.untrained}, random, seed {args.seed}" if args.untrained else args.weights.name
     )
     card = {
         "accept": accept,
         "data": {"weights": source, "weights_sha256": digest, "photos": args.photos.name},
-        "attention": "none: RootSIFT" if rootsift else "length of the feature, not trained",
+        "attention": {
+            "rootsift": "none: RootSIFT",
+            "delf": "length of the feature, not trained",
+        }.get(args.features, "trained with the fine features"),
         "seed": args.seed,
     }
     write_model(
@@ -153,10 +171,7 @@ def import_weights(args: argparse.Namespace, command: str) -> int:
         card,
         command,
     )
-    print(
-        f"{args.out}: {settings.trunk}{' and RootSIFT' if rootsift else ''}, use it with `--model"
-        f" {args.out}`"
-    )
+    print(f"{args.out}: {settings.trunk} and {settings.features}, use it with `--model {args.out}`")
     return 0
 
 
@@ -182,6 +197,36 @@ def read_weights(path: Path) -> "tuple[dict[str, np.ndarray], str]":
     return {
         name: array for name, array in weights.items() if not name.endswith("num_batches_tracked")
     }, hashlib.sha256(data).hexdigest()
+
+
+def read_fine(path: Path) -> "dict[str, np.ndarray]":
+    """The network of the fine features. Raises UsageError."""
+    from pipeline.training.embedding import read_weights as read_tensors
+    from stages.fine_network import load_fine
+
+    tensors = read_tensors("--fine", path)
+    try:
+        load_fine(tensors)
+    except ValueError as error:
+        raise UsageError(f"--fine {path}: {error}") from None
+    return {**tensors}
+
+
+def learned(code: "dict[str, np.ndarray]") -> "Reduce | None":
+    """The code that a run of `train distil` learned; None: principal components serve."""
+    import numpy as np
+
+    from stages.reduce import Reduce
+
+    if not code:
+        return None
+    try:
+        mean, components = (
+            code[f"code.{name}"].astype(np.float32) for name in ("mean", "components")
+        )
+        return Reduce(mean, components, unit=True)
+    except (KeyError, ValueError) as error:
+        raise UsageError(f"weights: expected a whole code, got: {error}") from None
 
 
 def untrained(name: str, seed: int) -> "tuple[dict[str, np.ndarray], str]":

@@ -35,7 +35,7 @@ from pipeline.training.options import FIELDS, SETTINGS, TrainOptions, complete
 
 def make_parser() -> Parser:
     parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
-    what = ("embedding", "delf", *TRAINED)
+    what = ("embedding", "delf", "distil", "fine", *TRAINED)
     parser.add_argument("what", choices=what, metavar="WHAT", help=f"one of {', '.join(what)}")
     add = parser.add_argument
     add(
@@ -77,6 +77,16 @@ def make_parser() -> Parser:
         type=Path,
         metavar="RUN|FILE",
         help="delf: a second trunk, for the local features alone (default: one for both looks)",
+    )
+    add(
+        "--teacher",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help=(
+            "fine: a folder of features for each of --data, as `index --features` takes them;"
+            " distil: a .npy file of vectors (N, D) of all photos, as `index --codes` takes it"
+        ),
     )
     add(
         "--head-only",
@@ -259,6 +269,14 @@ def main(argv: list[str] | None = None) -> int:
             from pipeline.training.hashing.command import train_code
 
             return train_code(options)
+        if options.what == "fine":
+            from pipeline.training.fine_job import train_fine
+
+            return train_fine(options)
+        if options.what == "distil":
+            from pipeline.training.distil_job import train_distil
+
+            return train_distil(options)
         from pipeline.training.job import train
 
         return train(options)

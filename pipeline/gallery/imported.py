@@ -183,7 +183,7 @@ class _opened:
 
     def __enter__(self) -> Any:
         if self.path.is_dir():
-            return _read_npz
+            return lambda found: read_arrays(found.path)
         self.file = _hdf5(self.path)
         return self._read_group
 
@@ -208,11 +208,12 @@ class _opened:
         return {**arrays, "descriptor": arrays["descriptor"].T}  # (D, M) there
 
 
-def _read_npz(found: Found) -> dict[str, Any]:
-    with zipfile.ZipFile(found.path) as archive:
+def read_arrays(path: Path) -> dict[str, Any]:
+    """The four arrays of a photo's .npz file by our names. Raises what UNUSABLE lists."""
+    with zipfile.ZipFile(path) as archive:
         if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
             raise ValueError(f"expected at most {MOST_BYTES:,} bytes, got more")
-    with np.load(found.path, allow_pickle=False) as arrays:
+    with np.load(path, allow_pickle=False) as arrays:
         missing = [name for name in MEMBERS if name not in arrays]
         if missing:
             raise ValueError(f"expected {', '.join(MEMBERS)}, got none called {missing[0]}")

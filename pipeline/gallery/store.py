@@ -20,6 +20,7 @@ from pipeline.base.errors import GalleryError
 from pipeline.base.files import file_sha256
 from pipeline.base.names import HASHING
 from pipeline.gallery.shards import map_shard
+from pipeline.model.card import made_by
 from stages.gallery import CodeIndex, Gallery
 from stages.null import Null
 from stages.records import Float32, LocalFeatures, PackedFeatures
@@ -192,7 +193,7 @@ def _binding(connection: sqlite3.Connection, folder: Path) -> Binding:
         return Binding(
             meta["model"],
             meta["identity"],
-            meta["where"],
+            made_by(meta["where"], meta["identity"]),
             meta["photos"],
             meta.get("recipe", Binding.recipe),
         )

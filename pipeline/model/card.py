@@ -24,9 +24,10 @@ DEFAULT = "two_stage"
 REINSTALL = "pip install --force-reinstall --no-deps two-look"  # mends what a wheel brought
 FORMAT = 1
 TRUNKS = ("resnet18", "resnet50")
+FINE = ("fine", "fine+rootsift")  # local features of the fine network, alone or with RootSIFT
 CHOICES = {
     "trunk": (*TRUNKS, "vgg16"),
-    "features": ("delf", "rootsift"),
+    "features": ("delf", "rootsift", *FINE),
     "recipe": (DEFAULT, *TRAINED),
     "attention": ("", "se", "cbam", "gam"),
     "fusion": FUSIONS,
@@ -104,6 +105,20 @@ def read_identity(name: str | Path) -> tuple[str, str]:
     """(name, identity) of a model by its card alone, without reading its weights."""
     card = read_card(find_model(name))
     return str(card["name"]), identity_of(card)
+
+
+def made_by(name: str, identity: str) -> str:
+    """Where the model of this identity is: at the name or path that is remembered of it, or, where
+    a later one took its name, wherever it is shipped now; as remembered where it is nowhere.
+    """
+    shipped = sorted(str(path.parent.name) for path in ARTIFACTS.glob("*/card.json"))
+    for other in (name, *shipped):
+        try:
+            if read_identity(other)[1] == identity:
+                return other
+        except ModelError:
+            continue
+    return name
 
 
 def read_settings(name: str | Path) -> Settings:

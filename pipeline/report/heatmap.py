@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from pipeline.report.plots import as_png
 from stages.delf import STRIDE, Describe, feature_norm
 from stages.embed import Embed
+from stages.fine import CELL, DescribeFine, seen_at
 from stages.records import Float32, Image
 from stages.trunk import last_map, resize, run
 
@@ -21,10 +22,16 @@ LONGEST = 480  # px of a drawn photo
 WIDE, ABOVE = 4.0, 0.7  # inches of a drawn photo, and of the words above it
 
 
-def heat(describe: Describe, image: Image, width: int, height: int) -> Float32:
-    """(height, width): the score at every place of the photo drawn so large, the mean over the
-    scales of the pyramid.
+def heat(describe: Describe | DescribeFine, image: Image, width: int, height: int) -> Float32:
+    """(height, width): the score at every place of the photo drawn so large; of DELF the mean over
+    the scales of the pyramid.
     """
+    if isinstance(describe, DescribeFine):
+        cells = describe.heat(image)
+        rows, columns = (np.array(cells.shape) * CELL).tolist()
+        whole = cv2.resize(cells, (columns, rows), interpolation=cv2.INTER_LINEAR)
+        seen = seen_at(image, describe.side).shape
+        return np.asarray(cv2.resize(whole[: seen[0], : seen[1]], (width, height)), np.float32)
     total = np.zeros((height, width), np.float32)
     for scale in describe.scales:
         one = replace(describe, scales=(scale,))
@@ -42,7 +49,9 @@ def heat(describe: Describe, image: Image, width: int, height: int) -> Float32:
     return mean
 
 
-def draw(describe: Describe, photos: Sequence[tuple[str, Image]], model: str) -> bytes:
+def draw(
+    describe: Describe | DescribeFine, photos: Sequence[tuple[str, Image]], model: str
+) -> bytes:
     """A row a photo: itself, its heat, its features. A PNG."""
     sizes, tall = drawn_sizes(photos)
     figure = Figure(figsize=(3 * WIDE + 1, sum(tall)), dpi=110, layout="constrained")
@@ -62,13 +71,14 @@ def draw(describe: Describe, photos: Sequence[tuple[str, Image]], model: str) ->
         figure.colorbar(drawn, ax=row[1], fraction=0.04)
         row[2].imshow(grey, extent=extent, cmap="gray", vmin=-128, vmax=255)
         row[2].scatter(*features.xy.T, s=5, c=features.score, cmap="inferno", vmin=0, linewidths=0)
-        said = (name, "score, mean over scales", f"{len(features)} features kept")
+        what = "score, mean over scales" if isinstance(describe, Describe) else "score"
+        said = (name, what, f"{len(features)} features kept")
         for axes, title in zip(row, said, strict=True):
             axes.set_title(plain(title), loc="left", fontsize=9)
             axes.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
     kind = (
         "length of the feature, attention not trained"
-        if describe.attention is None
+        if isinstance(describe, Describe) and describe.attention is None
         else "trained attention"
     )
     figure.suptitle(f"model {model}: {kind}", fontsize=10)

@@ -139,7 +139,9 @@ def settings_of(flags: Mapping[str, Any], free: Collection[str]) -> dict[str, An
             )
         elif name not in free:
             plain = list(value) if isinstance(value, tuple) else value
-            paths = [path.resolve().name for path in plain] if name == "data" else plain
+            paths = (
+                [path.resolve().name for path in plain] if name in ("data", "teacher") else plain
+            )
             settings[flag] = paths.resolve().name if isinstance(paths, Path) else paths
     return settings
 

@@ -69,12 +69,14 @@ def read_data(
     side: int,
     valid_side: int,
     least: int = 2,
+    hold_out: int = HOLD_OUT,
 ) -> Data:
     """Decode every set, the shorter side shrunk to `side` px for training and `valid_side` px for
     validation and test.
 
     A photo's class is the folder it lies in, or the one above a folder called `images`. Without
-    `valid` one photo in twenty is held out. What cannot be read is named on stderr and left out.
+    `valid` one photo in `hold_out` is held out. What cannot be read is named on stderr and left
+    out.
     Raises UsageError for folders that cannot be learned from, such as those of fewer than `least`
     classes.
     """
@@ -89,11 +91,11 @@ def read_data(
         raise UsageError(
             f"{name}: expected a folder a class and at least two, got one class: {classes[0]}"
         )
-    kept = rows if valid else [row for row in rows if row[2] % HOLD_OUT]
+    kept = rows if valid else [row for row in rows if row[2] % hold_out]
     held = (
         list_rows([valid], "--valid")
         if valid
-        else ([row for row in rows if row[2] % HOLD_OUT == 0], 0)
+        else ([row for row in rows if row[2] % hold_out == 0], 0)
     )
     asked = list_rows([test], "--test") if test else ([], 0)
     for flag, folder, (own, _) in (("--valid", valid, held), ("--test", test, asked)):

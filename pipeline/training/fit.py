@@ -7,7 +7,7 @@ The null serves galleries that are too small to measure their own.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,15 +21,19 @@ from pipeline.base.images import find_photos, load_image
 from pipeline.gallery.chance import measure_null
 from pipeline.model.card import Settings
 from pipeline.model.chance import null_to_json
-from pipeline.recipes import second_look
+from pipeline.recipes import keep_each, second_look
 from stages.delf import Attention, Describe, normalised
 from stages.embed import Embed, normalise
-from stages.records import Float32, LocalFeatures, PackedFeatures
+from stages.fine import DescribeFine
+from stages.kinds import join_kinds
+from stages.records import Float32, Image, LocalFeatures, PackedFeatures
 from stages.reduce import Reduce
 from stages.rootsift import RootSift
 from stages.trunk import load_local, load_resnet
 
 CODE, DESCRIPTOR = 32, 40  # numbers a photo, numbers a local feature
+# of the fine features' and RootSIFT's components: how far their variances are evened out
+WHITEN_KINDS = 0.5
 # of the embedding only; with the generalised mean none, half and full tied on the museum (hit@1
 # .933, ImageNet weights, 487 photos)
 WHITEN = 0.5
@@ -57,7 +61,8 @@ class Seen:
     """One photo of the fitting set."""
 
     embedding: Float32  # (C,)
-    local: Cells | LocalFeatures
+    # finished ones, or those of each kind by name, not reduced yet
+    local: Cells | LocalFeatures | dict[str, LocalFeatures]
 
 
 def encode_sample(
@@ -67,13 +72,15 @@ def encode_sample(
     attention: Attention | None,
     threads: int,
     local: dict[str, np.ndarray] | None = None,
-    describe_with: Describe | None = None,
+    describe_with: Callable[[Image], LocalFeatures] | None = None,
+    fine: dict[str, np.ndarray] | None = None,
 ) -> list[Seen]:
     """Both looks over an even sample of the folders' photos, in path order: at least 80 that can be
     read, else ValueError.
 
     weights: a ResNet's tensors; local: those of a second one for the local features alone, None
-    where they share. describe_with: local features that are finished already.
+    where they share. describe_with: local features that are finished already. fine: the network of
+    the fine ones, where the settings say that the second look sees them.
     """
     from tqdm import tqdm
 
@@ -97,6 +104,15 @@ def encode_sample(
         keep=settings.keep,
     )
     sift = RootSift(settings.describe_side, settings.keep)
+    kinds: dict[str, Callable[[Image], LocalFeatures]] = {}
+    if fine is not None:
+        from stages.fine_network import LENGTH, load_fine
+
+        same = Reduce(np.zeros(LENGTH, np.float32), np.eye(LENGTH, dtype=np.float32))
+        each = keep_each(settings)
+        kinds["fine"] = DescribeFine(load_fine(fine), same, settings.describe_side, each)
+        if settings.features == "fine+rootsift":
+            kinds["rootsift"] = RootSift(settings.describe_side, each)
 
     def one(path: Path) -> Seen | None:
         try:
@@ -108,6 +124,8 @@ def encode_sample(
             return Seen(embedding, sift(image))
         if describe_with is not None:
             return Seen(embedding, describe_with(image))
+        if kinds:
+            return Seen(embedding, {name: describe(image) for name, describe in kinds.items()})
         xy, raw = describe.cells(image)
         best, score = describe.strongest(raw)
         return Seen(embedding, Cells(xy[best], normalised(raw[best]), -np.sort(-score), image.size))
@@ -129,18 +147,22 @@ def encode_sample(
 
 
 def fit(
-    seen: list[Seen], seed: int, threads: int, quantile: float = 0.0
+    seen: list[Seen], seed: int, threads: int, quantile: float = 0.0, code: Reduce | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays `reduce.*` and `delf.*`, float32, and the card's entry `accept`.
 
     quantile: of all cells' scores, below which a cell is no feature; 0 keeps as many as the
-    settings say. Raises ValueError.
+    settings say. code: a learned one, in place of principal components. Raises ValueError.
     """
     if not 0 <= quantile < 1:
         raise ValueError(f"quantile: expected 0 or more and below 1, got {quantile}")
-    reduce = Reduce.fit(np.stack([s.embedding for s in seen]), CODE, whiten=WHITEN)
+    reduce = code or Reduce.fit(np.stack([s.embedding for s in seen]), CODE, whiten=WHITEN)
     arrays = {"reduce.mean": reduce.mean, "reduce.components": reduce.components}
+    arrays |= {"reduce.unit": np.ones(1, np.float32)} if reduce.unit else {}
     features = [s.local for s in seen if isinstance(s.local, LocalFeatures)]
+    if kinds := [s.local for s in seen if isinstance(s.local, dict)]:
+        reduced, more = reduce_kinds(kinds)
+        features, arrays = reduced, arrays | more
     if cells := [s.local for s in seen if isinstance(s.local, Cells)]:
         threshold = np.float32(
             np.quantile(np.concatenate([c.score for c in cells]), quantile) if quantile else 0
@@ -166,3 +188,26 @@ def fit(
     names = [hashlib.sha256(f.descriptor.tobytes()).hexdigest() for f in features]
     null = measure_null(names, codes, PackedFeatures.of(features), second_look(threads=threads))
     return arrays, {"inliers": MANY} if null is None else {"null": null_to_json(null)}
+
+
+def reduce_kinds(
+    photos: Sequence[dict[str, LocalFeatures]],
+) -> tuple[list[LocalFeatures], dict[str, np.ndarray]]:
+    """Each kind's own principal components, `reduce_KIND.*`, and the photos' features by them:
+    DESCRIPTOR numbers, of which two kinds in one photo spend one on telling each other apart.
+    """
+    reduced: list[list[LocalFeatures]] = [[] for _ in photos]
+    arrays: dict[str, np.ndarray] = {}
+    for kind in photos[0]:
+        length = DESCRIPTOR - (len(photos[0]) > 1)
+        features = [photo[kind] for photo in photos]
+        sample = np.concatenate([each.unit[:200] for each in features])
+        reduce = Reduce.fit(sample, length, unit=True, whiten=WHITEN_KINDS)
+        arrays |= {
+            f"reduce_{kind}.mean": reduce.mean,
+            f"reduce_{kind}.components": reduce.components,
+        }
+        for mine, each in zip(reduced, features, strict=True):
+            unit = reduce(each.unit)
+            mine.append(replace(each, descriptor=np.rint(unit * 127).astype(np.int8)))
+    return [join_kinds(mine) if len(mine) > 1 else mine[0] for mine in reduced], arrays

@@ -75,7 +75,7 @@ def train(options: TrainOptions) -> int:
     settings["photos of --data, --valid and --test"] = data.digest[:16]
     check_settings(options.out, settings)
     check_counts(options, len(data.train.labels), 0 if options.valid else len(data.valid.labels))
-    rate, adam = options.rate or usual_rate(options), options.adam or options.matches
+    rate, adam = usual_rate(options), options.adam or options.matches
     plan = Plan(
         tuple(options.px),
         options.epochs,

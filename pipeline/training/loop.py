@@ -88,6 +88,7 @@ class Schedule:
     validate: Callable[[], float] | None = None  # the higher, the better; None: the last epoch's
     last: bool = False  # the last epoch's weights are kept, whatever their validation
     before_epoch: Callable[[int], None] | None = None  # and after the last, with their number
+    margin: float = 0.0  # by how much an epoch has to validate better to replace an earlier one
     photos: int = 0  # of an epoch, for the log's speed
     # A checkpoint amid an epoch is enough to go on exactly: no random state lives on in it.
     within: bool = True
@@ -156,7 +157,8 @@ def run(
         if schedule.validate is not None:
             line["validation"] = round(schedule.validate(), 6)
             # a tie leaves the earlier epoch
-            if schedule.last or line["validation"] > progress.validation:
+            better = line["validation"] > progress.validation + schedule.margin
+            if schedule.last or better or not progress.best:
                 best, progress = _copy(model), replace(progress, best=epoch)
         progress = replace(progress, seconds=progress.seconds + time.monotonic() - began)
         line["seconds"] = round(progress.seconds)

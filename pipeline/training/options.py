@@ -13,6 +13,7 @@ from pipeline.base.names import ATTENDED, HASHING
 # what may differ when a run goes on
 FREE = {"out", "device", "jobs", "card", "mend", "results", "label", "command", "step_one", "more"}
 EMBEDDINGS = ("embedding", *ATTENDED)
+TAUGHT = ("distil", "fine")  # what learns from a teacher
 FOR_CODES = ("bits", "width", "maps")  # flags of hashing recipes, which have settings of their own
 NOT_FOR_CODES = (
     "last",
@@ -60,7 +61,7 @@ class TrainOptions:
     what was not said.
     """
 
-    what: str  # "embedding", "delf" or a recipe of TRAINED
+    what: str  # "embedding", "delf", "distil", "fine" or a recipe of TRAINED
     data: tuple[Path, ...]  # folders of classes
     out: Path
     valid: Path | None = None
@@ -68,6 +69,7 @@ class TrainOptions:
     test: Path | None = None
     start: Path | None = None
     local: Path | None = None
+    teacher: tuple[Path, ...] = ()  # of `fine`: features of each folder of data
     head_only: bool = False
     freeze: int = -1  # here and below: -1, () and 0 for what is to be filled in
     adam: bool = False
@@ -123,6 +125,8 @@ def complete(options: TrainOptions) -> TrainOptions:
         # folded batch norms leave layers of very different scale
         options = replace(options, adam=True)
     usual["batch"] = 128 if options.what in HASHING else 32 if options.what in ATTENDED else 64
+    if options.what == "fine":
+        usual |= {"px": (256,), "batch": 8}
     unsaid = {
         name: value
         for name, value in usual.items()
@@ -135,6 +139,10 @@ def complete(options: TrainOptions) -> TrainOptions:
 
 def usual_rate(options: TrainOptions) -> float:
     """The peak of the rate, unless it is given."""
+    if options.rate is not None:
+        return options.rate
+    if options.what in TAUGHT:
+        return {"fine": 2e-3, "distil": 5e-4}[options.what]
     return 1e-3 if options.matches else 1e-4 if options.adam else 0.1
 
 
@@ -148,7 +156,6 @@ def check_flags(options: TrainOptions) -> None:
         ("--head-only", options.head_only, "embedding"),
         ("--freeze", options.freeze, "embedding"),
         ("--adam", options.adam, "embedding"),
-        ("--instance", options.instance, "embedding"),
         ("--weights-only", options.weights_only, "embedding"),
     ):
         if (
@@ -159,6 +166,11 @@ def check_flags(options: TrainOptions) -> None:
             raise UsageError(
                 f"{flag}: expected it with `{what}`, got `{options.what}`; run without it"
             )
+    if options.instance and options.what not in (*EMBEDDINGS, "distil"):
+        raise UsageError(
+            f"--instance: expected it with `embedding` or `distil`, got `{options.what}`; run"
+            " without it"
+        )
     wrong, right = (
         (NOT_FOR_CODES, "`embedding` or `delf`")
         if options.what in HASHING
@@ -182,6 +194,13 @@ def check_flags(options: TrainOptions) -> None:
             f"--px {' '.join(map(str, options.px))}: expected at most one size an epoch, got"
             f" {len(options.px)} for {options.epochs} epochs"
         )
+    if bool(options.teacher) != (options.what in TAUGHT):
+        raise UsageError(
+            f"--teacher: expected it with {' and '.join(TAUGHT)} alone, got `{options.what}`"
+            f" {'with' if options.teacher else 'without'} it"
+        )
+    if options.what == "distil" and options.start is None:
+        raise UsageError("--start: expected weights to go on from, got none; run `embedding` first")
     if options.matches and options.start and options.test_px:
         raise UsageError(
             f"--test-px {options.test_px}: expected none with --matches, which sees all photos at"

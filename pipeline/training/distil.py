@@ -1,0 +1,175 @@
+"""Training of the first look from a teacher: a ResNet and the projection to its code learn from the
+whole-photo vectors that a larger network gave.
+
+Three losses on two views of each photo, a crop and the photo as it may come back. The codes of the
+batch are as alike as the teacher's vectors of the photos are (relational distillation, Park et al.
+2019; as distributions, Tejankar et al. 2021); each view finds the other (NT-Xent); and the pooled
+map tells the teacher's vector by a linear map, so that the network sees more than 32 numbers hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.base.errors import UsageError
+from pipeline.training.data import Photos, crop, list_rows
+from pipeline.training.embedding import TRUNK, optimizer
+from pipeline.training.loop import Plan, Task
+from stages.augment import scene
+from stages.embed import generalised_mean
+from stages.records import Float32, Int64, UInt8
+from stages.reduce import Reduce
+from stages.trunk import last_map, load_resnet, to_tensor
+from stages.views import harmed, two_views
+
+CODE = 32  # numbers of the code
+TAUGHT = 256  # of the teacher's, at most: its principal components, half whitened
+SHARP, OWN_SHARP, SAME = 0.05, 0.1, 0.1  # temperatures: teacher's, codes', of the same photo
+RELATE, TELL = 2.0, 1.0  # weights beside telling single photos apart, whose weight is Plan.instance
+JUDGED, TOGETHER = 500, 50  # held-out photos that validation looks at, and how many at once
+
+
+def read_taught(folders: Sequence[Path], file: Path) -> dict[int, Float32]:
+    """The teacher's vector of each photo by its key, reduced and of unit length. Raises
+    UsageError.
+    """
+    rows, _ = list_rows(folders, "--data")
+    try:
+        given = np.load(file, allow_pickle=False)
+        if given.ndim != 2 or given.dtype.kind != "f" or len(given) != len(rows):
+            raise ValueError(f"{given.dtype} {given.shape}")
+        if not np.isfinite(given).all():
+            raise ValueError("NaN or infinity")
+        given = given.astype(np.float32)
+        reduce = Reduce.fit(given, min(TAUGHT, given.shape[1]), unit=True, whiten=0.5)
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(
+            f"--teacher {file}: expected a float array (N, D), a row for each of {len(rows):,}"
+            f" photos of --data in the order of their paths, got {error}"
+        ) from None
+    taught = reduce(given)
+    return {key: vector for (_, _, key), vector in zip(rows, taught, strict=True)}
+
+
+class Student(nn.Module):
+    """The trunk, the projection to the code, and the map to the teacher's vector."""
+
+    def __init__(self, trunk: nn.Module, channels: int, taught: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.code = nn.Linear(channels, CODE)
+        self.tell = nn.Linear(channels, taught)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Photos -> (B, C) unit: their pooled maps."""
+        return functional.normalize(generalised_mean(last_map(self.trunk, x).float()), dim=1)
+
+
+def distil(
+    plan: Plan, start: dict[str, Float32], taught: dict[int, Float32], bf16: bool, device: str
+) -> Task:
+    """labels of its batches are rows of the photos' keys; see the module for the losses.
+
+    Validation is the share of held-out photos that a scene of theirs finds first by the code.
+    """
+    torch.manual_seed(plan.seed)
+    trunk = load_resnet(TRUNK, start).requires_grad_(True)
+    trunk.get_submodule("fc").requires_grad_(False)
+    model = Student(trunk, len(start["fc.weight"][0]), len(next(iter(taught.values()))))
+    model = model.to(device)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def loss(images: UInt8, labels: Int64, step: int) -> Tensor:
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            cells = last_map(model.trunk, to_tensor(images, device))
+        pooled = functional.normalize(generalised_mean(cells.float()), dim=1)
+        vectors = np.stack([taught[int(key)] for key in labels.view(np.uint64)])
+        target = torch.from_numpy(np.tile(vectors, (2, 1))).to(device)
+        code = functional.normalize(model.code(pooled), dim=1)
+        told = functional.normalize(model.tell(pooled), dim=1)
+        photo = torch.arange(len(labels), device=device).repeat(2)
+        own = photo[:, None] == photo
+        wanted = (target @ target.T / SHARP).masked_fill(own, -1e4).softmax(1)
+        got = (code @ code.T / OWN_SHARP).masked_fill(own, -1e4).log_softmax(1)
+        relate = -(wanted * got).sum(1).mean()
+        alike = (code @ code.T / SAME).fill_diagonal_(-torch.inf)
+        same = functional.cross_entropy(
+            alike, torch.arange(len(code), device=device).roll(len(labels))
+        )
+        tell = 1 - (told * target).sum(1).mean()
+        return RELATE * relate + plan.instance * same + TELL * tell
+
+    def validate(photos: Photos) -> float:
+        model.eval()
+        codes: list[list[Tensor]] = [[], []]
+        count = min(JUDGED, len(photos.labels))
+        with torch.inference_mode():
+            for first in range(0, count, TOGETHER):
+                rows = range(first, min(first + TOGETHER, count))
+                squares = [crop(photos.pixels[i], plan.px[-1], None, 1) for i in rows]
+                scenes = [
+                    scene(
+                        photos.pixels[i],
+                        photos.pixels[i - 1],
+                        plan.px[-1],
+                        np.random.default_rng([plan.seed, int(photos.keys[i]), 2]),
+                    )
+                    for i in rows
+                ]
+                for kept, images in zip(codes, (squares, scenes), strict=True):
+                    pooled = model(to_tensor(np.stack(images), device))
+                    kept.append(functional.normalize(model.code(pooled), dim=1))
+        whole, back = (torch.cat(kept) for kept in codes)
+        found = (back @ whole.T).argmax(1) == torch.arange(count, device=whole.device)
+        model.train()
+        return float(found.float().mean())
+
+    model.train()
+    return Task(model, optimizer(model, plan), loss, validate)
+
+
+def views(
+    photos: Photos, plan: Plan, px: int, epoch: int, first: int
+) -> Iterator[tuple[UInt8, Int64]]:
+    """Shuffled batches of one epoch from batch `first` on, made ahead in a thread: (size, px, px,
+    3) crops, then in the same order each photo as it may come back; (size / 2,) the photos' keys.
+    """
+    half = plan.batch // 2
+    order = np.random.default_rng([plan.seed, epoch]).permutation(len(photos.labels))
+
+    def make(start: int) -> tuple[UInt8, Int64]:
+        rows = order[start : start + half]
+        crops, back = [], []
+        for place, i in enumerate(rows):
+            rng = np.random.default_rng([plan.seed, epoch, int(photos.keys[i])])
+            crops.append(crop(photos.pixels[i], px, rng, plan.smallest))
+            if rng.random() < 0.5:
+                again = scene(photos.pixels[i], photos.pixels[rows[place - 1]], px, rng)
+                back.append(harmed(again, 0.7, rng))
+            else:
+                back.append(two_views(photos.pixels[i], px, rng)[1].pixels)
+        return np.stack(crops + back), photos.keys[rows].view(np.int64)
+
+    starts = list(range(0, len(order) - half + 1, half))[first:]
+    with ThreadPoolExecutor(1) as pool:
+        ahead = [pool.submit(make, start) for start in starts[:2]]
+        for k in range(len(starts)):
+            yield ahead.pop(0).result()
+            if k + 2 < len(starts):
+                ahead.append(pool.submit(make, starts[k + 2]))
+
+
+def learned_code(model: nn.Module) -> Reduce:
+    """The projection as the stage that a model has: (x - mean) @ components.T, at unit length."""
+    assert isinstance(model, Student)
+    weight = model.code.weight.detach().cpu().double().numpy()
+    bias = model.code.bias.detach().cpu().double().numpy()
+    mean = -np.linalg.lstsq(weight, bias, rcond=None)[0]  # weight @ -mean = bias: 32 < 512
+    return Reduce(mean.astype(np.float32), weight.astype(np.float32), unit=True)

@@ -1,0 +1,81 @@
+"""The second look's learned features, fine ones: DELF's idea, attention over the maps of a network
+(Noh et al. 2017), on a light network made for it, with keypoints to the pixel.
+
+DELF's own, stages/delf.py, sees a photo in cells of 16 px whose surroundings of 211 px mix a thing
+with what is behind it; these see 3 px as well as 200.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import cv2
+import numpy as np
+
+from stages.records import Float32, Image, LocalFeatures, UInt8
+from stages.reduce import Reduce
+from stages.trunk import resize, run
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+CELL = 8  # px: the square in which at most one keypoint is expected
+STRIDE = 16  # px between the values of the coarsest map: the network's sides are multiples of it
+CANDIDATES = 1000  # keypoints by likelihood, of which attention chooses
+LEAST = 0.02  # chance of a keypoint; where nothing is to be seen, every pixel has 1 / 65
+ENLARGED = 2.0  # times at most: small product pictures show more so (the model's card)
+
+
+@dataclass(frozen=True)
+class DescribeFine:
+    """Image -> LocalFeatures, the surest first; a photo of one colour has none."""
+
+    known_as: ClassVar[str] = "describe"
+    network: nn.Module  # a FineNetwork
+    reduce: Reduce  # PCA to D, unit length
+    side: int = 640  # px, the longest side that the photo is brought to
+    keep: int = 500  # features a photo at most
+
+    def __call__(self, image: Image) -> LocalFeatures:
+        from stages.fine_network import keypoints
+
+        width, height = image.size
+        pixels = seen_at(image, self.side)
+        rows, columns = pixels.shape[:2]
+
+        def forward(network: nn.Module, x: Tensor) -> Tensor:
+            return keypoints(network, x, CANDIDATES, LEAST)
+
+        found = run(forward, self.network, padded(pixels))
+        found = found[(found[:, 0] < columns - 4) & (found[:, 1] < rows - 4)]
+        best = np.argsort(-found[:, 2], kind="stable")[: self.keep]
+        scale = np.array([width / columns, height / rows])
+        return LocalFeatures(
+            ((found[best, :2] + 0.5) * scale - 0.5).astype(np.float32),
+            np.rint(self.reduce(found[best, 3:]) * 127).astype(np.int8),
+            found[best, 2].copy(),
+            image.size,
+        )
+
+    def heat(self, image: Image) -> Float32:
+        """(rows, columns): the attention of each cell of the photo, for people to look at."""
+        from stages.fine_network import heat
+
+        return run(heat, self.network, padded(seen_at(image, self.side)))
+
+
+def seen_at(image: Image, side: int) -> UInt8:
+    """The photo, its longest side brought to `side` px, but never enlarged more than twice."""
+    scale = min(ENLARGED, side / max(image.size))
+    width, height = (max(1, round(each * scale)) for each in image.size)
+    return resize(image.pixels, width, height)
+
+
+def padded(pixels: UInt8) -> UInt8:
+    """(h, w, 3) with its last row and column repeated until both sides are multiples of the
+    network's stride.
+    """
+    below, right = (-side % STRIDE for side in pixels.shape[:2])
+    whole = cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_REPLICATE)
+    return whole.astype(np.uint8, copy=False)

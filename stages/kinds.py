@@ -1,0 +1,57 @@
+"""Several kinds of local features in one photo, as one record: matched each among its own, one map
+fitted through all correspondences, one evidence.
+
+A descriptor's last number says its kind, and takes so large a share of its length that features of
+two kinds are farther apart than a right angle, from which nothing is matched. So whatever stores,
+sends, matches or counts features need not know that there are kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from stages.records import Image, LocalFeatures
+
+# of 127: with + and - of it, features of two kinds are 180 apart or more; a right angle is 179.6
+MARK = 90
+REST = (127**2 - MARK**2) ** 0.5  # the length that is left to say what a feature looks like
+
+
+@dataclass(frozen=True)
+class DescribeBoth:
+    """Image -> LocalFeatures of two kinds, of one length, whose best take turns."""
+
+    known_as: ClassVar[str] = "describe"
+    first: Callable[[Image], LocalFeatures]
+    second: Callable[[Image], LocalFeatures]
+
+    def __call__(self, image: Image) -> LocalFeatures:
+        return join_kinds((self.first(image), self.second(image)))
+
+
+def join_kinds(kinds: Sequence[LocalFeatures]) -> LocalFeatures:
+    """Two kinds of features of one photo, descriptors (M, D) and (N, D) -> (M + N, D + 1). Their
+    scores do not compare: the best of each kind take turns, and a score falls from 1 by place.
+    """
+    if len(kinds) != 2 or kinds[0].descriptor.shape[1] != kinds[1].descriptor.shape[1]:
+        raise ValueError(
+            "join_kinds: expected two kinds with descriptors of one length, got "
+            + " and ".join(str(each.descriptor.shape[1]) for each in kinds)
+        )
+    marked = []
+    for kind, sign in zip(kinds, (1, -1), strict=True):
+        rest = np.rint(kind.descriptor * np.float32(REST / 127))
+        marked.append(np.pad(rest, ((0, 0), (0, 1)), constant_values=sign * MARK))
+    place = np.concatenate([np.arange(len(each)) for each in kinds])
+    order = np.argsort(place, kind="stable")
+    score = 1 - place[order] / max(1, *(len(each) for each in kinds))
+    return LocalFeatures(
+        np.concatenate([each.xy for each in kinds])[order],
+        np.concatenate(marked)[order].astype(np.int8),
+        score.astype(np.float32),
+        kinds[0].size,
+    )

@@ -1,0 +1,104 @@
+"""Two kinds of features in one record: each is matched among its own and nowhere else, whatever
+their descriptors say.
+"""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from stages.kinds import DescribeBoth, join_kinds
+from stages.match import Nearest
+from stages.records import Image, LocalFeatures
+from stages.rootsift import RootSift
+
+SIZE = (640, 480)
+
+
+def features(rng: np.random.Generator, count: int, length: int = 39) -> LocalFeatures:
+    unit = rng.normal(size=(count, length))
+    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-9)
+    return LocalFeatures(
+        rng.random((count, 2), np.float32) * 400,
+        np.rint(127 * unit).astype(np.int8),
+        -np.sort(-rng.random(count, np.float32)),
+        SIZE,
+    )
+
+
+def pairs_of(query: LocalFeatures, candidate: LocalFeatures) -> set[tuple[float, ...]]:
+    """Matches by the places of their points."""
+    pairs = Nearest()(query.descriptor, candidate.descriptor)
+    return {(*query.xy[i], *candidate.xy[j]) for i, j in pairs}
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10**6), st.lists(st.integers(0, 40), min_size=4, max_size=4))
+def test_no_match_joins_two_kinds(seed: int, counts: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    a, b, c, d = (features(rng, count) for count in counts)
+    kinds = [{tuple(p) for p in each.xy} for each in (a, b, c, d)]
+    for match in pairs_of(join_kinds((a, b)), join_kinds((c, d))):
+        assert (match[:2] in kinds[0]) == (match[2:] in kinds[2])
+
+
+def test_each_kind_is_matched_as_if_it_were_alone() -> None:
+    """But for rounding: photos that share features, slightly changed."""
+    rng, share = np.random.default_rng(0), []
+    first, second = features(rng, 60), features(rng, 60)
+
+    def again(kind: LocalFeatures) -> LocalFeatures:
+        noisy = kind.descriptor + rng.normal(0, 4, kind.descriptor.shape)
+        unit = noisy / np.linalg.norm(noisy, axis=1, keepdims=True)
+        return LocalFeatures(kind.xy, np.rint(127 * unit).astype(np.int8), kind.score, SIZE)
+
+    third, fourth = again(first), again(second)
+    alone = pairs_of(first, third) | pairs_of(second, fourth)
+    share.append(pairs_of(join_kinds((first, second)), join_kinds((third, fourth))))
+    assert len(alone) > 115
+    assert len(share[0] ^ alone) <= 4
+
+
+def test_two_opposite_kinds_are_farther_than_a_right_angle_even_where_all_else_is_alike() -> None:
+    one = features(np.random.default_rng(1), 1)
+    joined = join_kinds((one, one)).descriptor.astype(np.int64)
+    squared = ((joined[0] - joined[1]) ** 2).sum()
+    assert squared > 2 * 127**2
+    assert not len(Nearest(mutual=False)(joined[:1].astype(np.int8), joined[1:].astype(np.int8)))
+
+
+def test_the_best_of_each_take_turns_and_the_scores_fall() -> None:
+    rng = np.random.default_rng(2)
+    first, second = features(rng, 3), features(rng, 5)
+    both = join_kinds((first, second))
+    assert both.descriptor.shape == (8, 40)
+    order = [*first.xy[:1], *second.xy[:1], *first.xy[1:2], *second.xy[1:2]]
+    np.testing.assert_array_equal(both.xy[:4], order)
+    assert (np.diff(both.score) <= 0).all()
+    assert both.score[0] == 1
+    lengths = np.linalg.norm(both.descriptor.astype(np.float64), axis=1)
+    assert np.abs(lengths - 127).max() < 2
+
+
+def test_a_photo_without_features_of_one_kind_or_of_any() -> None:
+    rng = np.random.default_rng(3)
+    none, some = features(rng, 0), features(rng, 4)
+    assert len(join_kinds((none, some))) == 4
+    assert join_kinds((none, none)).descriptor.shape == (0, 40)
+    assert (
+        len(Nearest()(join_kinds((none, some)).descriptor, join_kinds((some, none)).descriptor))
+        == 0
+    )
+
+
+def test_kinds_of_two_lengths_are_refused() -> None:
+    rng = np.random.default_rng(4)
+    with pytest.raises(ValueError, match="descriptors of one length, got 39 and 38"):
+        join_kinds((features(rng, 2), features(rng, 2, 38)))
+
+
+def test_both_looks_at_the_same_photo() -> None:
+    pixels = np.random.default_rng(5).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    both = DescribeBoth(RootSift(keep=20), RootSift(keep=20))(Image(pixels))
+    assert len(both) == 40
+    assert both.size == (160, 120)

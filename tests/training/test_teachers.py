@@ -1,0 +1,233 @@
+"""Networks that learn from another program's numbers: from its features where to look, from its
+vectors what is alike; and the model that is made of both.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import picture, write_picture
+from planted_classes import run
+from planted_fine import planted_network
+from safetensors.numpy import load_file, save_file
+from small import answers, complaint, indexed
+
+from pipeline.base.images import find_photos, load_image
+from pipeline.commands import import_weights
+from pipeline.model.weights import open_model
+from pipeline.training.distil import learned_code, read_taught
+from pipeline.training.fine import fit_teacher, make_batch, read_examples
+from stages.fine import CELL
+from stages.fine_network import LENGTH, load_fine
+from stages.rootsift import RootSift
+from stages.views import moved
+
+PHOTOS = 90
+SMALL = {
+    "fine": ("--px", 96, "--epochs", 1, "--batch", 8, "--device", "cpu"),
+    "distil": ("--px", 32, "--epochs", 1, "--batch", 16, "--device", "cpu"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`photos`, `features` of RootSIFT, `codes.npy` of their mean colours."""
+    folder, codes = tmp_path_factory.mktemp("taught"), []
+    for seed in range(PHOTOS):
+        write_picture(folder / "photos" / f"{seed:02d}.png", picture(seed, 200, 160))
+    for found in find_photos(folder / "photos"):
+        image = load_image(found.path)
+        features = RootSift()(image)
+        file = folder / "features" / f"{found.name}.npz"
+        file.parent.mkdir(exist_ok=True)
+        np.savez(
+            file,
+            xy=features.xy,
+            descriptor=features.descriptor / np.float32(127),
+            score=np.ones(len(features), np.float32),
+            size=np.array(features.size),
+        )
+        rng = np.random.default_rng(len(codes))
+        codes.append(np.append(image.pixels.mean((0, 1)), rng.normal(size=61)))
+    np.save(folder / "codes.npy", np.array(codes, np.float32))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fine(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "fine"
+    assert train("fine", folder, out) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def trunk(folder: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "trunk"
+    assert train("distil", folder, out, "--start", tiny_model) == 0
+    return out
+
+
+def train(what: str, folder: Path, out: Path, *more: object) -> int:
+    teacher = folder / ("features" if what == "fine" else "codes.npy")
+    return run(what, folder / "photos", out, "--teacher", teacher, *SMALL[what], *more)
+
+
+def test_points_of_a_batch_lie_where_the_photo_shows_them(folder: Path) -> None:
+    train_, held, _ = read_examples([folder / "photos"], [folder / "features"])
+    assert len(train_) + len(held) == PHOTOS
+    assert held
+    teacher = fit_teacher(train_)
+    one, again = (make_batch(train_[:6], 96, teacher, (0, 1)) for _ in range(2))
+    other = make_batch(train_[:6], 96, teacher, (0, 2))
+    for name, array in vars(one).items():
+        np.testing.assert_array_equal(array, vars(again)[name])
+    assert not np.array_equal(one.views, other.views)
+    photos = len(one.there)
+    assert one.there.sum() > 60
+    assert (one.xy[:photos][one.there] > 0).all()
+    assert (one.xy[photos:][one.there] < 96).all()
+    np.testing.assert_allclose(np.linalg.norm(one.taught[one.there], axis=1), 1, atol=1e-4)
+    # every point of a view that has score enough marks its cell, or one that is stronger does
+    for place in range(photos):
+        for x, y in np.rint(one.xy[place][one.there[place]]).astype(int):
+            assert one.cells[place, y // CELL, x // CELL] < CELL * CELL
+
+
+def test_a_network_learns_where_to_look(fine: Path) -> None:
+    result = json.loads((fine / "result.json").read_text())
+    photos = result["data"]["photos"]
+    assert photos["train"] + photos["validation"] == PHOTOS
+    assert 0 <= result["validation"] <= 1
+    load_fine(load_file(fine / "weights.safetensors"))
+
+
+def test_a_model_of_two_kinds_of_features_answers(
+    tiny_model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sure = {name: array.numpy() for name, array in planted_network().state_dict().items()}
+    save_file(sure, tmp_path / "fine.safetensors")
+    more = ("--fine", tmp_path / "fine.safetensors")
+    model, gallery = tmp_path / "model", tmp_path / "gallery"
+    assert imported(tiny_model, folder, model, "fine+rootsift", *more) == 0
+    opened = open_model(model)
+    assert opened.settings.features == "fine+rootsift"
+    assert opened.arrays["reduce_fine.components"].shape == (39, LENGTH)
+    assert opened.arrays["reduce_rootsift.components"].shape == (39, 128)
+    assert indexed(folder / "photos", gallery, "--model", model) == 0
+    (answer,) = answers(capsys, gallery, folder / "photos" / "07.png")
+    assert answer["results"][0]["image"] == "07.png"
+    assert answer["results"][0]["inliers"] > 40
+
+
+def test_a_learned_code_is_the_models(
+    trunk: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model"
+    assert imported(trunk, folder, model, "rootsift") == 0
+    opened, learned = open_model(model), load_file(trunk / "weights.safetensors")
+    np.testing.assert_array_equal(opened.arrays["reduce.components"], learned["code.components"])
+    assert "reduce.unit" in opened.arrays
+    assert indexed(folder / "photos", tmp_path / "gallery", "--model", model) == 0
+    from pipeline.gallery.store import read_gallery
+
+    codes = read_gallery(tmp_path / "gallery").codes
+    np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 1, atol=1e-5)
+
+
+def test_a_finished_run_is_not_trained_again(
+    fine: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (fine / "weights.safetensors").read_bytes()
+    assert train("fine", folder, fine) == 0
+    assert "finished already" in capsys.readouterr().out
+    assert (fine / "weights.safetensors").read_bytes() == before
+    assert train("fine", folder, fine, "--seed", 3) == 2
+
+
+def test_the_code_is_the_projection_that_was_trained() -> None:
+    import torch
+
+    from pipeline.training.distil import Student
+
+    torch.manual_seed(0)
+    student = Student(torch.nn.Identity(), 512, 16)
+    pooled = torch.nn.functional.normalize(torch.randn(5, 512), dim=1)
+    wanted = torch.nn.functional.normalize(student.code(pooled), dim=1).detach().numpy()
+    np.testing.assert_allclose(learned_code(student)(pooled.numpy()), wanted, atol=1e-5)
+
+
+def test_teachers_vectors_are_told_apart_by_photo(folder: Path) -> None:
+    taught = read_taught([folder / "photos"], folder / "codes.npy")
+    assert len(taught) == PHOTOS
+    assert len({vector.tobytes() for vector in taught.values()}) == PHOTOS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("fine",), "--teacher: expected it with distil and fine alone, got `fine` without it"),
+        (("embedding", "--teacher", "x"), "got `embedding` with it"),
+        (("distil", "--teacher", "x"), "--start: expected weights to go on from, got none"),
+        (("fine", "--teacher", "a", "b"), "expected one folder for each of --data, got 2 for 1"),
+        (("fine", "--teacher", "nowhere"), "got 0 and 0"),
+        (("fine", "--teacher", "features", "--px", "50"), "--px 50: expected a multiple of 16"),
+        (("fine", "--teacher", "features", "--batch", "1"), "--batch 1: expected 2 or more"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(
+    arguments: tuple[str, ...],
+    said: str,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(folder)
+    what, *more = arguments
+    assert run(what, Path("photos"), tmp_path / "out", *more) == 2
+    assert said in complaint(capsys)
+
+
+def test_vectors_of_other_photos_are_refused(
+    folder: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, array in (
+        ("short", np.ones((3, 64), np.float32)),
+        ("whole", np.ones((PHOTOS, 64), np.int64)),
+        ("broken", np.full((PHOTOS, 64), np.nan, np.float32)),
+    ):
+        np.save(tmp_path / f"{name}.npy", array)
+        more = ("--teacher", tmp_path / f"{name}.npy", "--start", tiny_model)
+        assert run("distil", folder / "photos", tmp_path / "out", *more) == 2
+        assert f"a row for each of {PHOTOS} photos" in complaint(capsys)
+
+
+def test_fine_features_need_their_network(
+    tiny_model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert imported(tiny_model, folder, tmp_path / "m", "fine") == 2
+    assert "--fine: expected it with --features fine or fine+rootsift, got none" in complaint(
+        capsys
+    )
+    assert imported(tiny_model, folder, tmp_path / "m", "fine", "--fine", tiny_model) == 2
+    assert "expected a tensor" in complaint(capsys)
+
+
+def imported(start: Path, folder: Path, out: Path, features: str, *more: object) -> int:
+    arguments = (start / "weights.safetensors", "--photos", folder / "photos", "--out", out)
+    sizes = ("--embed-side", 32, "--describe-side", 160, "--keep", 60, "--jobs", 1)
+    return import_weights.main([*map(str, (*arguments, *sizes, "--features", features, *more))])
+
+
+def test_a_map_moves_points_as_warping_moves_pixels() -> None:
+    import cv2
+
+    went = np.array([[1.1, 0.1, 3], [-0.2, 0.9, 8], [1e-4, 2e-4, 1]])
+    dot = np.zeros((80, 90), np.float32)
+    dot[40, 30] = 1
+    x, y = moved(np.array([[30.0, 40.0]]), went)[0]
+    seen = cv2.warpPerspective(cv2.GaussianBlur(dot, (0, 0), 3), went, (120, 120))
+    row, column = np.unravel_index(seen.argmax(), seen.shape)
+    assert abs(column - x) < 1
+    assert abs(row - y) < 1
