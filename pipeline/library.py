@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from pipeline.base.errors import GalleryError, ModelError, UsageError
-from pipeline.base.names import ASKING, ATTENDED, INDEXED
+from pipeline.base.names import ASKING, ATTENDED, INDEXED, LITE
 from pipeline.base.options import SearchOptions
 from pipeline.gallery.merge import Galleries, listed, read_galleries
 from pipeline.model.card import DEFAULT
@@ -224,7 +224,7 @@ def verify(
     True
     """
     opened = open_model(model)
-    if not isinstance(opened, Model) or opened.settings.recipe not in (DEFAULT, *ATTENDED):
+    if not isinstance(opened, Model) or opened.settings.recipe not in (DEFAULT, LITE, *ATTENDED):
         raise ModelError(
             f"model {opened.name}: expected one whose recipe compares points, got"
             f" {opened.settings.recipe}"

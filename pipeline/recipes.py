@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from pipeline.base.compute import device_of, one_thread_each
 from pipeline.base.errors import ModelError, UsageError
-from pipeline.base.names import ATTENDED, HASHING, IMPORTED, STORED
+from pipeline.base.install import add_extra
+from pipeline.base.names import ATTENDED, HASHING, IMPORTED, LITE, STORED
 from pipeline.graph import Graph, Node
-from pipeline.model.card import FINE, Settings
+from pipeline.model.card import FINE, LITE0, Settings
 from pipeline.model.weights import Model, open_model
 from stages.affine import RobustAffine
 from stages.delf import Attention, Describe
@@ -22,12 +23,13 @@ from stages.embed import Classify, Embed, normalise
 from stages.fine import DescribeFine
 from stages.hashing import euclidean, no_geometry
 from stages.kinds import DescribeBoth
+from stages.lite import HEAD, lite_map, load_lite
 from stages.match import Nearest
 from stages.rank import Calibrated, FixedCount
 from stages.reduce import Reduce
 from stages.rootsift import RootSift
 from stages.search import search
-from stages.trunk import load_local, load_resnet
+from stages.trunk import last_map, load_local, load_resnet
 from stages.verify import Verify
 
 if TYPE_CHECKING:
@@ -171,9 +173,13 @@ def encode_bits(model: Model, device: str) -> Graph:
 
 def encode_photo(model: Model, device: str) -> Graph:
     """The first look searches `pca`, `embedding` or `logits`: `--code` says which."""
-    trunk = load_resnet(model.settings.trunk, model.part("trunk"), device, model.settings.how)
-    embed = Embed(trunk, model.settings.embed_side)
-    classify = Classify(model.float32("trunk.fc.weight"), model.float32("trunk.fc.bias"))
+    if model.settings.trunk == LITE0:
+        trunk, last, head = load_lite0(model, device), lite_map, HEAD
+    else:
+        trunk = load_resnet(model.settings.trunk, model.part("trunk"), device, model.settings.how)
+        last, head = last_map, ("fc.weight", "fc.bias")
+    embed = Embed(trunk, model.settings.embed_side, last)
+    classify = Classify(*(model.float32(f"trunk.{name}") for name in head))
     reduce = Reduce(
         model.float32("reduce.mean"),
         model.float32("reduce.components"),
@@ -233,6 +239,19 @@ def local_features(
             model.float32("delf.threshold").item() if "delf.threshold" in model.arrays else 0.0
         ),
     )
+
+
+def load_lite0(model: Model, device: str) -> "nn.Module":
+    """The trunk of the recipe lite. Raises UsageError without its package, or ModelError."""
+    try:
+        return load_lite(model.part("trunk"), device)
+    except ImportError:
+        raise UsageError(
+            f"model {model.name}: expected the package efficientnet-lite-pytorch, got none; run"
+            f" {add_extra(LITE)}"
+        ) from None
+    except ValueError as error:
+        raise ModelError(f"model {model.name}: {error}; run `{model.card['mend']}`") from None
 
 
 def reduce_by(model: Model, kind: str) -> Reduce:
@@ -309,5 +328,5 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
     "two_stage": two_stage,
     "seed004": seed004,
     **dict.fromkeys(HASHING, hashing),
-    **dict.fromkeys(ATTENDED, two_stage),
+    **dict.fromkeys((LITE, *ATTENDED), two_stage),
 }

@@ -6,6 +6,7 @@ it pooled, so a gallery that keeps those numbers can be searched by any of the t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ class Embed:
 
     trunk: nn.Module
     side: int = 224  # px: the photo keeps its shape, its area is about side x side
+    # trunk, photos (B, 3, h, w) -> its last map (B, C, h/32, w/32)
+    last: Callable[[nn.Module, Tensor], Tensor] = last_map
 
     def __call__(self, image: Image) -> Float32:
         width, height = self.input_size(image)
@@ -37,7 +40,7 @@ class Embed:
         def forward(trunk: nn.Module, x: Tensor) -> Tensor:
             import torch
 
-            cells = last_map(trunk, x)
+            cells = self.last(trunk, x)
             return torch.stack([cells.mean((2, 3)), generalised_mean(cells)], 1)
 
         pooled: Float32 = run(forward, self.trunk, resize(image.pixels, width, height))[0]

@@ -17,8 +17,10 @@ HASHING = (
     "lsh",
 )
 ATTENDED = ("resnet50", "resnet50_se", "resnet50_cbam", "resnet50_gam")
-RECIPES = ("two_stage", "seed004", *HASHING, *ATTENDED)
+LITE = "lite"  # two_stage with another trunk, whose weights an extra brings
+RECIPES = ("two_stage", "seed004", LITE, *HASHING, *ATTENDED)
 TRAINED = (*HASHING, *ATTENDED)  # recipes that have to be trained first: none ships a model
+OF_THEIR_OWN = (LITE, *TRAINED)  # recipes with models of their own
 IMPORTED = "imported"  # the recipe of features that another program computed
 FUSIONS = ("residual", "product", "concatenation")  # of attention with what it weights
 STORED = ("pca", "bits")  # the row of a recipe's `encode` that a gallery keeps as its code

