@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from stages.kinds import DescribeBoth, join_kinds
+from stages.kinds import REST, DescribeBoth, join_kinds
 from stages.match import Nearest
 from stages.records import Image, LocalFeatures
 from stages.rootsift import RootSift
@@ -102,3 +102,14 @@ def test_both_looks_at_the_same_photo() -> None:
     both = DescribeBoth(RootSift(keep=20), RootSift(keep=20))(Image(pixels))
     assert len(both) == 40
     assert both.size == (160, 120)
+
+
+def test_the_published_distance_is_one_of_each_kinds_own_vectors() -> None:
+    """As recipe seed004 takes it: on two kinds it pairs what it pairs on each, but for rounding."""
+    rng = np.random.default_rng(6)
+    one, other, third, fourth = (features(rng, 80, 8) for _ in range(4))
+    alone, both = Nearest(False, 0.8), Nearest(False, 0.8 * REST / 127)
+    joined = both(join_kinds((one, other)).descriptor, join_kinds((third, fourth)).descriptor)
+    each = [len(alone(one.descriptor, third.descriptor))]
+    each.append(len(alone(other.descriptor, fourth.descriptor)))
+    assert abs(len(joined) - sum(each)) < 0.08 * sum(each)
