@@ -80,6 +80,5 @@ def euclidean(code: Float32, candidates: Candidates, gallery: Gallery) -> Rankin
         else np.empty(0)
     )
     order = np.argsort(distance, kind="stable")[None].astype(np.int64)
-    return Ranking(
-        order, np.ones(order.shape, np.bool_), -distance[None], np.full(order.shape, np.nan)
-    )
+    accepted = np.ones(order.shape, np.bool_)
+    return Ranking(order, accepted, ~accepted, -distance[None], np.full(order.shape, np.nan))

@@ -25,14 +25,14 @@ def full_order(ranking: Ranking, coarse: Candidates) -> Int64:
 def both_ties(coarse: Candidates, ranking: Ranking) -> tuple[Int64, Int64]:
     """`full_order` (N,) and its ties (N,).
 
-    Accepted candidates are tied where their evidence is equal, all others where their distance is:
-    that the path decides between them is no merit of theirs.
+    Accepted candidates are tied where their evidence is equal, raised ones likewise, all others
+    where their distance is: that the path decides between them is no merit of theirs.
     """
     order, looked = full_order(ranking, coarse), ranking.order.shape[1]
-    accepted, key = np.zeros(len(order), np.bool_), coarse.distance[0].astype(np.float64)
-    accepted[:looked] = ranking.accepted[0]
-    key[:looked] = np.where(ranking.accepted[0], ranking.evidence[0], key[:looked])
-    return order, _runs(accepted[order], key[order])
+    group, key = np.zeros(len(order), np.int8), coarse.distance[0].astype(np.float64)
+    group[:looked] = 2 * ranking.accepted[0] + ranking.raised[0]
+    key[:looked] = np.where(group[:looked] > 0, ranking.evidence[0], key[:looked])
+    return order, _runs(group[order], key[order])
 
 
 def _runs(*keys: npt.NDArray[np.generic]) -> Int64:

@@ -33,7 +33,9 @@ class FixedCount:
     ) -> Ranking:
         _same_shape(candidates, matches)
         evidence = matches.inliers.astype(np.float64)
-        return _ranked(evidence, matches.inliers >= self.least, np.full(evidence.shape, np.nan))
+        accepted = matches.inliers >= self.least
+        raised = np.zeros(accepted.shape, np.bool_)
+        return _ranked(evidence, accepted, raised, np.full(evidence.shape, np.nan))
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,12 @@ class Calibrated:
     reaches its inliers, times the number of candidates that were verified: the expected number of
     unrelated photos that match as well. Accepting where that is at most `rate` accepts `rate` of
     them per query in the mean (Bonferroni; a contrario, Desolneux et al. 2000).
+
+    Few photos are nearer by the first look than the one that it ranks third: among these, not among
+    all candidates, evidence too weak to accept anything may still be rare. A candidate is raised
+    where its chance times the number of candidates as near, itself among them, is at most `rate`;
+    raised ones are ordered by that product. Since 1 + 1/2 + 1/3 ... grows as a logarithm, some
+    rate x log(candidates) unrelated photos a query are raised, none of which is called a match.
     """
 
     known_as: ClassVar[str] = "rank"
@@ -60,7 +68,13 @@ class Calibrated:
             return FixedCount(UNCALIBRATED)(features, candidates, matches, gallery)
         counts = gallery.features.count[candidates.rows[0]]
         log_alarms, accepted = judge(null, len(features), counts, matches.inliers[0], self.rate)
-        return _ranked(-log_alarms[None], accepted, np.exp(log_alarms)[None])
+        distance = candidates.distance[0]
+        near = np.searchsorted(distance, distance, "right")  # itself, nearer ones, equal ones
+        near_alarms = log_alarms + np.log(near / max(1, len(near)))
+        raised = (near_alarms <= np.log(self.rate)) & (matches.inliers[0] >= null.least)
+        raised &= ~accepted[0]
+        evidence = -np.where(raised, near_alarms, log_alarms)
+        return _ranked(evidence[None], accepted, raised[None], np.exp(log_alarms)[None])
 
 
 def judge(
@@ -76,10 +90,12 @@ def judge(
     return log_alarms, (log_alarms <= np.log(rates)[:, None]) & (inliers >= null.least)
 
 
-def _ranked(evidence: Float64, accepted: Bool, false_alarms: Float64) -> Ranking:
+def _ranked(evidence: Float64, accepted: Bool, raised: Bool, false_alarms: Float64) -> Ranking:
     """No evidence at all gives the first look's order back."""
-    order = np.argsort(np.where(accepted, -evidence, np.inf), axis=1, kind="stable")
-    return Ranking(order.astype(np.int64), accepted, evidence, false_alarms)
+    group = np.where(accepted, 0, np.where(raised, 1, 2))
+    key = np.where(group < 2, -evidence, 0)
+    order = np.lexsort((key, group), axis=1)
+    return Ranking(order.astype(np.int64), accepted, raised, evidence, false_alarms)
 
 
 def _same_shape(candidates: Candidates, matches: Matches) -> None:

@@ -121,6 +121,8 @@ def section(page: Page, key: str) -> str:
         title, note = (
             ("Accepted", "by the second look, most evidence first")
             if accepted
+            else ("Not accepted", "those with some evidence, then as the first look ranked them")
+            if any(shown.result.raised for shown in page.shown)
             else ("In coarse order", "as the first look ranked them")
         )
         if accepted and answer.by_codes:
@@ -136,7 +138,11 @@ def section(page: Page, key: str) -> str:
 def row(page: Page, shown: Shown, key: str) -> str:
     result = shown.result
     kind, badge = (
-        ("accepted", "✓ accepted") if result.accepted else ("filled", "filled from coarse order")
+        ("accepted", "✓ accepted")
+        if result.accepted
+        else ("filled", "not accepted, raised")
+        if result.raised
+        else ("filled", "filled from coarse order")
     )
     facts = {
         "first look → now": f"{result.coarse_rank:,} → <b>{result.rank:,}</b>",

@@ -27,8 +27,14 @@ def summary(answer: Answer) -> str:
         )
     said = "" if answer.accepted else "Nothing in this gallery matches. "
     said += f"{verified} verified and {answer.accepted or 'none'} accepted. "
-    if not (filled := [result.rank for result in answer.results if not result.accepted]):
-        return said + "Every place shown is an accepted photo."
+    if raised := [result.rank for result in answer.results if result.raised]:
+        said += (
+            f"{len(raised)} more {'has' if len(raised) == 1 else 'have'} too little evidence to be"
+            " accepted, and enough to stand before the others. "
+        )
+    filled = [r.rank for r in answer.results if not r.accepted and not r.raised]
+    if not filled:
+        return said + ("" if raised else "Every place shown is an accepted photo.")
     places = (
         f"Places {filled[0]} to {filled[-1]} were" if len(filled) > 1 else f"Place {filled[0]} was"
     )
@@ -109,20 +115,30 @@ def table(answer: Answer) -> str:
     ]
     lines += [
         f"{r.rank:4d}  {r.coarse_rank:6d}  {r.distance:8.4f}  {r.matches:7d}  {r.inliers:7d} "
-        f" {alarms(r.false_alarms):>12s}  {'* ' if r.accepted else '  '}{printable(r.image)}"
+        f" {alarms(r.false_alarms):>12s}  {mark(r)}{printable(r.image)}"
         for r in answer.results
     ]
     return "\n".join(lines)
 
 
+def mark(result: Result) -> str:
+    return "* " if result.accepted else "+ " if result.raised else "  "
+
+
 def verdict(answer: Answer) -> str:
     if not answer.candidates:
         return "all places in coarse order"
+    raised = sum(result.raised for result in answer.results)
     if not answer.accepted:
-        said = "nothing in this gallery matches; all places in coarse order"
+        said = "nothing in this gallery matches; " + (
+            f"{raised} raised, the other places in coarse order"
+            if raised
+            else "all places in coarse order"
+        )
     else:
         said = f"{answer.accepted} accepted" + (
-            ", the other places in coarse order" if answer.fell_back else ""
+            (f", {raised} raised" if raised else "")
+            + (", the other places in coarse order" if answer.fell_back else "")
         )
     return said + (
         f" (false-alarm rate as measured on the model's photos: {answer.null_reason})"

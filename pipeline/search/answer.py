@@ -26,6 +26,8 @@ class Result:
     accepted: bool  # the second look put it here; otherwise coarse order did
     # of the real-valued codes, by which hashing recipes re-rank; `distance` counts their bits then
     code_distance: float | None = None
+    # too little evidence to be accepted, and enough to stand before the order of the first look
+    raised: bool = False
 
 
 @dataclass(frozen=True)

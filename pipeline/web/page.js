@@ -135,7 +135,7 @@ function place(look, result, shown) {
   if (byCodes) facts["distance of the real-valued codes"] = result.code_distance.toFixed(3);
   else Object.assign(facts, { matches: count(result.matches), inliers: count(result.inliers) });
   if (result.false_alarms !== null) facts["false alarms expected"] = few(result.false_alarms);
-  const badge = byCodes ? "ranked twice" : result.accepted ? "✓ accepted" : "filled from coarse order";
+  const badge = byCodes ? "ranked twice" : result.accepted ? "✓ accepted" : result.raised ? "not accepted, raised" : "filled from coarse order";
   const picture = el("img", { src: `thumbnails/${shown.id}`, alt: "", loading: "lazy", width: shown.width, height: shown.height });
   picture.style.height = "auto";
   const head = el("div", { class: "head" }, el("span", { class: "rank" }, String(result.rank)), el("h3", {}, el("bdi", {}, shown.label)),

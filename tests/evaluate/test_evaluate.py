@@ -60,7 +60,11 @@ def test_what_is_left_out_leaves_the_ties_of_the_others(indexed_photos: Path) ->
     places = np.arange(24)
     coarse = Candidates(places[None], places[None].astype(np.float32))
     ranking = Ranking(
-        places[::-1][None].copy(), np.ones((1, 24), np.bool_), np.zeros((1, 24)), np.ones((1, 24))
+        places[::-1][None].copy(),
+        np.ones((1, 24), np.bool_),
+        np.zeros((1, 24), np.bool_),
+        np.zeros((1, 24)),
+        np.ones((1, 24)),
     )
     ties = np.maximum(places - 1, 0)
     zeros = np.zeros((1, 24), np.int32)

@@ -47,6 +47,7 @@ class Crowded:
         return Ranking(
             order,
             matches.inliers >= 4 * places,
+            np.zeros(order.shape, np.bool_),
             matches.inliers.astype(np.float64),
             np.full(order.shape, np.nan),
         )

@@ -42,6 +42,7 @@ RESULT_KEYS = [
     "false_alarms",
     "accepted",
     "code_distance",
+    "raised",
 ]
 INDEXED = [f"gallery:{name}" for name in NAMES]
 
@@ -89,6 +90,7 @@ def test_the_json_is_as_promised(
                 float,
                 int,
                 int,
+                bool,
                 bool,
             ]
             assert (result["false_alarms"], result["code_distance"]) == (None, None)

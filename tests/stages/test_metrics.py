@@ -140,7 +140,14 @@ def test_ties_are_equal_distances_and_equal_evidence() -> None:
     coarse = Candidates(np.arange(6)[None], np.array([[1, 1, 2, 2, 2, 3]], np.float32))
     np.testing.assert_array_equal(first_ties(coarse), [0, 0, 1, 1, 1, 2])
     order, ties = both_ties(
-        coarse, Ranking(np.array([[1, 3, 0, 2]]), accepted, evidence, np.full((1, 4), np.nan))
+        coarse,
+        Ranking(
+            np.array([[1, 3, 0, 2]]),
+            accepted,
+            np.zeros((1, 4), np.bool_),
+            evidence,
+            np.full((1, 4), np.nan),
+        ),
     )
     np.testing.assert_array_equal(order, [1, 3, 0, 2, 4, 5])
     # what was looked at in vain and what was not looked at: the distance decides
@@ -152,7 +159,14 @@ def test_evidence_ties_where_false_alarms_are_too_small_to_be_written() -> None:
     evidence, alarms = np.array([[1000.0, 999, 999]]), np.zeros((1, 3))
     np.testing.assert_array_equal(
         both_ties(
-            coarse, Ranking(np.array([[0, 1, 2]]), np.ones((1, 3), np.bool_), evidence, alarms)
+            coarse,
+            Ranking(
+                np.array([[0, 1, 2]]),
+                np.ones((1, 3), np.bool_),
+                np.zeros((1, 3), np.bool_),
+                evidence,
+                alarms,
+            ),
         )[1],
         [0, 1, 1],
     )
@@ -161,7 +175,11 @@ def test_evidence_ties_where_false_alarms_are_too_small_to_be_written() -> None:
 def test_ties_of_nothing() -> None:
     coarse = Candidates(np.empty((1, 0), np.int64), np.empty((1, 0), np.float32))
     nothing = Ranking(
-        np.empty((1, 0), np.int64), np.empty((1, 0), np.bool_), np.empty((1, 0)), np.empty((1, 0))
+        np.empty((1, 0), np.int64),
+        np.empty((1, 0), np.bool_),
+        np.empty((1, 0), np.bool_),
+        np.empty((1, 0)),
+        np.empty((1, 0)),
     )
     assert [len(of) for of in (first_ties(coarse), *both_ties(coarse, nothing))] == [0, 0, 0]
 

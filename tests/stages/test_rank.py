@@ -12,6 +12,7 @@ from planted_features import pack, unrelated
 from planted_null import even
 
 from stages.gallery import Gallery
+from stages.order import both_ties
 from stages.rank import Calibrated, FixedCount
 from stages.records import Candidates, Float64, Int32, Int64, Matches, Ranking
 
@@ -52,6 +53,29 @@ def test_without_evidence_the_first_looks_order_stays(inliers: list[int]) -> Non
     for ranking in (fixed(20, inliers), calibrated(inliers, rate=1e-9)):
         assert ranking.order.tolist() == [list(range(len(inliers)))]
         assert not ranking.accepted.any()
+
+
+def test_weak_evidence_among_few_nearer_photos_raises() -> None:
+    """Chances of a to h: 1, e^-4, 1, 1, e^-4, e^-5, 1, 1; eight times that many are expected to
+    look as good. At a rate of .05 none is accepted: 8 e^-5 is .054. The second, b, and the sixth,
+    f, are raised, for 2 e^-4 is .037 and 6 e^-5 is .040; the fifth is not, for 5 e^-4 is .092.
+    """
+    ranking = calibrated([0, 4, 0, 0, 4, 5, 0, 0], rate=0.05)
+    assert not ranking.accepted.any()
+    assert np.flatnonzero(ranking.raised).tolist() == [1, 5]
+    assert ["abcdefgh"[place] for place in ranking.order[0]] == list("bfacdegh")
+    ranking = calibrated([0, 4, 0, 0, 4, 5, 0, 9], rate=0.05)
+    assert np.flatnonzero(ranking.accepted).tolist() == [7]
+    assert ["abcdefgh"[place] for place in ranking.order[0]] == list("hbfacdeg")
+
+
+def test_equally_near_photos_are_raised_alike() -> None:
+    """Whatever their paths: both stand among two, and are tied."""
+    looked, matches = shortlist([4, 4, 0])
+    alike = Candidates(looked.rows, np.array([[1, 1, 2]], np.float32))
+    ranking = Calibrated(0.04, Stub())(FEATURES, alike, matches, gallery([0, 0, 0]))  # type: ignore[arg-type]
+    assert ranking.raised.tolist() == [[True, True, False]]
+    assert both_ties(alike, ranking)[1].tolist() == [0, 0, 1]
 
 
 def test_queries_of_a_batch_are_ranked_one_by_one() -> None:
@@ -182,7 +206,10 @@ def test_a_larger_rate_never_accepts_fewer(
         accepted = ranking.accepted[0, ranking.order[0]]
         assert (np.diff(accepted.astype(int)) <= 0).all()  # every accepted one above every other
         assert (np.diff(ranking.false_alarms[0, ranking.order[0]][accepted]) >= 0).all()
-        assert (np.diff(ranking.order[0][~accepted]) > 0).all()
+        raised = ranking.raised[0, ranking.order[0]]
+        assert not (raised & accepted).any()
+        assert (np.diff(raised[~accepted].astype(int)) <= 0).all()
+        assert (np.diff(ranking.order[0][~accepted & ~raised]) > 0).all()
 
 
 def test_evidence_for_another_number_of_candidates_is_refused() -> None:
