@@ -28,6 +28,7 @@ class Quality:
     precision_at_10: float
     hit_at_1: float
     hit_at_10: float
+    hit_at_100: float  # what a shortlist of a hundred would hold
 
     def to_json(self) -> dict[str, float]:
         return {name.replace("_at_", "@"): round(value, 6) for name, value in vars(self).items()}
@@ -90,6 +91,7 @@ def one(relevant: Bool, ties: Int64, total: int) -> Quality:
         precision(relevant, 10),
         hit(relevant, 1),
         hit(relevant, 10),
+        hit(relevant, 100),
     )
 
 

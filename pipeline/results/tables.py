@@ -254,6 +254,36 @@ def quality(rows: Sequence[Row]) -> list[str]:
     return markdown(head, body) + commands(rows)
 
 
+def by_set(rows: Sequence[Row]) -> list[str]:
+    """scripts/evaluate.py, labels `KIND, SET`: how many queries of each set find their photo first
+    by both looks.
+    """
+    return sets_table(rows, "both looks: hit@1", ("hit@1",))
+
+
+def by_set_first(rows: Sequence[Row]) -> list[str]:
+    """The same of the first look's shortlists."""
+    return sets_table(rows, "first look: hit@10, hit@100", ("coarse_hit@10", "coarse_hit@100"))
+
+
+def sets_table(rows: Sequence[Row], title: str, names: Sequence[str]) -> list[str]:
+    """A column for each set, in the order of the first kind's rows, and the mean over sets."""
+    kinds = by_label(rows)
+    sets = [row["label"].rpartition(", ")[2] for row in next(iter(kinds.values()), [])]
+    body = []
+    for kind, of_kind in kinds.items():
+        if [row["label"].rpartition(", ")[2] for row in of_kind] != sets:
+            raise ValueError(f"other sets of {kind}")
+        cells = [[row[name] for name in names] for row in of_kind]
+        cells.append([sum(column) / len(column) for column in zip(*cells, strict=True)])
+        body.append([kind, *(", ".join(map(fraction, cell)) for cell in cells)])
+    head = [
+        f"{name}, {number(row['queries'], ',d')} queries"
+        for name, row in zip(sets, rows, strict=False)
+    ]
+    return markdown([title, *head, "mean of the sets"], body) + commands(rows)
+
+
 def accuracy(rows: Sequence[Row]) -> list[str]:
     """scripts/train.py --results, a row a seed: how often the class head is right on photos that
     chose nothing.

@@ -22,7 +22,7 @@ from pipeline.report.failures import Failure, Tile, draw, thumbnail
 from pipeline.search.engine import Ranked
 from stages.records import Candidates, Matches, Ranking
 
-MEASURES = ("mAP", "precision@1", "precision@10", "hit@1", "hit@10")
+MEASURES = ("mAP", "precision@1", "precision@10", "hit@1", "hit@10", "hit@100")
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:

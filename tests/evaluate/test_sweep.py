@@ -25,7 +25,7 @@ from stages.gallery import Gallery
 from stages.metrics import Quality
 from stages.records import Candidates, LocalFeatures, Matches, Ranking
 
-MEASURES = ("mAP", "precision@1", "precision@10", "hit@1", "hit@10")
+MEASURES = ("mAP", "precision@1", "precision@10", "hit@1", "hit@10", "hit@100")
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_sizes_are_capped_and_each_once() -> None:
 def outcomes(first: float, *sizes: float, queries: int = 10) -> list[list[Outcome]]:
     return [
         [
-            Outcome(Quality(q, q, q / 10, q, q), True, 1, 0.1 * (i + 1))
+            Outcome(Quality(q, q, q / 10, q, q, q), True, 1, 0.1 * (i + 1))
             for i, q in enumerate((first, *sizes))
         ]
         for _ in range(queries)

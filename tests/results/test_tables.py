@@ -14,6 +14,8 @@ from pipeline.commands import tables
 from pipeline.results.documents import MARKER, TABLES, documents, fill, make_table
 from pipeline.results.tables import (
     accuracy,
+    by_set,
+    by_set_first,
     false_alarms,
     fraction,
     gallery_size,
@@ -165,6 +167,31 @@ def test_a_new_results_file_needs_a_marker_only(house: Path) -> None:
         "<!-- end: planted -->",
         "After.",
     ]
+
+
+def test_a_table_of_sets() -> None:
+    """A row for each kind of features, a column for each set, and their mean."""
+    rows = [
+        {
+            "label": f"{kind}, {name}",
+            "command": f"c {name}",
+            "queries": queries,
+            "hit@1": found,
+            "coarse_hit@10": 0.25,
+            "coarse_hit@100": found,
+        }
+        for kind, shares in (("SIFT", (0.5, 1.0)), ("ours", (0.75, 0.5)))
+        for (name, queries), found in zip((("dvd", 100), ("walk", 55)), shares, strict=True)
+    ]
+    assert by_set(rows)[:4] == [
+        "| both looks: hit@1 | dvd, 100 queries | walk, 55 queries | mean of the sets |",
+        "|---|---|---|---|",
+        "| SIFT | .500 | 1.000 | .750 |",
+        "| ours | .750 | .500 | .625 |",
+    ]
+    assert by_set_first(rows)[2] == "| SIFT | .250, .500 | .250, 1.000 | .250, .750 |"
+    with pytest.raises(ValueError, match="other sets of ours"):
+        by_set(rows[:3])
 
 
 def test_the_other_forms() -> None:

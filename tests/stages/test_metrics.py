@@ -106,7 +106,7 @@ def test_measures_are_ranxs() -> None:
     instead of a minute.
     """
     rng = np.random.default_rng(0)
-    rankings = [rng.random(depth) < rng.random() for depth in rng.integers(1, 80, 60)]
+    rankings = [rng.random(depth) < rng.random() for depth in rng.integers(1, 160, 60)]
     lost = rng.integers(0, 3, len(rankings))  # relevant photos that were never ranked
     lost[[not ranking.any() for ranking in rankings]] += 1
     truth, run = {}, {}
@@ -119,7 +119,7 @@ def test_measures_are_ranxs() -> None:
             1,
         )
         run[f"{q:02d}"] = {f"{place}": 1.0 - place / 100 for place in range(len(ranking))}
-    names = ("map", "precision@1", "precision@10", "hit_rate@1", "hit_rate@10")
+    names = ("map", "precision@1", "precision@10", "hit_rate@1", "hit_rate@10", "hit_rate@100")
     done = subprocess.run(
         [sys.executable, "-c", RANXS],
         input=json.dumps((truth, run, names)),
@@ -195,7 +195,7 @@ def test_comparison_of_the_looks() -> None:
     )
     low, high = interval(values[0] - values[1])
     assert compared["gain"]["interval"]["mAP"] == [low[0], high[0]]
-    assert QUALITY == ("mAP", "precision@1", "precision@10", "hit@1", "hit@10")
+    assert QUALITY == ("mAP", "precision@1", "precision@10", "hit@1", "hit@10", "hit@100")
 
 
 def test_intervals_are_scipys() -> None:
