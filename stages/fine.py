@@ -20,8 +20,6 @@ from stages.trunk import resize, run
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CELL = 8  # px: the square in which at most one keypoint is expected
-STRIDE = 16  # px between the values of the coarsest map: the network's sides are multiples of it
 CANDIDATES = 1000  # keypoints by likelihood, of which attention chooses
 LEAST = 0.02  # chance of a keypoint; where nothing is to be seen, every pixel has 1 / 65
 ENLARGED = 2.0  # times at most: small product pictures show more so (the model's card)
@@ -76,6 +74,8 @@ def padded(pixels: UInt8) -> UInt8:
     """(h, w, 3) with its last row and column repeated until both sides are multiples of the
     network's stride.
     """
+    from stages.fine_network import STRIDE
+
     below, right = (-side % STRIDE for side in pixels.shape[:2])
     whole = cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_REPLICATE)
     return whole.astype(np.uint8, copy=False)

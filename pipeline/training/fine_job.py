@@ -21,8 +21,7 @@ from pipeline.training.embedding import rounded
 from pipeline.training.fine import Batch, batches, fit_teacher, losses, make_batch, read_examples
 from pipeline.training.loop import Plan, Schedule, run
 from pipeline.training.options import FOR_ATTENDED, FREE, TrainOptions, usual_rate
-from stages.fine import STRIDE
-from stages.fine_network import FineNetwork
+from stages.fine_network import STRIDE, FineNetwork
 from stages.records import Int64
 
 STEEPEST = 5.0  # length of the gradient that a step may follow

@@ -8,8 +8,8 @@ import torch
 from pictures import picture
 from planted_fine import planted_network
 
-from stages.fine import STRIDE, DescribeFine, padded, seen_at
-from stages.fine_network import LENGTH, FineNetwork, load_fine
+from stages.fine import DescribeFine, padded, seen_at
+from stages.fine_network import LENGTH, STRIDE, FineNetwork, load_fine
 from stages.records import Image
 from stages.reduce import Reduce
 

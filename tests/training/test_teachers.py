@@ -18,8 +18,7 @@ from pipeline.commands import import_weights
 from pipeline.model.weights import open_model
 from pipeline.training.distil import learned_code, read_taught
 from pipeline.training.fine import fit_teacher, make_batch, read_examples
-from stages.fine import CELL
-from stages.fine_network import LENGTH, load_fine
+from stages.fine_network import CELL, LENGTH, load_fine
 from stages.rootsift import RootSift
 from stages.views import moved
 
