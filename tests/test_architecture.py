@@ -250,7 +250,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"base", "pipeline"},
     "model": {"base", "stages"},
     "results": {"base"},
-    "datasets": {"base", "cli", "stages"},
+    "datasets": {"base", "cli", "model", "stages"},
     "gallery": {"base", "cli", "model", "stages"},
     "recipes": {"base", "graph", "model", "stages"},
     "index": {"base", "cli", "gallery", "recipes"},
