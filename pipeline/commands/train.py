@@ -1,15 +1,16 @@
-"""Train a model: its global embedding (`embedding`), the attention of its local features (`delf`),
-or a recipe of the other papers.
+"""Train a model: its global embedding (`embedding`, or from a teacher `distil`), the attention of
+its local features (`delf`), fine ones (`fine`), or a recipe of the other papers.
 
 All trainings take the same flags on a CPU and on a GPU, keep the weights of the epoch that
 validated best, log a line per epoch to log.jsonl and go on where they were killed: run the same
 command again. Each --data folder holds one folder per class; one photo in twenty is held out for
 validation. `delf` trains the attention on a frozen trunk, --start's or one that it trains first: on
 classes (Noh et al. 2017, section 3) or, with --matches, on which cells are found again when a photo
-comes back. Hashing recipes (seeds 002 and 003) learn a binary code on the maps of --start, which
+comes back. `distil` and `fine` learn from what a larger network or another program said of the
+photos, and leave weights of which import-weights makes a model. Hashing recipes (seeds 002 and 003) learn a binary code on the maps of --start, which
 stays. `resnet50` and its variants with attention (seeds 000 and 001) learn as `embedding` does,
-under one of two settings, and take their local features from another model. All end with a model
-that `--model` takes.
+under one of two settings, and take their local features from another model. All others end with a
+model that `--model` takes.
 """
 
 import os
@@ -30,7 +31,7 @@ from pipeline.cli import (
     zero_or_more,
 )
 from pipeline.results.file import check_results, command
-from pipeline.training.options import FIELDS, SETTINGS, TrainOptions, complete
+from pipeline.training.options import FIELDS, SETTINGS, TAUGHT, TrainOptions, complete
 
 
 def make_parser() -> Parser:
@@ -269,14 +270,10 @@ def main(argv: list[str] | None = None) -> int:
             from pipeline.training.hashing.command import train_code
 
             return train_code(options)
-        if options.what == "fine":
-            from pipeline.training.fine_job import train_fine
+        if options.what in TAUGHT:
+            from pipeline.training.taught import train_taught
 
-            return train_fine(options)
-        if options.what == "distil":
-            from pipeline.training.distil_job import train_distil
-
-            return train_distil(options)
+            return train_taught(options)
         from pipeline.training.job import train
 
         return train(options)

@@ -8,10 +8,11 @@ had not been.
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ LOG = logging.getLogger("pipeline.training.data")
 HOLD_OUT = 20
 BACKGROUND = "BACKGROUND_Google"  # Caltech-101's class of everything else
 Row = tuple[Path, str, int]  # file, class, key
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -245,7 +247,7 @@ def batches(
     smallest: float,
     pairs: bool = False,
 ) -> Iterator[tuple[UInt8, Int64]]:
-    """Shuffled, augmented batches of one epoch from batch `first` on, made one ahead in a thread:
+    """Shuffled, augmented batches of one epoch from batch `first` on, made ahead in a thread:
     (size, px, px, 3), (size,).
 
     With `pairs` a batch is size / 2 photos: their crops, then a scene of each in the same order.
@@ -278,7 +280,12 @@ def batches(
             )
         return np.stack(images), np.tile(photos.labels[rows], 2)
 
-    starts = list(range(0, len(order) - photos_a_batch + 1, photos_a_batch))[first:]
+    starts = range(0, len(order) - photos_a_batch + 1, photos_a_batch)
+    return made_ahead(make, starts[first:])
+
+
+def made_ahead(make: Callable[[int], Made], starts: Sequence[int]) -> Iterator[Made]:
+    """make(start) of each, in order, the next two made in a thread meanwhile."""
     with ThreadPoolExecutor(1) as pool:
         ahead = [pool.submit(make, start) for start in starts[:2]]
         for k in range(len(starts)):

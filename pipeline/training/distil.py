@@ -10,7 +10,6 @@ map tells the teacher's vector by a linear map, so that the network sees more th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.base.errors import UsageError
-from pipeline.training.data import Photos, crop, list_rows
+from pipeline.training.data import Photos, crop, list_rows, made_ahead
 from pipeline.training.embedding import TRUNK, optimizer
 from pipeline.training.loop import Plan, Task
 from stages.augment import scene
@@ -157,13 +156,7 @@ def views(
                 back.append(two_views(photos.pixels[i], px, rng)[1].pixels)
         return np.stack(crops + back), photos.keys[rows].view(np.int64)
 
-    starts = list(range(0, len(order) - half + 1, half))[first:]
-    with ThreadPoolExecutor(1) as pool:
-        ahead = [pool.submit(make, start) for start in starts[:2]]
-        for k in range(len(starts)):
-            yield ahead.pop(0).result()
-            if k + 2 < len(starts):
-                ahead.append(pool.submit(make, starts[k + 2]))
+    return made_ahead(make, range(0, len(order) - half + 1, half)[first:])
 
 
 def learned_code(model: nn.Module) -> Reduce:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from torch.nn import functional
 from pipeline.base.errors import ImageError, UsageError
 from pipeline.base.images import load_image
 from pipeline.gallery.imported import UNUSABLE, as_features, read_arrays
-from pipeline.training.data import list_rows
+from pipeline.training.data import list_rows, made_ahead
 from pipeline.training.loop import Plan
 from stages.fine_network import CELL, LENGTH, FineNetwork
 from stages.records import Bool, Float32, Int64, LocalFeatures, UInt8
@@ -188,18 +187,13 @@ def batches(
 ) -> Iterator[tuple[Batch, Int64]]:
     """Shuffled batches of one epoch from batch `first` on, made ahead in a thread."""
     order = np.random.default_rng([plan.seed, epoch]).permutation(len(examples))
-    starts = list(range(0, len(order) - plan.batch + 1, plan.batch))[first:]
 
-    def make(start: int) -> Batch:
-        rows = order[start : start + plan.batch]
-        return make_batch([examples[i] for i in rows], plan.px[-1], teacher, (plan.seed, epoch))
+    def make(start: int) -> tuple[Batch, Int64]:
+        some = [examples[i] for i in order[start : start + plan.batch]]
+        batch = make_batch(some, plan.px[-1], teacher, (plan.seed, epoch))
+        return batch, np.empty(0, np.int64)  # there are no labels
 
-    with ThreadPoolExecutor(1) as pool:
-        ahead = [pool.submit(make, start) for start in starts[:2]]
-        for k in range(len(starts)):
-            yield ahead.pop(0).result(), np.empty(0, np.int64)
-            if k + 2 < len(starts):
-                ahead.append(pool.submit(make, starts[k + 2]))
+    return made_ahead(make, range(0, len(order) - plan.batch + 1, plan.batch)[first:])
 
 
 def losses(network: FineNetwork, batch: Batch, bf16: bool, device: str) -> tuple[Tensor, Tensor]:
