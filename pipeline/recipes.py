@@ -325,6 +325,7 @@ def answer(verify: Verify, rank: FixedCount | Calibrated) -> Graph:
 RECIPES: dict[str, Callable[..., Recipe]] = {
     "two_stage": two_stage,
     "seed004": seed004,
+    LITE: two_stage,
     **dict.fromkeys(HASHING, hashing),
-    **dict.fromkeys((LITE, *ATTENDED), two_stage),
+    **dict.fromkeys(ATTENDED, two_stage),
 }
