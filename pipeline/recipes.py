@@ -5,7 +5,7 @@ query meets the gallery. Indexing runs the first; answering runs both.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ from stages.trunk import last_map, load_local, load_resnet
 from stages.verify import Verify
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
 
 
@@ -172,7 +173,11 @@ def encode_bits(model: Model, device: str) -> Graph:
 def encode_photo(model: Model, device: str) -> Graph:
     """The first look searches `pca`, `embedding` or `logits`: `--code` says which."""
     if model.settings.trunk == LITE0:
-        trunk, last, head = load_lite0(model, device), lite_map, HEAD
+        try:
+            trunk = load_lite0(f"model {model.name}", model.part("trunk"), device)
+        except ValueError as error:
+            raise ModelError(f"model {model.name}: {error}; run `{model.card['mend']}`") from None
+        last, head = lite_map, HEAD
     else:
         trunk = load_resnet(model.settings.trunk, model.part("trunk"), device, model.settings.how)
         last, head = last_map, ("fc.weight", "fc.bias")
@@ -239,17 +244,17 @@ def local_features(
     )
 
 
-def load_lite0(model: Model, device: str) -> "nn.Module":
-    """The trunk of the recipe lite. Raises UsageError without its package, or ModelError."""
+def load_lite0(named: str, weights: "Mapping[str, np.ndarray]", device: str = "cpu") -> "nn.Module":
+    """The trunk of the recipe lite; named: whose it is. Raises UsageError without its package,
+    ValueError for other weights.
+    """
     try:
-        return load_lite(model.part("trunk"), device)
+        return load_lite(weights, device)
     except ImportError:
         raise UsageError(
-            f"model {model.name}: expected the package efficientnet-lite-pytorch, got none; run"
+            f"{named}: expected the package efficientnet-lite-pytorch, got none; run"
             f" {add_extra(LITE)}"
         ) from None
-    except ValueError as error:
-        raise ModelError(f"model {model.name}: {error}; run `{model.card['mend']}`") from None
 
 
 def reduce_by(model: Model, kind: str) -> Reduce:
@@ -284,8 +289,8 @@ def delf_of(model: Model, device: str) -> Describe:
     seen = attentive_of(model, device)
     if not isinstance(seen, Describe):
         raise ModelError(
-            f"model {model.name}: expected one with DELF, got fine features; run with `--model"
-            " two_stage_delf`"
+            f"model {model.name}: expected one with DELF, got fine features; run with another"
+            " `--model`"
         )
     return seen
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stages.trunk import filled
+
 WIDTHS = (16, 32, 64, 128)  # channels of the maps
 DETECTION = 8  # channels in which the maps vote for keypoints
 LENGTH = 64  # numbers a descriptor
@@ -111,17 +113,15 @@ def load_fine(weights: Mapping[str, np.ndarray], device: str = "cpu") -> FineNet
     """The network ready to answer: float32, evaluation mode. Raises ValueError naming the first
     tensor that is missing or has another shape.
     """
-    from stages.trunk import filled
-
     network = filled("fine features'", FineNetwork(), weights, device)
     assert isinstance(network, FineNetwork)
     return network
 
 
 @torch.inference_mode()
-def keypoints(network: nn.Module, photo: Tensor, most: int, least: float) -> Tensor:
+def keypoints(network: nn.Module, photo: Tensor, most: int, least: float, border: int) -> Tensor:
     """Photo (1, 3, h, w) -> (M, 3 + LENGTH): x, y px, score, unit descriptor of at most `most`
-    keypoints, surest first.
+    keypoints, surest first, none within `border` px of the edge.
 
     A keypoint is the likeliest pixel around, and at least `least` likely. Its score is how likely
     it is times its attention, the chance that it will be found again.
@@ -131,7 +131,8 @@ def keypoints(network: nn.Module, photo: Tensor, most: int, least: float) -> Ten
     chance = network.detection(maps).softmax(-1)[..., :-1].permute(0, 3, 1, 2)
     chance = functional.pixel_shuffle(chance, CELL)[0, 0]  # (h, w)
     around = functional.max_pool2d(chance[None, None], 5, 1, 2)[0, 0]
-    inside = functional.pad(torch.ones_like(chance)[4:-4, 4:-4], (4, 4, 4, 4))
+    middle = torch.ones_like(chance)[border:-border, border:-border]
+    inside = functional.pad(middle, (border,) * 4)
     peaks = torch.where((chance == around) & (chance >= least) & (inside > 0), chance, 0).flatten()
     # in reading order where two are equally likely
     order = peaks.argsort(descending=True, stable=True)[: min(most, int((peaks > 0).sum()))]

@@ -1,5 +1,6 @@
-"""The verdict: candidates whose evidence is strong enough come first, by evidence; the others stay
-as the first look had them.
+"""The verdict: candidates whose evidence is strong enough come first, by evidence; behind them
+those whose weak evidence is rare among the photos as near; the others stay as the first look had
+them.
 
 Worked example, accepting from 20 inliers: a shortlist a b c d with 3, 25, 0, 40 inliers is ranked d
 b a c: d and b accepted.

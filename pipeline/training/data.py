@@ -78,9 +78,8 @@ def read_data(
 
     A photo's class is the folder it lies in, or the one above a folder called `images`. Without
     `valid` one photo in `hold_out` is held out. What cannot be read is named on stderr and left
-    out.
-    Raises UsageError for folders that cannot be learned from, such as those of fewer than `least`
-    classes.
+    out. Raises UsageError for folders that cannot be learned from, such as those of fewer than
+    `least` classes.
     """
     name = f"--data {' '.join(map(str, folders))}"
     rows, unreadable = list_rows(folders, "--data")

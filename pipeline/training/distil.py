@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.base.errors import UsageError
+from pipeline.gallery.imported import read_codes
 from pipeline.training.data import Photos, crop, list_rows, made_ahead
-from pipeline.training.embedding import TRUNK, optimizer
+from pipeline.training.embedding import TRUNK, optimizer, same_photo
 from pipeline.training.loop import Plan, Task
 from stages.augment import scene
 from stages.embed import generalised_mean
@@ -40,19 +41,11 @@ def read_taught(folders: Sequence[Path], file: Path) -> dict[int, Float32]:
     UsageError.
     """
     rows, _ = list_rows(folders, "--data")
+    given = read_codes("--teacher", file, len(rows))
     try:
-        given = np.load(file, allow_pickle=False)
-        if given.ndim != 2 or given.dtype.kind != "f" or len(given) != len(rows):
-            raise ValueError(f"{given.dtype} {given.shape}")
-        if not np.isfinite(given).all():
-            raise ValueError("NaN or infinity")
-        given = given.astype(np.float32)
         reduce = Reduce.fit(given, min(TAUGHT, given.shape[1]), unit=True, whiten=0.5)
-    except (OSError, ValueError, EOFError) as error:
-        raise UsageError(
-            f"--teacher {file}: expected a float array (N, D), a row for each of {len(rows):,}"
-            f" photos of --data in the order of their paths, got {error}"
-        ) from None
+    except ValueError as error:
+        raise UsageError(f"--teacher {file}: {error}") from None
     taught = reduce(given)
     return {key: vector for (_, _, key), vector in zip(rows, taught, strict=True)}
 
@@ -68,13 +61,18 @@ class Student(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Photos -> (B, C) unit: their pooled maps."""
-        return functional.normalize(generalised_mean(last_map(self.trunk, x).float()), dim=1)
+        return pooled(last_map(self.trunk, x))
+
+
+def pooled(cells: Tensor) -> Tensor:
+    """The last map (B, C, h, w) -> (B, C) unit, which the code is made of."""
+    return functional.normalize(generalised_mean(cells.float()), dim=1)
 
 
 def distil(
     plan: Plan, start: dict[str, Float32], taught: dict[int, Float32], bf16: bool, device: str
 ) -> Task:
-    """labels of its batches are rows of the photos' keys; see the module for the losses.
+    """The labels of its batches are the photos' keys; the module says what the losses are.
 
     Validation is the share of held-out photos that a scene of theirs finds first by the code.
     """
@@ -88,22 +86,18 @@ def distil(
     def loss(images: UInt8, labels: Int64, step: int) -> Tensor:
         with torch.autocast(device, torch.bfloat16, enabled=bf16):
             cells = last_map(model.trunk, to_tensor(images, device))
-        pooled = functional.normalize(generalised_mean(cells.float()), dim=1)
+        seen = pooled(cells)
         vectors = np.stack([taught[int(key)] for key in labels.view(np.uint64)])
         target = torch.from_numpy(np.tile(vectors, (2, 1))).to(device)
-        code = functional.normalize(model.code(pooled), dim=1)
-        told = functional.normalize(model.tell(pooled), dim=1)
+        code = functional.normalize(model.code(seen), dim=1)
+        told = functional.normalize(model.tell(seen), dim=1)
         photo = torch.arange(len(labels), device=device).repeat(2)
         own = photo[:, None] == photo
         wanted = (target @ target.T / SHARP).masked_fill(own, -1e4).softmax(1)
         got = (code @ code.T / OWN_SHARP).masked_fill(own, -1e4).log_softmax(1)
         relate = -(wanted * got).sum(1).mean()
-        alike = (code @ code.T / SAME).fill_diagonal_(-torch.inf)
-        same = functional.cross_entropy(
-            alike, torch.arange(len(code), device=device).roll(len(labels))
-        )
         tell = 1 - (told * target).sum(1).mean()
-        return RELATE * relate + plan.instance * same + TELL * tell
+        return RELATE * relate + plan.instance * same_photo(code, SAME) + TELL * tell
 
     def validate(photos: Photos) -> float:
         model.eval()
@@ -123,8 +117,8 @@ def distil(
                     for i in rows
                 ]
                 for kept, images in zip(codes, (squares, scenes), strict=True):
-                    pooled = model(to_tensor(np.stack(images), device))
-                    kept.append(functional.normalize(model.code(pooled), dim=1))
+                    seen = model(to_tensor(np.stack(images), device))
+                    kept.append(functional.normalize(model.code(seen), dim=1))
         whole, back = (torch.cat(kept) for kept in codes)
         found = (back @ whole.T).argmax(1) == torch.arange(count, device=whole.device)
         model.train()
@@ -134,13 +128,11 @@ def distil(
     return Task(model, optimizer(model, plan), loss, validate)
 
 
-def views(
-    photos: Photos, plan: Plan, px: int, epoch: int, first: int
-) -> Iterator[tuple[UInt8, Int64]]:
+def views(photos: Photos, plan: Plan, epoch: int, first: int) -> Iterator[tuple[UInt8, Int64]]:
     """Shuffled batches of one epoch from batch `first` on, made ahead in a thread: (size, px, px,
     3) crops, then in the same order each photo as it may come back; (size / 2,) the photos' keys.
     """
-    half = plan.batch // 2
+    half, px = plan.batch // 2, plan.px_of(epoch)
     order = np.random.default_rng([plan.seed, epoch]).permutation(len(photos.labels))
 
     def make(start: int) -> tuple[UInt8, Int64]:

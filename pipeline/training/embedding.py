@@ -174,7 +174,7 @@ def optimizer(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
     )
 
 
-def same_photo(embedding: Tensor) -> Tensor:
+def same_photo(embedding: Tensor, temperature: float = TEMPERATURE) -> Tensor:
     """(2 B, C), the second half the same photos as the first -> (): each has to find its other self
     among all the others.
 
@@ -183,7 +183,7 @@ def same_photo(embedding: Tensor) -> Tensor:
     and knows a photo of a photo.
     """
     unit = nn.functional.normalize(embedding, dim=1)
-    alike = (unit @ unit.T / TEMPERATURE).fill_diagonal_(-torch.inf)
+    alike = (unit @ unit.T / temperature).fill_diagonal_(-torch.inf)
     return nn.functional.cross_entropy(
         alike, torch.arange(len(unit), device=unit.device).roll(len(unit) // 2)
     )

@@ -43,7 +43,7 @@ TEMPERATURE = 0.06  # of the similarities of unit descriptors
 SURE = 0.05  # score of a teacher's keypoint from which it is one for the network, too
 # weights of the parts of the loss; how they compare was not searched
 IMITATE, TELL_APART, DETECT, ATTEND = 2.0, 0.5, 1.0, 0.25
-HOLD_OUT = 10  # one photo in ten, by the hash of its path, chooses the epoch
+HOLD_OUT = 10  # one photo in ten, by the hash of its path, is for validation alone
 JUDGED = 400  # of them, at most
 SAMPLE = 400  # photos whose teacher's descriptors their principal components are fitted on
 
@@ -71,8 +71,8 @@ class Batch:
 def read_examples(
     folders: Sequence[Path], teachers: Sequence[Path]
 ) -> tuple[list[Example], list[Example], str]:
-    """Photos to learn from and to choose the epoch by, those that have a teacher's features; a
-    sha256 over what they are. Raises UsageError.
+    """Photos to learn from and to validate on, those that have a teacher's features; a sha256 over
+    what they are. Raises UsageError.
     """
     if len(folders) != len(teachers):
         raise UsageError(
@@ -93,8 +93,8 @@ def read_examples(
     held = [each for each in found if not each.key % HOLD_OUT][:JUDGED]
     if not train or not held:
         raise UsageError(
-            f"--data, --teacher: expected features of photos to learn from and of some to choose"
-            f" the epoch by, got {len(train)} and {len(held)}"
+            "--data, --teacher: expected features of photos to learn from and of some to validate"
+            f" on, got {len(train)} and {len(held)}"
         )
     if missing:
         LOG.info(f"{missing} photos without a teacher's features; left out")

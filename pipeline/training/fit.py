@@ -21,12 +21,12 @@ from pipeline.base.images import find_photos, load_image
 from pipeline.gallery.chance import measure_null
 from pipeline.model.card import LITE0, Settings
 from pipeline.model.chance import null_to_json
-from pipeline.recipes import keep_each, second_look
+from pipeline.recipes import keep_each, load_lite0, second_look
 from stages.delf import Attention, Describe, normalised
 from stages.embed import Embed, normalise
 from stages.fine import DescribeFine
 from stages.kinds import join_kinds
-from stages.lite import lite_map, load_lite
+from stages.lite import lite_map
 from stages.records import Float32, Image, LocalFeatures, PackedFeatures
 from stages.reduce import Reduce
 from stages.rootsift import RootSift
@@ -95,7 +95,7 @@ def encode_sample(
         else []
     )
     if settings.trunk == LITE0:
-        trunk, last = load_lite(weights), lite_map
+        trunk, last = load_lite0(f"weights of {LITE0}", weights), lite_map
     else:
         trunk, last = load_resnet(settings.trunk, weights, how=settings.how), last_map
     embed = Embed(trunk, settings.embed_side, last)

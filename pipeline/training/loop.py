@@ -70,6 +70,10 @@ class Plan:
     # chance
     last: bool = False
 
+    def px_of(self, epoch: int) -> int:
+        """The side of an epoch's crops."""
+        return self.px[epoch * len(self.px) // self.epochs]
+
     def steps(self, photos: int) -> int:
         """Of an epoch."""
         return photos // (self.batch // 2 if self.instance else self.batch)
@@ -103,19 +107,18 @@ def learn(
     photos = len(train.labels)
     LOG.info(f"{photos} photos, {len(train.classes)} classes")
 
-    def px(epoch: int) -> int:
-        return plan.px[epoch * len(plan.px) // plan.epochs]
-
     def made(epoch: int, first: int) -> Iterator[tuple[UInt8, Int64]]:
         pairs = plan.instance > 0
-        return batches(train, plan.batch, px(epoch), plan.seed, epoch, first, plan.smallest, pairs)
+        return batches(
+            train, plan.batch, plan.px_of(epoch), plan.seed, epoch, first, plan.smallest, pairs
+        )
 
     schedule = Schedule(
         plan.epochs,
         plan.steps(photos),
         plan.rate,
         made,
-        lambda epoch: {"px": px(epoch)},
+        lambda epoch: {"px": plan.px_of(epoch)},
         lambda: task.validate(valid),
         plan.last,
         photos=photos,

@@ -69,7 +69,8 @@ class TrainOptions:
     test: Path | None = None
     start: Path | None = None
     local: Path | None = None
-    teacher: tuple[Path, ...] = ()  # of `fine`: features of each folder of data
+    # of `fine`: features of each folder of data; of `distil`: one file of vectors
+    teacher: tuple[Path, ...] = ()
     head_only: bool = False
     freeze: int = -1  # here and below: -1, () and 0 for what is to be filled in
     adam: bool = False
@@ -138,7 +139,7 @@ def complete(options: TrainOptions) -> TrainOptions:
 
 
 def usual_rate(options: TrainOptions) -> float:
-    """The peak of the rate, unless it is given."""
+    """The peak of the rate: the one given, or the usual one."""
     if options.rate is not None:
         return options.rate
     if options.what in TAUGHT:

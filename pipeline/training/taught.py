@@ -26,13 +26,20 @@ from pipeline.training.checkpoint import (
 from pipeline.training.data import read_data
 from pipeline.training.distil import JUDGED, distil, learned_code, read_taught, views
 from pipeline.training.embedding import read_start, rounded
-from pipeline.training.fine import Batch, batches, fit_teacher, losses, make_batch, read_examples
+from pipeline.training.fine import (
+    HOLD_OUT,
+    Batch,
+    batches,
+    fit_teacher,
+    losses,
+    make_batch,
+    read_examples,
+)
 from pipeline.training.loop import Plan, Schedule, run
 from pipeline.training.options import FOR_ATTENDED, FREE, TrainOptions, usual_rate
 from stages.fine_network import STRIDE, FineNetwork
 from stages.records import Float32, Int64
 
-HOLD_OUT = 10  # one photo in ten chooses the first look's epoch
 STEEPEST = 5.0  # length of the gradient that a step of the fine network may follow
 TOGETHER = 8  # photos of a batch in its validation
 
@@ -110,15 +117,12 @@ def learn_first_look(options: TrainOptions, settings: dict[str, Any]) -> Learned
     )
     task = distil(plan, start, taught, options.bf16, device)
 
-    def px(epoch: int) -> int:
-        return plan.px[epoch * len(plan.px) // plan.epochs]
-
     schedule = Schedule(
         plan.epochs,
         plan.steps(photos),
         plan.rate,
-        lambda epoch, first: views(data.train, plan, px(epoch), epoch, first),
-        lambda epoch: {"px": px(epoch)},
+        lambda epoch, first: views(data.train, plan, epoch, first),
+        lambda epoch: {"px": plan.px_of(epoch)},
         lambda: task.validate(data.valid),
         margin=0.5 / min(JUDGED, held) ** 0.5,  # one standard error of a share of so many photos
         photos=photos,
