@@ -282,19 +282,6 @@ def load_encoder(model: str, device: str) -> Graph:
         raise UsageError(str(error)) from None
 
 
-def delf_of(model: Model, device: str) -> Describe:
-    """A model's DELF alone, for jobs that ask its attention; device as `--device` takes it. Raises
-    ModelError or UsageError.
-    """
-    seen = attentive_of(model, device)
-    if not isinstance(seen, Describe):
-        raise ModelError(
-            f"model {model.name}: expected one with DELF, got fine features; run with another"
-            " `--model`"
-        )
-    return seen
-
-
 def attentive_of(model: Model, device: str) -> Describe | DescribeFine:
     """A model's learned local features alone; device as `--device` takes it. Raises ModelError or
     UsageError.
@@ -308,8 +295,8 @@ def attentive_of(model: Model, device: str) -> Describe | DescribeFine:
     if not isinstance(seen, Describe | DescribeFine):
         other = "RootSIFT" if model.settings.recipe == "two_stage" else model.settings.recipe
         raise ModelError(
-            f"model {model.name}: expected one with DELF, got {other}, which has no attention; run"
-            " with another `--model`"
+            f"model {model.name}: expected one with learned local features, got {other}, which has"
+            " no attention; run with another `--model`"
         )
     return seen
 

@@ -39,6 +39,20 @@ class DescribeFine:
     keep: int = 500  # features a photo at most
 
     def __call__(self, image: Image) -> LocalFeatures:
+        xy, likely, attention, raw = self.keypoints(image)
+        score = likely * attention
+        best = np.argsort(-score, kind="stable")[: self.keep]
+        return LocalFeatures(
+            xy[best],
+            np.rint(self.reduce(raw[best]) * 127).astype(np.int8),
+            score[best],
+            image.size,
+        )
+
+    def keypoints(self, image: Image) -> tuple[Float32, Float32, Float32, Float32]:
+        """All that attention chooses from, likeliest first: places (M, 2) px, how likely each is
+        (M,), attention (M,), unit descriptors (M, LENGTH) before reduction.
+        """
         from stages.fine_network import keypoints
 
         width, height = image.size
@@ -51,14 +65,9 @@ class DescribeFine:
         found = run(forward, self.network, padded(pixels))
         # the network's own border is that of the padded photo
         found = found[(found[:, 0] < columns - BORDER) & (found[:, 1] < rows - BORDER)]
-        best = np.argsort(-found[:, 2], kind="stable")[: self.keep]
         scale = np.array([width / columns, height / rows])
-        return LocalFeatures(
-            ((found[best, :2] + 0.5) * scale - 0.5).astype(np.float32),
-            np.rint(self.reduce(found[best, 3:]) * 127).astype(np.int8),
-            found[best, 2].copy(),
-            image.size,
-        )
+        xy = ((found[:, :2] + 0.5) * scale - 0.5).astype(np.float32)
+        return xy, found[:, 2], found[:, 3], found[:, 4:]
 
     def heat(self, image: Image) -> Float32:
         """(rows, columns): the attention of each cell of the photo, for people to look at."""

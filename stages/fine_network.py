@@ -120,11 +120,12 @@ def load_fine(weights: Mapping[str, np.ndarray], device: str = "cpu") -> FineNet
 
 @torch.inference_mode()
 def keypoints(network: nn.Module, photo: Tensor, most: int, least: float, border: int) -> Tensor:
-    """Photo (1, 3, h, w) -> (M, 3 + LENGTH): x, y px, score, unit descriptor of at most `most`
-    keypoints, surest first, none within `border` px of the edge.
+    """Photo (1, 3, h, w) -> (M, 4 + LENGTH): x, y px, how likely it is a keypoint, its attention,
+    unit descriptor of at most `most` keypoints, likeliest first, none within `border` px of the
+    edge.
 
-    A keypoint is the likeliest pixel around, and at least `least` likely. Its score is how likely
-    it is times its attention, the chance that it will be found again.
+    A keypoint is the likeliest pixel around, and at least `least` likely. Its attention is the
+    chance that it will be found again.
     """
     assert isinstance(network, FineNetwork)
     maps = network.maps(photo)
@@ -139,9 +140,9 @@ def keypoints(network: nn.Module, photo: Tensor, most: int, least: float, border
     width = chance.shape[1]
     xy = torch.stack([order % width, order // width], 1).float()
     columns = network.columns(maps, xy[None])[0]
-    score = peaks[order] * network.attend(columns)[:, 0].sigmoid()
+    attention = network.attend(columns)[:, 0].sigmoid()
     unit = functional.normalize(network.describe(columns), dim=1)
-    return torch.cat([xy, score[:, None], unit], 1)
+    return torch.cat([xy, peaks[order, None], attention[:, None], unit], 1)
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ from small import complaint
 
 from pipeline.commands import heatmap
 from pipeline.model.weights import open_model, write_model
-from pipeline.recipes import delf_of
+from pipeline.recipes import attentive_of
 from pipeline.report.heatmap import heat
 from stages.delf import Attention
 from stages.records import Image
@@ -31,7 +31,7 @@ RED = Attention(
 def test_the_heat_lies_where_the_attention_is(tiny_model: Path, size: tuple[int, int]) -> None:
     """A trunk that passes the colours through, an attention for red, and a red patch."""
     describe = replace(
-        delf_of(open_model(tiny_model), "cpu"), trunk=Peephole(), attention=RED, side=320
+        attentive_of(open_model(tiny_model), "cpu"), trunk=Peephole(), attention=RED, side=320
     )
     x, y, r = round(size[0] * 0.7), round(size[1] * 0.25), 40
     pixels = np.zeros((size[1], size[0], 3), np.uint8)
@@ -96,7 +96,9 @@ def test_what_cannot_be_drawn_is_said_in_one_line(
         )
         return complaint(capsys)
 
-    assert "expected one with DELF, got RootSIFT" in refused(model=tmp_path / "sift")
+    assert "expected one with learned local features, got RootSIFT" in refused(
+        model=tmp_path / "sift"
+    )
     assert "b.png: expected a JPEG" in refused("b.png")
     assert "c.png: expected a" in refused("c.png")
     assert "expected a file in an existing folder" in refused(out="none/h.png")

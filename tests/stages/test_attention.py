@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from pictures import picture, write_picture
 from planted_features import planted_pair, unrelated
+from planted_fine import SAME, planted_network
 from small import complaint
 
 from pipeline.evaluate.ground_truth import Case
 from pipeline.evaluate.studies import attention
 from pipeline.evaluate.studies.attention import Cells, choose, describe_all, measure
 from pipeline.model.weights import open_model, write_model
-from pipeline.recipes import delf_of
+from pipeline.recipes import attentive_of
+from stages.fine import DescribeFine
 from stages.records import Image, LocalFeatures
 
 
@@ -69,7 +71,7 @@ def test_a_choice_is_the_models_own(tiny_model: Path) -> None:
     """By the length of a feature the tiny model, which has no attention, picks the features of the
     recipe.
     """
-    describe, image = delf_of(open_model(tiny_model), "cpu"), Image(picture(0))
+    describe, image = attentive_of(open_model(tiny_model), "cpu"), Image(picture(0))
     cells = describe_all(describe, image, [0, 1])
     assert list(cells.scores) == ["feature norm", "random, seed 0", "random, seed 1"]
     wanted, chosen = replace(describe, keep=33)(image), choose(cells, "feature norm", 33)
@@ -80,6 +82,15 @@ def test_a_choice_is_the_models_own(tiny_model: Path) -> None:
     np.testing.assert_array_equal(
         first, choose(describe_all(describe, image, [0]), "random, seed 0", 33).xy
     )
+
+
+def test_a_choice_of_fine_features_is_the_models_own() -> None:
+    describe, image = DescribeFine(planted_network(), SAME, side=160), Image(picture(0))
+    cells = describe_all(describe, image, [0])
+    assert list(cells.scores) == ["attention", "likelihood", "random, seed 0"]
+    wanted, chosen = replace(describe, keep=33)(image), choose(cells, "attention", 33)
+    for name in ("xy", "descriptor", "score"):
+        np.testing.assert_array_equal(getattr(chosen, name), getattr(wanted, name))
 
 
 @pytest.fixture
@@ -177,7 +188,7 @@ def test_what_cannot_be_measured_is_said_in_one_line(
         {"accept": {"inliers": 12}},
         "make",
     )
-    assert "attention: model sift: expected one with DELF, got RootSIFT" in refused(
+    assert "model sift: expected one with learned local features, got RootSIFT" in refused(
         model=tmp_path / "sift"
     )
     (data / "photos/3.png").write_bytes(b"no photo")

@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 import torch
 from pictures import picture
-from planted_fine import planted_network
+from planted_fine import SAME, planted_network
 
 from stages.fine import DescribeFine, padded, seen_at
-from stages.fine_network import LENGTH, STRIDE, FineNetwork, load_fine
+from stages.fine_network import STRIDE, FineNetwork, load_fine
 from stages.records import Image
-from stages.reduce import Reduce
-
-SAME = Reduce(np.zeros(LENGTH, np.float32), np.eye(LENGTH, dtype=np.float32), unit=True)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from small import answers, indexed
 from pipeline.base.errors import ModelError
 from pipeline.gallery.store import read_gallery
 from pipeline.model.weights import Model, open_model, write_model
-from pipeline.recipes import delf_of, encode
+from pipeline.recipes import attentive_of, encode
 from stages.records import Image
 from stages.rootsift import RootSift
 from stages.trunk import local_part
@@ -57,11 +57,11 @@ def test_a_second_trunk_serves_the_local_features_alone(tiny_model: Path, tmp_pa
 
 def test_the_score_threshold_is_the_models(tiny_model: Path, tmp_path: Path) -> None:
     model, image = open_model(tiny_model), Image(picture(0))
-    whole = delf_of(model, "cpu")(image)
+    whole = attentive_of(model, "cpu")(image)
     limited = rewritten(
         model, tmp_path / "m", {**model.arrays, "delf.threshold": whole.score[[20]]}
     )
-    np.testing.assert_array_equal(delf_of(limited, "cpu")(image).xy, whole.xy[:21])
+    np.testing.assert_array_equal(attentive_of(limited, "cpu")(image).xy, whole.xy[:21])
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +83,9 @@ def test_a_model_with_rootsift_needs_no_delf(rootsift: Model, tmp_path: Path) ->
         np.testing.assert_array_equal(getattr(seen, name), getattr(wanted, name))
     with pytest.raises(
         ModelError,
-        match=r"^model sift: expected one with DELF, got RootSIFT, .*; run with another `--model`$",
+        match=r"^model sift: expected one with learned .*, got RootSIFT, .*; run with another `--model`$",
     ):
-        delf_of(rootsift, "cpu")
+        attentive_of(rootsift, "cpu")
     delf = rewritten(rootsift, tmp_path / "delf", dict(rootsift.arrays), features="delf")
     with pytest.raises(ModelError, match=r"^model delf: expected an array delf\.mean, got none"):
         encode(delf, "cpu")

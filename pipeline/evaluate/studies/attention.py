@@ -1,10 +1,12 @@
-"""Compare ways of choosing local features. The same photos with their cells chosen by trained
-attention, by the length of a feature and at random.
+"""Compare ways of choosing local features. The same photos with their features chosen by trained
+attention, without it and at random. Without it, DELF's go by their length, fine ones by how likely
+a keypoint is there.
 
 Every photo is described once with all of its cells; of these each rule picks so many, and every
 query is verified against every photo. There is no first look: what is measured is the choice alone.
 Photos are ranked by inliers, ties by path. Queries that lie among the photos are no answers. A
-model without trained attention has the two other rules.
+model without trained attention has the two other rules. Of a model with two kinds of features, only
+the learned one is looked at.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from pipeline.results.file import check_results, command, write_row
 
 if TYPE_CHECKING:
     from stages.delf import Describe
+    from stages.fine import DescribeFine
     from stages.records import Float32, Image, Int8, LocalFeatures
 
 
@@ -37,18 +40,23 @@ class Cells:
     size: tuple[int, int]  # px
 
 
-def describe_all(describe: "Describe", image: "Image", seeds: list[int]) -> Cells:
+def describe_all(describe: "Describe | DescribeFine", image: "Image", seeds: list[int]) -> Cells:
     """A photo's cells reduced as the model does, and their scores; random ones are drawn from the
     seed and the descriptors.
     """
     import numpy as np
 
-    from stages.delf import feature_norm, normalised
+    from stages.delf import Describe, feature_norm, normalised
 
-    xy, raw = describe.cells(image)
-    descriptor = np.rint(describe.reduce(normalised(raw)) * 127).astype(np.int8)
-    scores = {} if describe.attention is None else {"attention": describe.attention(raw)}
-    scores["feature norm"] = feature_norm(raw)
+    if isinstance(describe, Describe):
+        xy, raw = describe.cells(image)
+        scores = {} if describe.attention is None else {"attention": describe.attention(raw)}
+        scores["feature norm"] = feature_norm(raw)
+        raw = normalised(raw)
+    else:
+        xy, likely, attention, raw = describe.keypoints(image)
+        scores = {"attention": likely * attention, "likelihood": likely}
+    descriptor = np.rint(describe.reduce(raw) * 127).astype(np.int8)
     content = int(hashlib.sha256(descriptor.tobytes()).hexdigest()[:16], 16)
     scores |= {
         f"random, seed {seed}": np.random.default_rng([seed, content]).random(len(raw), np.float32)
@@ -121,12 +129,12 @@ def measure_selection(args: argparse.Namespace) -> list[dict[str, Any]]:
     from pipeline.base.images import find_photos
     from pipeline.model.card import DEFAULT
     from pipeline.model.weights import open_model
-    from pipeline.recipes import delf_of
+    from pipeline.recipes import attentive_of
     from pipeline.search.query import read_query
 
     one_thread_each()
     model = open_model(args.model or DEFAULT)
-    describe = delf_of(model, args.device)
+    describe = attentive_of(model, args.device)
     if not args.photos.is_dir():
         raise UsageError(f"--photos {args.photos}: expected a folder of photos, got none")
     paths = {found.name: found.path for found in find_photos(args.photos) if found.reason is None}
