@@ -91,6 +91,15 @@ def make_parser() -> Parser:
         help="local features a photo, at most (default: 500)",
     )
     parser.add_argument("--source", default="", help="where the weights come from, for the card")
+    parser.add_argument(
+        "--card",
+        type=Path,
+        metavar="FILE.json",
+        help="entries to add to the model's card: data, figures",
+    )
+    parser.add_argument(
+        "--mend", help="the command that the card gives for a damaged file (default: this one)"
+    )
     add_seed(parser)
     parser.add_argument(
         "--jobs",
@@ -116,7 +125,9 @@ def import_weights(args: argparse.Namespace, command: str) -> int:
     from pipeline.model.card import Settings
     from pipeline.model.weights import write_model
     from pipeline.training.fit import encode_sample, fit
+    from pipeline.training.options import read_entries
 
+    more = read_entries(args.card)
     if (args.weights is None) == (args.untrained is None):
         raise UsageError(
             "weights: expected FILE.safetensors or --untrained, got "
@@ -174,8 +185,8 @@ def import_weights(args: argparse.Namespace, command: str) -> int:
         args.out,
         {**stored, **{name: array.astype(np.float32) for name, array in arrays.items()}},
         settings,
-        card,
-        command,
+        card | more,
+        args.mend or command,
     )
     print(f"{args.out}: {settings.trunk} and {settings.features}, use it with `--model {args.out}`")
     return 0

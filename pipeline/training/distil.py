@@ -72,7 +72,8 @@ def pooled(cells: Tensor) -> Tensor:
 def distil(
     plan: Plan, start: dict[str, Float32], taught: dict[int, Float32], bf16: bool, device: str
 ) -> Task:
-    """The labels of its batches are the photos' keys; the module says what the losses are.
+    """The labels of its batches are the photos' keys; the module says what the losses are. start:
+    a ResNet's tensors, and its code's where an earlier training left one.
 
     Validation is the share of held-out photos that a scene of theirs finds first by the code.
     """
@@ -80,6 +81,11 @@ def distil(
     trunk = load_resnet(TRUNK, start).requires_grad_(True)
     trunk.get_submodule("fc").requires_grad_(False)
     model = Student(trunk, len(start["fc.weight"][0]), len(next(iter(taught.values()))))
+    if "code.components" in start:
+        with torch.no_grad():
+            weight, mean = (torch.from_numpy(start[f"code.{of}"]) for of in ("components", "mean"))
+            model.code.weight.copy_(weight)
+            model.code.bias.copy_(-weight @ mean)
     model = model.to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -3,26 +3,29 @@ learned from, and the card that tells how.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
 
-from pipeline.base.errors import UsageError
+from pipeline.base.errors import ModelError, UsageError
 from pipeline.base.files import write_whole
-from pipeline.base.names import ATTENDED
+from pipeline.base.names import ATTENDED, HASHING
 from pipeline.model.card import Settings
 from pipeline.model.weights import open_model, write_model
-from pipeline.recipes import delf_of
+from pipeline.recipes import encode
 from pipeline.training.checkpoint import RESULT, WEIGHTS, Progress, write_result, writing
 from pipeline.training.data import Data
 from pipeline.training.fit import encode_sample, fit
 from pipeline.training.options import TrainOptions
-from stages.delf import Attention, Describe
-from stages.records import Float32
+from stages.delf import Attention
+from stages.records import Float32, Image, LocalFeatures
 from stages.trunk import local_part
+
+# arrays of a model that are its local features' alone
+OF_LOCAL = ("delf", "attention", "fine", "reduce_fine", "reduce_rootsift")
 
 
 def card_of(
@@ -71,19 +74,18 @@ def write_trained(
     attention: Attention | None,
     card: dict[str, Any],
     settings: Mapping[str, Any],
+    code: Mapping[str, Float32],
 ) -> None:
     """Weights alone or a whole model into options.out, then the result that says the run is
     finished. Raises UsageError.
 
     weights: the trunk of both looks; local: of the second alone, if it has its own; attention: None
-    for the length of a feature.
+    for the length of a feature; code: a learned one that goes with the weights, `code.*`.
     """
     if options.weights_only or options.step_one:
+        half = {name: array.astype(np.float16) for name, array in sorted(weights.items())}
         with writing(options.out / WEIGHTS):
-            write_whole(
-                options.out / WEIGHTS,
-                save({name: array.astype(np.float16) for name, array in sorted(weights.items())}),
-            )
+            write_whole(options.out / WEIGHTS, save({**half, **code}))
     else:
         sides = {
             name: side
@@ -144,33 +146,34 @@ def write_trained(
 
 
 def with_features_of(
-    options: TrainOptions, sides: Mapping[str, int]
-) -> tuple[Settings, dict[str, np.ndarray], Describe]:
+    options: TrainOptions, sides: Mapping[str, Any]
+) -> tuple[Settings, dict[str, np.ndarray], Callable[[Image], LocalFeatures]]:
     """A ResNet50 of seeds 000 and 001 beside the local features of another model: the settings of
     both, those features' arrays, and their stage. Raises ModelError or UsageError.
     """
     model = open_model(options.features_of)
-    describe = delf_of(model, "cpu")
+    model = replace(model, settings=replace(model.settings, **sides))
     other = model.settings
+    if other.recipe in HASHING:
+        raise ModelError(
+            f"model {model.name}: expected one with local features, got {other.recipe}; run with"
+            " another `--features-of`"
+        )
     own = {name: getattr(options, name) for name in ("fusion", "reduction", "groups", "first")}
+    delf = other.features == "delf"
     settings = Settings(
         trunk="resnet50",
-        embed_side=sides.get("embed_side", other.embed_side),
-        describe_side=sides.get("describe_side", other.describe_side),
+        embed_side=other.embed_side,
+        describe_side=other.describe_side,
         keep=other.keep,
+        features=other.features,
         recipe=options.what,
         attention=options.what.partition("_")[2],
-        local_trunk=other.local_trunk or other.trunk,
+        local_trunk=(other.local_trunk or other.trunk) if delf else "",
         **(own if options.what != "resnet50" else {}),
     )
-    arrays = {
-        f"{part}.{name}": array
-        for part in ("delf", "attention")
-        for name, array in model.part(part).items()
-    }
-    trunk = local_part(model.part("local") or model.part("trunk"))
-    return (
-        settings,
-        arrays | {f"local.{name}": array for name, array in trunk.items()},
-        replace(describe, side=settings.describe_side),
-    )
+    arrays = {name: array for name, array in model.arrays.items() if name.split(".")[0] in OF_LOCAL}
+    if delf:
+        trunk = local_part(model.part("local") or model.part("trunk"))
+        arrays |= {f"local.{name}": array for name, array in trunk.items()}
+    return settings, arrays, encode(model, "cpu").stage("features")

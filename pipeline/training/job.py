@@ -114,9 +114,14 @@ def train(options: TrainOptions) -> int:
     # of the weights as they are stored
     test = round(task.validate(data.test), 6) if data.test else None
     scores = fold(task.model) if options.what == "delf" else None
-    write_trained(
-        options, weights, local, scores, card_of(options, data, progress, settings, test), settings
-    )
+    card = card_of(options, data, progress, settings, test)
+    # the code that `distil` learned holds as long as the trunk is the same
+    code = {
+        name: array
+        for name, array in (start or {}).items()
+        if options.head_only and name.startswith("code.")
+    }
+    write_trained(options, weights, local, scores, card, settings, code)
     tested = "" if test is None else f", test {test:.4f}"
     use = (
         f"start from it with `--start {options.out}`"

@@ -27,6 +27,20 @@ NOT_FOR_CODES = (
     "results",
     "label",
 )
+# flags that mean nothing where a teacher teaches
+NOT_TAUGHT = (
+    "test",
+    "test_px",
+    "last",
+    "weights_only",
+    "embed_side",
+    "describe_side",
+    "card",
+    "mend",
+    "results",
+    "label",
+)
+NOT_FINE = ("valid", "smallest")
 FREE |= set(FOR_CODES)
 FOR_ATTENDED = ("setting", "fusion", "reduction", "groups", "features_of")
 # of seeds 000 and 001: as published, on a GPU; and one that two cores train in minutes
@@ -190,6 +204,18 @@ def check_flags(options: TrainOptions) -> None:
                 f" `{options.what}`; run"
                 " without it"
             )
+    taught = {"distil": NOT_TAUGHT, "fine": (*NOT_TAUGHT, *NOT_FINE)}.get(options.what, ())
+    for name in taught:
+        if getattr(options, name) != usual[name]:
+            raise UsageError(
+                f"--{name.replace('_', '-')}: expected it with `embedding` or `delf`, got"
+                f" `{options.what}`; run without it"
+            )
+    if options.what == "fine" and len(options.px) > 1:
+        raise UsageError(
+            f"--px {' '.join(map(str, options.px))}: expected one size with `fine`, got"
+            f" {len(options.px)}; run with one"
+        )
     if len(options.px) > options.epochs:
         raise UsageError(
             f"--px {' '.join(map(str, options.px))}: expected at most one size an epoch, got"

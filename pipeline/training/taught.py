@@ -4,6 +4,7 @@ what the teacher said of them to weights that `import-weights` makes a model of.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from pipeline.training.checkpoint import (
 )
 from pipeline.training.data import read_data
 from pipeline.training.distil import JUDGED, distil, learned_code, read_taught, views
-from pipeline.training.embedding import read_start, rounded
+from pipeline.training.embedding import read_start, read_weights, rounded
 from pipeline.training.fine import (
     HOLD_OUT,
     Batch,
@@ -37,7 +38,7 @@ from pipeline.training.fine import (
 )
 from pipeline.training.loop import Plan, Schedule, run
 from pipeline.training.options import FOR_ATTENDED, FREE, TrainOptions, usual_rate
-from stages.fine_network import STRIDE, FineNetwork
+from stages.fine_network import STRIDE, FineNetwork, load_fine
 from stages.records import Float32, Int64
 
 STEEPEST = 5.0  # length of the gradient that a step of the fine network may follow
@@ -148,6 +149,16 @@ def learn_first_look(options: TrainOptions, settings: dict[str, Any]) -> Learned
     )
 
 
+def begin_fine(start: Path | None) -> FineNetwork:
+    """A network to learn: a new one, or as an earlier run left it. Raises UsageError."""
+    if start is None:
+        return FineNetwork()
+    try:
+        return load_fine(read_weights("--start", start)).requires_grad_(True)
+    except ValueError as error:
+        raise UsageError(f"--start {start}: {error}") from None
+
+
 def learn_fine(options: TrainOptions, settings: dict[str, Any]) -> Learned:
     """The network of the fine local features."""
     if options.px[-1] % STRIDE:
@@ -166,7 +177,7 @@ def learn_fine(options: TrainOptions, settings: dict[str, Any]) -> Learned:
     )
     teacher = fit_teacher(train)
     torch.manual_seed(plan.seed)
-    network = FineNetwork().train().to(device)
+    network = begin_fine(options.start).train().to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), plan.rate, weight_decay=1e-2)
     optimizer.register_step_pre_hook(

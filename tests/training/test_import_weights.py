@@ -71,8 +71,12 @@ def test_untrained_rootsift_is_a_model_that_answers(
         "--seed",
         "3",
     )
+    (tmp_path / "more.json").write_text('{"licence": "of its own"}')
+    more = ("--card", tmp_path / "more.json", "--mend", "fetch it again")
     imported(*command, "--out", tmp_path / "m")
-    imported(*command, "--out", tmp_path / "again")
+    imported(*command, "--out", tmp_path / "again", *more)
+    card = open_model(tmp_path / "again").card
+    assert (card["licence"], card["mend"]) == ("of its own", "fetch it again")
     model = open_model(tmp_path / "m")
     assert model.identity == open_model(tmp_path / "again").identity
     assert (model.settings.features, model.settings.describe_side) == ("rootsift", 320)

@@ -8,16 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pictures import picture, write_picture
-from planted_classes import run
+from planted_classes import trained, write_classes
 from planted_fine import planted_network
 from safetensors.numpy import load_file, save_file
 from small import answers, complaint, indexed
 
 from pipeline.base.images import find_photos, load_image
 from pipeline.commands import import_weights
+from pipeline.commands import train as command
 from pipeline.model.weights import open_model
+from pipeline.recipes import encode
 from pipeline.training.distil import learned_code, read_taught
+from pipeline.training.export import with_features_of
 from pipeline.training.fine import fit_teacher, make_batch, read_examples
+from pipeline.training.options import TrainOptions
 from stages.fine_network import CELL, LENGTH, load_fine
 from stages.rootsift import RootSift
 from stages.views import moved
@@ -65,6 +69,10 @@ def trunk(folder: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFacto
     out = tmp_path_factory.mktemp("runs") / "trunk"
     assert train("distil", folder, out, "--start", tiny_model) == 0
     return out
+
+
+def run(what: str, data: Path, out: Path, *more: object) -> int:
+    return command.main([what, "--data", str(data), "--out", str(out), *map(str, more)])
 
 
 def train(what: str, folder: Path, out: Path, *more: object) -> int:
@@ -117,6 +125,14 @@ def test_a_model_of_two_kinds_of_features_answers(
     (answer,) = answers(capsys, gallery, folder / "photos" / "07.png")
     assert answer["results"][0]["image"] == "07.png"
     assert answer["results"][0]["inliers"] > 40
+    # a recipe with another first look may have them, too
+    options = TrainOptions("resnet50", (), tmp_path / "other", features_of=str(model))
+    settings, arrays, describe = with_features_of(options, {})
+    assert (settings.features, settings.local_trunk) == ("fine+rootsift", "")
+    assert {name.split(".")[0] for name in arrays} == {"fine", "reduce_fine", "reduce_rootsift"}
+    image = load_image(folder / "photos" / "07.png")
+    wanted = encode(opened, "cpu").stage("features")(image)
+    np.testing.assert_array_equal(describe(image).descriptor, wanted.descriptor)
 
 
 def test_a_learned_code_is_the_models(
@@ -142,6 +158,30 @@ def test_a_finished_run_is_not_trained_again(
     assert "finished already" in capsys.readouterr().out
     assert (fine / "weights.safetensors").read_bytes() == before
     assert train("fine", folder, fine, "--seed", 3) == 2
+
+
+def test_a_run_goes_on_from_an_earlier_one(
+    trunk: Path, fine: Path, folder: Path, tmp_path: Path
+) -> None:
+    still = ("--rate", 1e-12)  # a step changes nothing: what is there at the end was there before
+    assert train("distil", folder, tmp_path / "distil", "--start", trunk, *still) == 0
+    assert train("fine", folder, tmp_path / "fine", "--start", fine, *still) == 0
+    for before, after, name in (
+        (trunk, tmp_path / "distil", "code.components"),
+        (fine, tmp_path / "fine", "describe.0.weight"),
+    ):
+        one, other = (load_file(run / "weights.safetensors")[name] for run in (before, after))
+        np.testing.assert_allclose(one.astype(np.float32), other.astype(np.float32), atol=1e-4)
+
+
+def test_a_class_head_is_learned_beside_the_code(trunk: Path, tmp_path: Path) -> None:
+    write_classes(tmp_path / "classes", 60)
+    more = ("--head-only", "--start", trunk, "--weights-only", "--batch", 8)
+    head = trained("embedding", tmp_path / "classes", tmp_path / "head", *more)
+    before, after = (load_file(each / "weights.safetensors") for each in (trunk, head))
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed == {"fc.weight", "fc.bias"}
 
 
 def test_the_code_is_the_projection_that_was_trained() -> None:
@@ -172,6 +212,12 @@ def test_teachers_vectors_are_told_apart_by_photo(folder: Path) -> None:
         (("fine", "--teacher", "nowhere"), "got 0 and 0"),
         (("fine", "--teacher", "features", "--px", "50"), "--px 50: expected a multiple of 16"),
         (("fine", "--teacher", "features", "--batch", "1"), "--batch 1: expected 2 or more"),
+        (("fine", "--teacher", "features", "--start", "codes.npy"), "--start codes.npy: "),
+        (("fine", "--teacher", "x", "--test", "y"), "--test: expected it with `embedding` or"),
+        (("distil", "--teacher", "x", "--last"), "--last: expected it with `embedding` or `delf`"),
+        (("distil", "--teacher", "x", "--label", "y"), "--label: expected it with `embedding` or"),
+        (("fine", "--teacher", "x", "--smallest", "0.5"), "--smallest: expected it with"),
+        (("fine", "--teacher", "x", "--px", "96", "128"), "expected one size with `fine`, got 2"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(
