@@ -41,20 +41,21 @@ def start(classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def models(
     start: Path, classes: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Models of two recipes beside each other, both with the tiny model's second look."""
+    """Models of two recipes beside each other: `resnet50_cbam`, trained, with the tiny model's
+    second look, and `resnet50`, imported.
+    """
     folder = tmp_path_factory.mktemp("attended")
-    for recipe in ("resnet50", "resnet50_cbam"):
-        trained(
-            recipe,
-            classes,
-            folder / recipe,
-            "--start",
-            start,
-            *BRIEFLY,
-            "--features-of",
-            tiny_model,
-        )
+    more = ("--start", start, *BRIEFLY, "--features-of", tiny_model)
+    trained("resnet50_cbam", classes, folder / "resnet50_cbam", *more)
+    assert import_plain(start, classes, folder / "resnet50") == 0
     return folder
+
+
+def import_plain(start: Path, classes: Path, out: Path, *weights: str) -> int:
+    """A ResNet50 as a model of the recipe resnet50."""
+    given = [*(weights or [str(start / "weights.safetensors")]), "--photos", str(classes)]
+    given += ["--recipe", "resnet50", "--embed-side", "32", "--describe-side", "32"]
+    return import_weights.main([*given, "--keep", "30", "--jobs", "1", "--out", str(out)])
 
 
 @pytest.fixture(scope="module")
@@ -110,35 +111,18 @@ def test_they_index_and_answer_with_another_models_second_look(
 
 
 def test_a_plain_resnet50_that_is_imported_is_one_of_them(
-    start: Path, classes: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    models: Path,
+    start: Path,
+    classes: Path,
+    asked: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    given = [
-        str(start / "weights.safetensors"),
-        "--photos",
-        str(classes),
-        "--recipe",
-        "resnet50",
-        "--embed-side",
-        "32",
-        "--describe-side",
-        "32",
-    ]
-    assert (
-        import_weights.main(
-            [*given, "--keep", "30", "--jobs", "1", "--out", str(tmp_path / "imported")]
-        )
-        == 0
-    )
-    assert _index(asked, tmp_path / "gallery", tmp_path / "imported", "--recipe", "resnet50") == 0
+    assert _index(asked, tmp_path / "gallery", models / "resnet50", "--recipe", "resnet50") == 0
     capsys.readouterr()
     (answer,) = answers(capsys, tmp_path / "gallery", asked / "photos/red/101.png")
     assert (answer["recipe"], answer["results"][0]["image"]) == ("resnet50", "red/101.png")
-    assert (
-        import_weights.main(
-            ["--untrained", "resnet18", *given[1:], "--out", str(tmp_path / "other")]
-        )
-        == 2
-    )
+    assert import_plain(start, classes, tmp_path / "other", "--untrained", "resnet18") == 2
     assert complaint(capsys).startswith(
         "import_weights: --recipe resnet50: expected the weights of a resnet50, got a resnet18's"
     )

@@ -83,7 +83,7 @@ def test_a_model_with_rootsift_needs_no_delf(rootsift: Model, tmp_path: Path) ->
         np.testing.assert_array_equal(getattr(seen, name), getattr(wanted, name))
     with pytest.raises(
         ModelError,
-        match=r"^model sift: expected one with learned .*, got RootSIFT, .*; run with another `--model`$",
+        match=r"^model sift: expected one with .*, got RootSIFT, .*; run with another `--model`$",
     ):
         attentive_of(rootsift, "cpu")
     delf = rewritten(rootsift, tmp_path / "delf", dict(rootsift.arrays), features="delf")
