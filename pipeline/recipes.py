@@ -211,15 +211,14 @@ def local_features(
     if settings.features in FINE:
         from stages.fine_network import load_fine
 
-        side, each = settings.describe_side, keep_each(settings)
         try:
             network = load_fine(model.part("fine"), device)
         except ValueError as error:
             raise ModelError(f"model {model.name}: {error}; run `{model.card['mend']}`") from None
-        fine = DescribeFine(network, reduce_by(model, "fine"), side, each)
+        kinds = describe_kinds(settings, network, lambda kind: reduce_by(model, kind))
         if settings.features == "fine":
-            return fine
-        return DescribeBoth(fine, RootSift(side, each, reduce_by(model, "rootsift")))
+            return kinds["fine"]
+        return DescribeBoth(kinds["fine"], kinds["rootsift"], settings.keep)
     if settings.features == "rootsift":
         return RootSift(settings.describe_side, settings.keep)
     local, attention = model.part("local"), model.part("attention")
@@ -264,9 +263,19 @@ def reduce_by(model: Model, kind: str) -> Reduce:
     )
 
 
-def keep_each(settings: Settings) -> int:
-    """How many features of each kind a photo has: kinds share the budget."""
-    return settings.keep // (1 + settings.features.count("+"))
+def describe_kinds(
+    settings: Settings, network: "nn.Module", reduce: Callable[[str], Reduce]
+) -> dict[str, DescribeFine | RootSift]:
+    """Fine features, and RootSIFT where the settings say so, by name. reduce: kind -> what makes
+    its descriptors shorter.
+    """
+    side, keep = settings.describe_side, settings.keep
+    kinds: dict[str, DescribeFine | RootSift] = {
+        "fine": DescribeFine(network, reduce("fine"), side, keep)
+    }
+    if settings.features == "fine+rootsift":
+        kinds["rootsift"] = RootSift(side, keep, reduce("rootsift"))
+    return kinds
 
 
 def load_encoder(model: str, device: str) -> Graph:

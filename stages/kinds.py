@@ -28,14 +28,16 @@ class DescribeBoth:
     known_as: ClassVar[str] = "describe"
     first: Callable[[Image], LocalFeatures]
     second: Callable[[Image], LocalFeatures]
+    keep: int = 500  # features a photo at most: where one kind has few, the other has more
 
     def __call__(self, image: Image) -> LocalFeatures:
-        return join_kinds((self.first(image), self.second(image)))
+        return join_kinds((self.first(image), self.second(image)), self.keep)
 
 
-def join_kinds(kinds: Sequence[LocalFeatures]) -> LocalFeatures:
-    """Two kinds of features of one photo, descriptors (M, D) and (N, D) -> (M + N, D + 1). Their
-    scores do not compare: the best of each kind take turns, and a score falls from 1 by place.
+def join_kinds(kinds: Sequence[LocalFeatures], keep: int) -> LocalFeatures:
+    """Two kinds of features of one photo, descriptors (M, D) and (N, D) -> (min(M + N, keep), D +
+    1). Their scores do not compare: the best of each kind take turns, and a score falls from 1 by
+    place.
     """
     if len(kinds) != 2 or kinds[0].descriptor.shape[1] != kinds[1].descriptor.shape[1]:
         raise ValueError(
@@ -47,7 +49,7 @@ def join_kinds(kinds: Sequence[LocalFeatures]) -> LocalFeatures:
         rest = np.rint(kind.descriptor * np.float32(REST / 127))
         marked.append(np.pad(rest, ((0, 0), (0, 1)), constant_values=sign * MARK))
     place = np.concatenate([np.arange(len(each)) for each in kinds])
-    order = np.argsort(place, kind="stable")
+    order = np.argsort(place, kind="stable")[:keep]
     score = 1 - place[order] / max(1, *(len(each) for each in kinds))
     return LocalFeatures(
         np.concatenate([each.xy for each in kinds])[order],

@@ -164,7 +164,7 @@ def import_weights(args: argparse.Namespace, command: str) -> int:
     )
     try:
         seen = encode_sample([args.photos], weights, settings, None, args.jobs, fine=fine)
-        arrays, accept = fit(seen, args.seed, args.jobs, code=learned(code))
+        arrays, accept = fit(seen, args.seed, args.jobs, code=learned(code), keep=settings.keep)
     except ValueError as error:
         raise UsageError(str(error)) from None
     stored = {f"trunk.{name}": array.astype(np.float16) for name, array in weights.items()}

@@ -7,7 +7,7 @@ The null serves galleries that are too small to measure their own.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,14 +21,14 @@ from pipeline.base.images import find_photos, load_image
 from pipeline.gallery.chance import measure_null
 from pipeline.model.card import LITE0, Settings
 from pipeline.model.chance import null_to_json
-from pipeline.recipes import keep_each, load_lite0, second_look
+from pipeline.recipes import describe_kinds, load_lite0, second_look
 from stages.delf import Attention, Describe, normalised
 from stages.embed import Embed, normalise
-from stages.fine import DescribeFine
 from stages.kinds import join_kinds
 from stages.lite import lite_map
 from stages.records import Float32, Image, LocalFeatures, PackedFeatures
 from stages.reduce import Reduce
+from stages.rootsift import LENGTH as SIFT_LENGTH
 from stages.rootsift import RootSift
 from stages.trunk import last_map, load_local, load_resnet
 
@@ -108,15 +108,11 @@ def encode_sample(
         keep=settings.keep,
     )
     sift = RootSift(settings.describe_side, settings.keep)
-    kinds: dict[str, Callable[[Image], LocalFeatures]] = {}
+    kinds: Mapping[str, Callable[[Image], LocalFeatures]] = {}
     if fine is not None:
-        from stages.fine_network import LENGTH, load_fine
+        from stages.fine_network import load_fine
 
-        same = Reduce(np.zeros(LENGTH, np.float32), np.eye(LENGTH, dtype=np.float32))
-        each = keep_each(settings)
-        kinds["fine"] = DescribeFine(load_fine(fine), same, settings.describe_side, each)
-        if settings.features == "fine+rootsift":
-            kinds["rootsift"] = RootSift(settings.describe_side, each)
+        kinds = describe_kinds(settings, load_fine(fine), unreduced)
 
     def one(path: Path) -> Seen | None:
         try:
@@ -150,13 +146,27 @@ def encode_sample(
     return seen
 
 
+def unreduced(kind: str) -> Reduce:
+    """Descriptors as they are, of as many numbers as the kind has."""
+    from stages.fine_network import LENGTH as FINE_LENGTH
+
+    length = FINE_LENGTH if kind == "fine" else SIFT_LENGTH
+    return Reduce(np.zeros(length, np.float32), np.eye(length, dtype=np.float32), unit=True)
+
+
 def fit(
-    seen: list[Seen], seed: int, threads: int, quantile: float = 0.0, code: Reduce | None = None
+    seen: list[Seen],
+    seed: int,
+    threads: int,
+    quantile: float = 0.0,
+    code: Reduce | None = None,
+    keep: int = 500,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays `reduce.*` and `delf.*`, float32, and the card's entry `accept`.
 
     quantile: of all cells' scores, below which a cell is no feature; 0 keeps as many as the
-    settings say. code: a learned one, in place of principal components. Raises ValueError.
+    settings say. code: a learned one, in place of principal components. keep: features of a photo
+    that has two kinds. Raises ValueError.
     """
     if not 0 <= quantile < 1:
         raise ValueError(f"quantile: expected 0 or more and below 1, got {quantile}")
@@ -165,7 +175,7 @@ def fit(
     arrays |= {"reduce.unit": np.ones(1, np.float32)} if reduce.unit else {}
     features = [s.local for s in seen if isinstance(s.local, LocalFeatures)]
     if kinds := [s.local for s in seen if isinstance(s.local, dict)]:
-        reduced, more = reduce_kinds(kinds)
+        reduced, more = reduce_kinds(kinds, keep)
         features, arrays = reduced, arrays | more
     if cells := [s.local for s in seen if isinstance(s.local, Cells)]:
         threshold = np.float32(
@@ -195,7 +205,7 @@ def fit(
 
 
 def reduce_kinds(
-    photos: Sequence[dict[str, LocalFeatures]],
+    photos: Sequence[dict[str, LocalFeatures]], keep: int
 ) -> tuple[list[LocalFeatures], dict[str, np.ndarray]]:
     """Each kind's own principal components, `reduce_KIND.*`, and the photos' features by them:
     DESCRIPTOR numbers, of which two kinds in one photo spend one on telling each other apart.
@@ -214,4 +224,4 @@ def reduce_kinds(
         for mine, each in zip(reduced, features, strict=True):
             unit = reduce(each.unit)
             mine.append(replace(each, descriptor=np.rint(unit * 127).astype(np.int8)))
-    return [join_kinds(mine) if len(mine) > 1 else mine[0] for mine in reduced], arrays
+    return [join_kinds(mine, keep) if len(mine) > 1 else mine[0] for mine in reduced], arrays

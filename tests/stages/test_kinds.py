@@ -38,7 +38,7 @@ def test_no_match_joins_two_kinds(seed: int, counts: list[int]) -> None:
     rng = np.random.default_rng(seed)
     a, b, c, d = (features(rng, count) for count in counts)
     kinds = [{tuple(p) for p in each.xy} for each in (a, b, c, d)]
-    for match in pairs_of(join_kinds((a, b)), join_kinds((c, d))):
+    for match in pairs_of(join_kinds((a, b), 500), join_kinds((c, d), 500)):
         assert (match[:2] in kinds[0]) == (match[2:] in kinds[2])
 
 
@@ -54,14 +54,14 @@ def test_each_kind_is_matched_as_if_it_were_alone() -> None:
 
     third, fourth = again(first), again(second)
     alone = pairs_of(first, third) | pairs_of(second, fourth)
-    share.append(pairs_of(join_kinds((first, second)), join_kinds((third, fourth))))
+    share.append(pairs_of(join_kinds((first, second), 500), join_kinds((third, fourth), 500)))
     assert len(alone) > 115
     assert len(share[0] ^ alone) <= 4
 
 
 def test_two_opposite_kinds_are_farther_than_a_right_angle_even_where_all_else_is_alike() -> None:
     one = features(np.random.default_rng(1), 1)
-    joined = join_kinds((one, one)).descriptor.astype(np.int64)
+    joined = join_kinds((one, one), 500).descriptor.astype(np.int64)
     squared = ((joined[0] - joined[1]) ** 2).sum()
     assert squared > 2 * 127**2
     assert not len(Nearest(mutual=False)(joined[:1].astype(np.int8), joined[1:].astype(np.int8)))
@@ -70,7 +70,7 @@ def test_two_opposite_kinds_are_farther_than_a_right_angle_even_where_all_else_i
 def test_the_best_of_each_take_turns_and_the_scores_fall() -> None:
     rng = np.random.default_rng(2)
     first, second = features(rng, 3), features(rng, 5)
-    both = join_kinds((first, second))
+    both = join_kinds((first, second), 500)
     assert both.descriptor.shape == (8, 40)
     order = [*first.xy[:1], *second.xy[:1], *first.xy[1:2], *second.xy[1:2]]
     np.testing.assert_array_equal(both.xy[:4], order)
@@ -80,13 +80,27 @@ def test_the_best_of_each_take_turns_and_the_scores_fall() -> None:
     assert np.abs(lengths - 127).max() < 2
 
 
+def test_where_one_kind_has_few_the_other_has_more() -> None:
+    rng = np.random.default_rng(7)
+    few, many = features(rng, 3), features(rng, 30)
+    for kinds, share in (((few, many), 17), ((many, few), 17), ((many, many), 10)):
+        both = join_kinds(kinds, 20)
+        assert len(both) == 20
+        assert sum(tuple(p) in {tuple(q) for q in many.xy} for p in both.xy) >= share
+    np.testing.assert_array_equal(both.xy, join_kinds((many, many), 500).xy[:20])
+
+
 def test_a_photo_without_features_of_one_kind_or_of_any() -> None:
     rng = np.random.default_rng(3)
     none, some = features(rng, 0), features(rng, 4)
-    assert len(join_kinds((none, some))) == 4
-    assert join_kinds((none, none)).descriptor.shape == (0, 40)
+    assert len(join_kinds((none, some), 500)) == 4
+    assert join_kinds((none, none), 500).descriptor.shape == (0, 40)
     assert (
-        len(Nearest()(join_kinds((none, some)).descriptor, join_kinds((some, none)).descriptor))
+        len(
+            Nearest()(
+                join_kinds((none, some), 500).descriptor, join_kinds((some, none), 500).descriptor
+            )
+        )
         == 0
     )
 
@@ -94,7 +108,7 @@ def test_a_photo_without_features_of_one_kind_or_of_any() -> None:
 def test_kinds_of_two_lengths_are_refused() -> None:
     rng = np.random.default_rng(4)
     with pytest.raises(ValueError, match="descriptors of one length, got 39 and 38"):
-        join_kinds((features(rng, 2), features(rng, 2, 38)))
+        join_kinds((features(rng, 2), features(rng, 2, 38)), 500)
 
 
 def test_both_looks_at_the_same_photo() -> None:
@@ -109,7 +123,9 @@ def test_the_published_distance_is_one_of_each_kinds_own_vectors() -> None:
     rng = np.random.default_rng(6)
     one, other, third, fourth = (features(rng, 80, 8) for _ in range(4))
     alone, both = Nearest(False, 0.8), Nearest(False, 0.8 * REST / 127)
-    joined = both(join_kinds((one, other)).descriptor, join_kinds((third, fourth)).descriptor)
+    joined = both(
+        join_kinds((one, other), 500).descriptor, join_kinds((third, fourth), 500).descriptor
+    )
     each = [len(alone(one.descriptor, third.descriptor))]
     each.append(len(alone(other.descriptor, fourth.descriptor)))
     assert abs(len(joined) - sum(each)) < 0.08 * sum(each)
