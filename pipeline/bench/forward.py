@@ -52,8 +52,8 @@ def inputs(encode: "Graph", image: "Image") -> list[Callable[[], object]]:
 
     first = forward(last_map, embed.trunk, embed.input_size(image))
     if isinstance(describe, DescribeFine):
-        rows, columns = padded(seen_at(image, describe.side)).shape[:2]
-        return [first, forward(seen_by, describe.network, (columns, rows))]
+        shapes = [padded(seen).shape for seen in seen_at(image, describe.side)]
+        return [first, *(forward(seen_by, describe.network, shape[1::-1]) for shape in shapes)]
     return [
         first,
         *(forward(third_map, describe.trunk, size) for size in describe.input_sizes(image)),

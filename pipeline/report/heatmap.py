@@ -32,7 +32,7 @@ def heat(describe: Describe | DescribeFine, image: Image, width: int, height: in
         cells = describe.heat(image)
         rows, columns = (np.array(cells.shape) * CELL).tolist()
         whole = cv2.resize(cells, (columns, rows), interpolation=cv2.INTER_LINEAR)
-        seen = seen_at(image, describe.side).shape
+        seen = seen_at(image, describe.side)[-1].shape
         return np.asarray(cv2.resize(whole[: seen[0], : seen[1]], (width, height)), np.float32)
     total = np.zeros((height, width), np.float32)
     for scale in describe.scales:

@@ -1,7 +1,9 @@
 """The fine features: whatever the photo's shape, points lie in it and follow what they show."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -80,14 +82,36 @@ def test_the_logits_of_a_cell_are_its_own_pixels() -> None:
     assert not cells[..., 64].any()
 
 
-def test_seen_sizes() -> None:
-    def seen(width: int, height: int) -> tuple[int, ...]:
-        image = Image(np.zeros((height, width, 3), np.uint8))
-        return padded(seen_at(image, 640)).shape
+@pytest.mark.parametrize(
+    ("size", "seen"),
+    [
+        ((4000, 3000), [(480, 640)]),
+        ((640, 480), [(480, 640)]),
+        ((500, 400), [(400, 500)]),  # enlarged by 1.28: the same features again
+        ((400, 400), [(400, 400), (640, 640)]),
+        ((200, 100), [(100, 200), (200, 400)]),
+        ((1, 1), [(1, 1), (2, 2)]),
+    ],
+)
+def test_small_photos_are_seen_enlarged_too(
+    size: tuple[int, int], seen: list[tuple[int, int]]
+) -> None:
+    image = Image(np.zeros((size[1], size[0], 3), np.uint8))
+    assert [pixels.shape[:2] for pixels in seen_at(image, 640)] == seen
 
-    assert seen(4000, 3000) == (480, 640, 3)
-    assert seen(200, 100) == (208, 400, 3)
-    assert seen(1, 1) == (16, 16, 3)
+
+def test_keypoints_of_both_sizes_are_places_of_the_photo() -> None:
+    describe, pixels = DescribeFine(planted_network(), SAME, side=160), picture(4, 80, 60)
+    xy, likely, attention, raw = describe.keypoints(Image(pixels))
+    assert len(xy) == len(likely) == len(attention) == len(raw)
+    own = replace(describe, side=80).keypoints(Image(pixels))[0]
+    np.testing.assert_array_equal(xy[: len(own)], own)
+    assert len(xy) > len(own)
+    large = cv2.resize(pixels, (160, 120), interpolation=cv2.INTER_LINEAR)
+    twice = describe.keypoints(Image(large))[0]
+    there = (twice + 0.5) / 2 - 0.5
+    far = np.linalg.norm(xy[len(own) :, None] - there, axis=2).min(1)
+    assert (far < 1).mean() > 0.9
 
 
 def test_padding_repeats_the_border() -> None:
