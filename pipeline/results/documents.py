@@ -18,6 +18,8 @@ from pipeline.results.hashing import hamming, hashing
 from pipeline.results.tables import (
     Row,
     accuracy,
+    by_set,
+    by_set_first,
     classes,
     false_alarms,
     gallery_size,
@@ -34,10 +36,13 @@ MARKER = re.compile(r"^<!-- (table|end): (\w+) -->\n", re.MULTILINE)
 # name -> its results files, and the form that takes the rows of each
 TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "headline": (("models", "corel"), headline),
+    "hard": (("hard",), by_set),
+    "hard_first": (("hard",), by_set_first),
     "museum": (("museum",), sweep),
     "classes": (("classes",), classes),
     "accuracy": (("accuracy",), accuracy),
     "selection": (("selection",), selection),
+    "selection_fine": (("selection_fine",), selection),
     "gallery_size": (("gallery_size",), gallery_size),
     "gallery_size_seed004": (("gallery_size_seed004",), gallery_size),
     "verify": (("verify",), verify),

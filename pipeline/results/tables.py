@@ -258,12 +258,17 @@ def by_set(rows: Sequence[Row]) -> list[str]:
     """scripts/evaluate.py, labels `KIND, SET`: how many queries of each set find their photo first
     by both looks.
     """
-    return sets_table(rows, "both looks: hit@1", ("hit@1",))
+    return sets_table(rows, "both looks: hit@1", ("hit@1",)) + commands(rows)
 
 
 def by_set_first(rows: Sequence[Row]) -> list[str]:
-    """The same of the first look's shortlists."""
-    return sets_table(rows, "first look: hit@10, hit@100", ("coarse_hit@10", "coarse_hit@100"))
+    """The same of the first look's shortlists, below whose other table the commands stand; kinds
+    that share a first look are one line, that of the first.
+    """
+    names = ("coarse_hit@10", "coarse_hit@100")
+    head, rule, *body = sets_table(rows, "first look: hit@10, hit@100", names)
+    figures = {each.split("|", 2)[2]: each for each in reversed(body)}
+    return [head, rule, *(each for each in body if each in figures.values())]
 
 
 def sets_table(rows: Sequence[Row], title: str, names: Sequence[str]) -> list[str]:
@@ -281,7 +286,7 @@ def sets_table(rows: Sequence[Row], title: str, names: Sequence[str]) -> list[st
         f"{name}, {number(row['queries'], ',d')} queries"
         for name, row in zip(sets, rows, strict=False)
     ]
-    return markdown([title, *head, "mean of the sets"], body) + commands(rows)
+    return markdown([title, *head, "mean of the sets"], body)
 
 
 def accuracy(rows: Sequence[Row]) -> list[str]:
