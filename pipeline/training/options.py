@@ -186,31 +186,20 @@ def check_flags(options: TrainOptions) -> None:
             f"--instance: expected it with `embedding` or `distil`, got `{options.what}`; run"
             " without it"
         )
-    wrong, right = (
-        (NOT_FOR_CODES, "`embedding` or `delf`")
-        if options.what in HASHING
-        else (FOR_CODES, "a hashing recipe")
-    )
-    for name in wrong:
-        if getattr(options, name) != usual[name]:
-            raise UsageError(
-                f"--{name.replace('_', '-')}: expected it with {right}, got `{options.what}`; run"
-                " without it"
-            )
-    for name in FOR_ATTENDED if options.what not in ATTENDED else ():
-        if getattr(options, name) != usual[name]:
-            raise UsageError(
-                f"--{name.replace('_', '-')}: expected it with {', '.join(ATTENDED)}, got"
-                f" `{options.what}`; run"
-                " without it"
-            )
-    taught = {"distil": NOT_TAUGHT, "fine": (*NOT_TAUGHT, *NOT_FINE)}.get(options.what, ())
-    for name in taught:
-        if getattr(options, name) != usual[name]:
-            raise UsageError(
-                f"--{name.replace('_', '-')}: expected it with `embedding` or `delf`, got"
-                f" `{options.what}`; run without it"
-            )
+    trained = "`embedding` or `delf`"
+    for wrong, names, right in (
+        (options.what in HASHING, NOT_FOR_CODES, trained),
+        (options.what not in HASHING, FOR_CODES, "a hashing recipe"),
+        (options.what not in ATTENDED, FOR_ATTENDED, ", ".join(ATTENDED)),
+        (options.what in TAUGHT, NOT_TAUGHT, trained),
+        (options.what == "fine", NOT_FINE, trained),
+    ):
+        for name in names if wrong else ():
+            if getattr(options, name) != usual[name]:
+                raise UsageError(
+                    f"--{name.replace('_', '-')}: expected it with {right}, got `{options.what}`;"
+                    " run without it"
+                )
     if options.what == "fine" and len(options.px) > 1:
         raise UsageError(
             f"--px {' '.join(map(str, options.px))}: expected one size with `fine`, got"
