@@ -248,7 +248,7 @@ def load_lite0(named: str, weights: "Mapping[str, np.ndarray]", device: str = "c
     ValueError for other weights.
     """
     try:
-        return load_lite(weights, device)
+        return load_lite(weights, device=device)
     except ImportError:
         raise UsageError(
             f"{named}: expected the package efficientnet-lite-pytorch, got none; run"

@@ -1,5 +1,6 @@
-"""EfficientNet-Lite0 as the first look's trunk (Tan & Le 2019, without squeeze-and-excitation, with
-ReLU6): a fifth of a ResNet18's multiplications per pixel, made for int8.
+"""EfficientNet-Lite (Tan & Le 2019, without squeeze-and-excitation, with ReLU6): Lite0 as the first
+look's trunk, a fifth of a ResNet18's multiplications per pixel, made for int8; the larger ones as
+teachers.
 
 The network is that of the package efficientnet-lite-pytorch, an extra; tensors have its names.
 """
@@ -17,16 +18,20 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 NAME = "efficientnet_lite0"
+# and the side of the photos that each was trained on, px
+NETWORKS = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 HEAD = ("_fc.weight", "_fc.bias")
 
 
-def load_lite(weights: Mapping[str, np.ndarray], device: str = "cpu") -> nn.Module:
+def load_lite(
+    weights: Mapping[str, np.ndarray], name: str = NAME, device: str = "cpu"
+) -> nn.Module:
     """The network ready to answer: float32, evaluation mode. Raises ImportError without the
     package, ValueError naming the first tensor that is missing or has another shape.
     """
     from efficientnet_lite_pytorch import EfficientNet
 
-    return filled(NAME, EfficientNet.from_name("efficientnet-lite0"), weights, device)
+    return filled(name, EfficientNet.from_name(name.replace("_", "-")), weights, device)
 
 
 def lite_map(trunk: nn.Module, x: Tensor) -> Tensor:

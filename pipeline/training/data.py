@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from pipeline.base.errors import ImageError, UsageError
 from pipeline.base.images import find_photos, load_image, read_photo
@@ -27,6 +29,7 @@ LOG = logging.getLogger("pipeline.training.data")
 
 # one photo in twenty, by the hash of its path, is for validation and never trained on
 HOLD_OUT = 20
+MANY_CORES = 4  # more than these make batches in processes of their own
 BACKGROUND = "BACKGROUND_Google"  # Caltech-101's class of everything else
 Row = tuple[Path, str, int]  # file, class, key
 Made = TypeVar("Made")
@@ -284,13 +287,41 @@ def batches(
 
 
 def made_ahead(make: Callable[[int], Made], starts: Sequence[int]) -> Iterator[Made]:
-    """make(start) of each, in order, the next two made in a thread meanwhile."""
+    """make(start) of each, in order, made meanwhile: by a thread, or by a process a core where
+    there are many, as beside a GPU.
+    """
+    cores = len(os.sched_getaffinity(0))
+    if cores > MANY_CORES:
+        workers = min(cores - 1, len(starts))
+        # arrays travel as tensors, in shared memory
+        for made in DataLoader(_Made(make, starts), None, num_workers=workers, prefetch_factor=4):
+            yield _arrays(made)
+        return
     with ThreadPoolExecutor(1) as pool:
         ahead = [pool.submit(make, start) for start in starts[:2]]
         for k in range(len(starts)):
             yield ahead.pop(0).result()
             if k + 2 < len(starts):
                 ahead.append(pool.submit(make, starts[k + 2]))
+
+
+class _Made(Dataset[Made]):
+    """What a worker process of a DataLoader asks for."""
+
+    def __init__(self, make: Callable[[int], Made], starts: Sequence[int]) -> None:
+        self.make, self.starts = make, starts
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, k: int) -> Made:
+        return self.make(self.starts[k])
+
+
+def _arrays(made: Any) -> Any:
+    if isinstance(made, (tuple, list)):
+        return tuple(_arrays(each) for each in made)
+    return made.numpy() if isinstance(made, Tensor) else made
 
 
 def _within(folder: Path, other: Path) -> bool:

