@@ -174,7 +174,7 @@ def encode_photo(model: Model, device: str) -> Graph:
     """The first look searches `pca`, `embedding` or `logits`: `--code` says which."""
     if model.settings.trunk == LITE0:
         try:
-            trunk = load_lite0(f"model {model.name}", model.part("trunk"), device)
+            trunk = lite_trunk(f"model {model.name}", model.part("trunk"), device)
         except ValueError as error:
             raise ModelError(f"model {model.name}: {error}; run `{model.card['mend']}`") from None
         last, head = lite_map, HEAD
@@ -243,12 +243,14 @@ def local_features(
     )
 
 
-def load_lite0(named: str, weights: "Mapping[str, np.ndarray]", device: str = "cpu") -> "nn.Module":
-    """The trunk of the recipe lite; named: whose it is. Raises UsageError without its package,
-    ValueError for other weights.
+def lite_trunk(
+    named: str, weights: "Mapping[str, np.ndarray]", device: str = "cpu", network: str = LITE0
+) -> "nn.Module":
+    """The trunk of the recipe lite, or a larger one; named: whose it is. Raises UsageError without
+    its package, ValueError for other weights.
     """
     try:
-        return load_lite(weights, device=device)
+        return load_lite(weights, network, device)
     except ImportError:
         raise UsageError(
             f"{named}: expected the package efficientnet-lite-pytorch, got none; run"

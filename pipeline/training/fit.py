@@ -21,7 +21,7 @@ from pipeline.base.images import find_photos, load_image
 from pipeline.gallery.chance import measure_null
 from pipeline.model.card import LITE0, Settings
 from pipeline.model.chance import null_to_json
-from pipeline.recipes import describe_kinds, load_lite0, second_look
+from pipeline.recipes import describe_kinds, lite_trunk, second_look
 from stages.delf import Attention, Describe, normalised
 from stages.embed import Embed, normalise
 from stages.kinds import join_kinds
@@ -95,7 +95,7 @@ def encode_sample(
         else []
     )
     if settings.trunk == LITE0:
-        trunk, last = load_lite0(f"weights of {LITE0}", weights), lite_map
+        trunk, last = lite_trunk(f"weights of {LITE0}", weights), lite_map
     else:
         trunk, last = load_resnet(settings.trunk, weights, how=settings.how), last_map
     embed = Embed(trunk, settings.embed_side, last)

