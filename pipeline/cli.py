@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from pipeline import __version__
 from pipeline.base.errors import TwoLookError
-from pipeline.base.names import LONGEST_CODE, RECIPES
+from pipeline.base.names import LONGEST_CODE, RECIPES, SHORTLISTS
 from pipeline.base.options import SearchOptions, TruthOptions
 
 if TYPE_CHECKING:
@@ -163,6 +163,14 @@ def add_search(parser: argparse.ArgumentParser) -> None:
         metavar="N|Mx",
         help="photos that are verified: a number, or so many times k (default: the recipe's)",
     )
+    parser.add_argument(
+        "--shortlist",
+        choices=SHORTLISTS,
+        help=(
+            "what finds the photos that are verified: the codes of whole photos, votes of their"
+            " local features, or both (default: both, where the gallery has an index of parts)"
+        ),
+    )
     add_false_alarm(parser)
     parser.add_argument(
         "--code",
@@ -270,7 +278,7 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
 def search_options(args: argparse.Namespace) -> SearchOptions:
     """What the flags of `add_search`, `add_model` and `add_truth` say of how to open a gallery."""
     given = vars(args)
-    names = ("recipe", "model", "code", "bits", "device", "seed", "false_alarm")
+    names = ("recipe", "model", "code", "bits", "device", "seed", "false_alarm", "shortlist")
     said = {name: given[name] for name in names if name in given}
     index, queries = given.get("search", "auto"), given.get("query_gallery")
     return SearchOptions(**said, index=index, queries=queries)

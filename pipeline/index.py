@@ -70,6 +70,7 @@ def index(
     from pipeline.gallery.chance import calibrate
     from pipeline.gallery.update import bind, index_folder
     from pipeline.gallery.writer import writing
+    from pipeline.model.codebook import read_codebook
     from pipeline.recipes import load_encoder, second_look
 
     photos, gallery, jobs = Path(photos), Path(gallery), jobs or os.cpu_count() or 1
@@ -83,7 +84,7 @@ def index(
         )
     binding = bind(gallery, model, photos, recipe, bits)
     encoder = partial(load_encoder, binding.where, device)
-    with writing(gallery, binding) as writer:
+    with writing(gallery, binding, read_codebook(binding.where)) as writer:
         try:
             counts = index_folder(
                 photos,
@@ -97,6 +98,8 @@ def index(
         except ImageError as error:
             raise UsageError(f"{photos}: {error}") from None
         total = len(writer.known())
+        if writer.parts is not None:
+            writer.parts.complete(quiet=not progress)
         calibrate(writer, second_look(threads=jobs))
     return IndexReport(gallery, total, **counts)
 

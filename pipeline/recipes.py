@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.base.compute import device_of, one_thread_each
@@ -28,7 +29,9 @@ from stages.match import Nearest
 from stages.rank import Calibrated, FixedCount
 from stages.reduce import Reduce
 from stages.rootsift import RootSift
-from stages.search import search
+from stages.search import search, search_parts
+from stages.shortlist import ByOdds
+from stages.shortlist import shortlist as first_of
 from stages.trunk import last_map, load_local, load_resnet
 from stages.verify import Verify
 
@@ -46,6 +49,14 @@ class Recipe:
     answer: Graph
     candidates: str  # "4000", or "4x": so many times k
     binary: bool = False  # the first look compares the signs of the codes' numbers
+    prefers: str = "global"  # of SHORTLISTS, where the gallery can and nobody asks for another
+    model: Path | None = None  # its folder; None for features of another program
+
+    @property
+    def shortlist(self) -> str:
+        """How candidates are found: one of SHORTLISTS."""
+        rows = {row.output: row.stage for row in self.answer.rows}
+        return "both" if "parts" in rows else "global" if rows["coarse"] is search else "parts"
 
     @property
     def stored(self) -> str:
@@ -54,8 +65,9 @@ class Recipe:
 
 
 def two_stage(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
-    """Ours: ResNet18 -> PCA 32 -> ball tree; then DELF, mutual nearest neighbours, a robust affine
-    map, accepted at a stated rate of false alarms a query. Seeds 000 and 001 are the same with a
+    """Ours: ResNet18 -> PCA 32 -> ball tree, and votes of local features where the gallery has an
+    index of them; then local features, mutual nearest neighbours, a robust affine map, accepted at
+    a stated rate of false alarms a query. Seeds 000 and 001 are the same with a
     ResNet50 for the first look, plain or with attention in its bottlenecks; that is the model's
     matter, and their second look is another model's.
     """
@@ -66,8 +78,10 @@ def two_stage(model: Model, seed: int = 0, device: str = "cpu", false_alarm: flo
     return Recipe(
         model.settings.recipe,
         encode(model, device),
-        answer(second_look(seed, device=device), verdict),
+        answer(second_look(seed, device=device), verdict, "both"),
         "4000",
+        prefers="both",
+        model=model.folder,
     )
 
 
@@ -93,7 +107,8 @@ def seed004(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float
     second = published_second_look(seed, device=device)
     if "+" in model.settings.features:  # of two kinds: their own part of a descriptor is compared
         second = replace(second, match=replace(second.match, distance=0.8 * REST / 127))
-    return Recipe("seed004", encode(model, device), answer(second, FixedCount(21)), "4x")
+    table = answer(second, FixedCount(21))
+    return Recipe("seed004", encode(model, device), table, "4x", model=model.folder)
 
 
 def published_second_look(seed: int = 0, threads: int = 0, device: str = "cpu") -> Verify:
@@ -114,10 +129,11 @@ def hashing(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float
     """Seeds 002 and 003, and what they are compared with: short binary codes, then the distance of
     the real-valued ones.
     """
-    inputs = ("code", "count", "features", "gallery")
+    inputs = ("code", "depth", "count", "features", "gallery")
     rows = [
         #    output        stage        reads
-        Node("candidates", search, "code", "count", "gallery"),  # Candidates (1, K)
+        Node("coarse", search, "code", "depth", "gallery"),  # Candidates (1, depth)
+        Node("candidates", first_of, "coarse", "count"),  # Candidates (1, K)
         Node("matches", no_geometry, "candidates"),  # Matches (1, K) of nothing
         Node("ranking", euclidean, "code", "candidates", "gallery"),  # Ranking (1, K)
     ]
@@ -312,17 +328,42 @@ def attentive_of(model: Model, device: str) -> Describe | DescribeFine:
     return seen
 
 
-def answer(verify: Verify, rank: FixedCount | Calibrated) -> Graph:
+def answer(verify: Verify, rank: FixedCount | Calibrated, shortlist: str = "global") -> Graph:
     """How a query meets the gallery."""
     return Graph(
-        inputs=("code", "count", "features", "gallery"),
+        inputs=("code", "depth", "count", "features", "gallery"),
         rows=[
             #    output        stage   reads
-            Node("candidates", search, "code", "count", "gallery"),  # Candidates (1, K)
+            *shortlists(shortlist),  # Candidates: coarse (1, depth), candidates (1, K)
             Node("matches", verify, "features", "candidates", "gallery"),  # Matches (1, K)
             Node("ranking", rank, "features", "candidates", "matches", "gallery"),  # Ranking (1, K)
         ],
     )
+
+
+def shortlists(kind: str) -> list[Node]:
+    """What finds the candidates, and the order that stands where the second look says nothing: by
+    codes, "global"; by votes of local features, "parts"; or candidates by the odds of both.
+    """
+    by_codes = Node("coarse", search, "code", "depth", "gallery")
+    if kind == "global":
+        return [by_codes, Node("candidates", first_of, "coarse", "count")]
+    if kind == "parts":
+        return [
+            Node("coarse", search_parts, "features", "depth", "gallery"),
+            Node("candidates", first_of, "coarse", "count"),
+        ]
+    return [
+        by_codes,
+        Node("parts", search_parts, "features", "depth", "gallery"),
+        Node("candidates", ByOdds(), "coarse", "parts", "count"),
+    ]
+
+
+def with_shortlist(recipe: Recipe, kind: str) -> Recipe:
+    """The same recipe, its candidates found in this way."""
+    rest = [row for row in recipe.answer.rows if row.output in ("matches", "ranking")]
+    return replace(recipe, answer=Graph(recipe.answer.inputs, [*shortlists(kind), *rest]))
 
 
 RECIPES: dict[str, Callable[..., Recipe]] = {

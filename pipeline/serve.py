@@ -169,7 +169,12 @@ def main(argv: list[str] | None = None) -> int:
                 | (set() if loopback else {socket.gethostname().lower()})
             )
             options = search_options(args)
-            live = Live(args.gallery, lambda: open_engine(args.gallery, options), args.search)
+            live = Live(
+                args.gallery,
+                lambda: open_engine(args.gallery, options),
+                args.search,
+                args.shortlist,
+            )
             engine = live.now.engine
             # what is compiled is loaded before the first request waits for it
             if engine.verify and len(engine.gallery):

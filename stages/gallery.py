@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from stages.errors import ArrayError
-from stages.records import Candidates, Float32, PackedFeatures, check_array
+from stages.records import (
+    Candidates,
+    Float32,
+    Int32,
+    Int64,
+    LocalFeatures,
+    PackedFeatures,
+    check_array,
+)
 from stages.tree_index import TreeIndex
 
 if TYPE_CHECKING:
@@ -38,6 +46,15 @@ class CodeIndex(Protocol):
         """
 
 
+class PartsVotes(Protocol):
+    """What counts votes for the photos that hold the query's local features: an inverted index, or
+    the owners of a gallery's parts.
+    """
+
+    def votes(self, features: LocalFeatures) -> Int32:
+        """(N,) of every row."""
+
+
 @dataclass(frozen=True, eq=False)
 class Gallery:
     """What a query meets: one consistent version of a collection, in memory or memory-mapped."""
@@ -50,6 +67,8 @@ class Gallery:
     index: CodeIndex | None = field(default=None, repr=False)
     # what chance does among its own photos; None where they are too few to tell
     null: Null | None = None
+    # over local features; None where there is none
+    parts: PartsVotes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         check_array("Gallery", "codes", self.codes, np.float32, len(self.names), None)
@@ -77,12 +96,14 @@ class Gallery:
         features: PackedFeatures,
         null: Null | None = None,
         index: Callable[[Float32], CodeIndex] | None = None,
+        parts: Callable[[Int64], PartsVotes] | None = None,
     ) -> Gallery:
         """Sort by path and index the codes: the door for photos that were described elsewhere.
 
         names: N relative paths in any order, no two alike; codes (N, D) float32; features of the N
-        photos; index: what makes an index of codes in the order of rows, a ball tree unless given.
-        Raises ArrayError.
+        photos; index: what makes an index of codes in the order of rows, a ball tree unless given;
+        parts: what makes one of local features, given which of the N photos is in each row. Raises
+        ArrayError.
         """
         if wrong := [name for name in names if not isinstance(name, str)]:
             raise ArrayError(f"Gallery.names: expected paths as str, got {type(wrong[0]).__name__}")
@@ -99,7 +120,8 @@ class Gallery:
         order = np.array(sorted(range(len(names)), key=lambda i: os.fsencode(names[i])), np.int64)
         codes = np.ascontiguousarray(codes[order])
         made = (index or TreeIndex.build)(codes) if len(order) else None
-        return cls(tuple(names[i] for i in order), codes, features.part(order), made, null)
+        voted = parts(order) if parts is not None and len(order) else None
+        return cls(tuple(names[i] for i in order), codes, features.part(order), made, null, voted)
 
     def row(self, name: str) -> int:
         """The row of a path; KeyError when it is not there."""

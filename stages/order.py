@@ -13,26 +13,34 @@ def first_ties(coarse: Candidates) -> Int64:
     return _runs(coarse.distance[0])
 
 
-def full_order(ranking: Ranking, coarse: Candidates) -> Int64:
-    """(N,) places in the first look's order: the looked-at candidates as ranked, behind them all
-    others as they were.
+def chosen(ranking: Ranking) -> int:
+    """How many candidates the second look puts first: those that it accepted or raised."""
+    return int((ranking.accepted | ranking.raised).sum())
+
+
+def full_order(ranking: Ranking, candidates: Candidates, coarse: Candidates) -> Int64:
+    """(N,) gallery rows: accepted and raised candidates as ranked, behind them all photos of the
+    first look's list that are none of these, as they were.
     """
-    return np.concatenate(
-        [ranking.order[0], np.arange(ranking.order.shape[1], coarse.rows.shape[1])]
-    )
+    head = candidates.rows[0, ranking.order[0, : chosen(ranking)]]
+    rest = coarse.rows[0]
+    return np.concatenate([head, rest[~np.isin(rest, head)]])
 
 
-def both_ties(coarse: Candidates, ranking: Ranking) -> tuple[Int64, Int64]:
+def both_ties(ranking: Ranking, candidates: Candidates, coarse: Candidates) -> tuple[Int64, Int64]:
     """`full_order` (N,) and its ties (N,).
 
     Accepted candidates are tied where their evidence is equal, raised ones likewise, all others
     where their distance is: that the path decides between them is no merit of theirs.
     """
-    order, looked = full_order(ranking, coarse), ranking.order.shape[1]
-    group, key = np.zeros(len(order), np.int8), coarse.distance[0].astype(np.float64)
-    group[:looked] = 2 * ranking.accepted[0] + ranking.raised[0]
-    key[:looked] = np.where(group[:looked] > 0, ranking.evidence[0], key[:looked])
-    return order, _runs(group[order], key[order])
+    order, head = full_order(ranking, candidates, coarse), chosen(ranking)
+    places = ranking.order[0, :head]
+    group, key = np.zeros(len(order), np.int8), np.empty(len(order))
+    group[:head] = 2 * ranking.accepted[0, places] + ranking.raised[0, places]
+    key[:head] = ranking.evidence[0, places]
+    rest = ~np.isin(coarse.rows[0], order[:head])
+    key[head:] = coarse.distance[0, rest]
+    return order, _runs(group, key)
 
 
 def _runs(*keys: npt.NDArray[np.generic]) -> Int64:

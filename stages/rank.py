@@ -49,7 +49,8 @@ class Calibrated:
     unrelated photos that match as well. Accepting where that is at most `rate` accepts `rate` of
     them per query in the mean (Bonferroni; a contrario, Desolneux et al. 2000).
 
-    Few photos are nearer by the first look than the one that it ranks third: among these, not among
+    Few photos are nearer by the first look, which here is what proposed the candidates, than the
+    one that it ranks third: among these, not among
     all candidates, evidence too weak to accept anything may still be rare. A candidate is raised
     where its chance times the number of candidates as near, itself among them, is at most `rate`;
     raised ones are ordered by that product. Since 1 + 1/2 + 1/3 ... grows as a logarithm, some

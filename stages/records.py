@@ -142,18 +142,28 @@ class PackedFeatures:
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """The first look's answer: the whole gallery's nearest, ordered by (distance, path)."""
+    """The first look's answer: photos of the gallery, ordered by (distance, path)."""
 
     rows: Int64  # (B, K) gallery rows
-    distance: Float32  # (B, K) ascending
+    # (B, K) ascending: of the codes; or what else orders them, as the stage that made them says
+    distance: Float32
+    # (B, K, 2) of a shortlist from two lists: the place in the first, by codes, and in the second,
+    # by votes, from 1; 0 beyond the list
+    places: Int32 | None = None
 
     def part(self, start: int, stop: int) -> Candidates:
         """The places from start to stop alone."""
-        return Candidates(self.rows[:, start:stop], self.distance[:, start:stop])
+        return Candidates(
+            self.rows[:, start:stop],
+            self.distance[:, start:stop],
+            None if self.places is None else self.places[:, start:stop],
+        )
 
     def __post_init__(self) -> None:
         check_array("Candidates", "rows", self.rows, np.int64, None, None)
         check_array("Candidates", "distance", self.distance, np.float32, *self.rows.shape)
+        if self.places is not None:
+            check_array("Candidates", "places", self.places, np.int32, *self.rows.shape, 2)
         if (np.diff(self.distance, axis=1) < 0).any():
             raise ArrayError("Candidates.distance: expected ascending, got a descent")
 
@@ -190,8 +200,8 @@ class Matches:
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """The final order: accepted candidates by evidence, then raised ones by theirs, then the rest
-    as the first look had them.
+    """The order of the candidates: accepted ones by evidence, then raised ones by theirs, then the
+    rest as they were proposed. `stages/order.py` puts the whole gallery in order by it.
     """
 
     order: Int64  # (B, K) places in the shortlist, best first: a permutation of 0..K-1

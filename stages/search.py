@@ -1,11 +1,11 @@
-"""The first look's search: the nearest codes, in an order that nothing but distance and path
-decides.
+"""The first look's searches: the nearest codes, and the photos that hold the same parts, in an
+order that nothing but distance and path decides.
 """
 
 import numpy as np
 
 from stages.gallery import Gallery
-from stages.records import Candidates, Float32, check_array
+from stages.records import Candidates, Float32, LocalFeatures, check_array
 
 
 def search(code: Float32, count: int, gallery: Gallery) -> Candidates:
@@ -22,3 +22,20 @@ def search(code: Float32, count: int, gallery: Gallery) -> Candidates:
     if gallery.index is None or count == 0:
         return Candidates(np.empty((1, 0), np.int64), np.empty((1, 0), np.float32))
     return gallery.index.nearest(code, count)
+
+
+def search_parts(features: LocalFeatures, count: int, gallery: Gallery) -> Candidates:
+    """Local features, K, gallery -> Candidates (1, K), the most voted of `stages/inverted_index.py`
+    first, equal ones by path. The distance is the share of all votes, from 0 to 1, that a photo did
+    not get.
+
+    Raises ValueError for a gallery without an index of parts.
+    """
+    if not len(gallery):
+        return Candidates(np.empty((1, 0), np.int64), np.empty((1, 0), np.float32))
+    if gallery.parts is None:
+        raise ValueError("search_parts.gallery: expected an index of parts, got none")
+    votes = gallery.parts.votes(features)
+    best = np.argsort(-votes, kind="stable")[:count]
+    share = votes[best] / max(1, int(votes.sum()))
+    return Candidates(best[None], (1 - share).astype(np.float32)[None])

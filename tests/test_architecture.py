@@ -253,7 +253,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "datasets": {"base", "cli", "model", "stages"},
     "gallery": {"base", "cli", "model", "stages"},
     "recipes": {"base", "graph", "model", "stages"},
-    "index": {"base", "cli", "gallery", "recipes"},
+    "index": {"base", "cli", "gallery", "model", "recipes"},
     "search": {"base", "gallery", "graph", "model", "recipes", "stages"},
     "bench": {"base", "datasets", "gallery", "model", "recipes", "search", "stages"},
     "cluster": {"base", "gallery", "graph", "model", "recipes", "search", "stages"},

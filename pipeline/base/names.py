@@ -24,6 +24,7 @@ OF_THEIR_OWN = (LITE, *TRAINED)  # recipes with models of their own
 IMPORTED = "imported"  # the recipe of features that another program computed
 FUSIONS = ("residual", "product", "concatenation")  # of attention with what it weights
 STORED = ("pca", "bits")  # the row of a recipe's `encode` that a gallery keeps as its code
+SHORTLISTS = ("global", "parts", "both")  # how candidates are found: by codes, votes, or the odds
 LONGEST_CODE = 1024  # bits
 INDEXED = "gallery:"  # a query that names an indexed photo
 ASKING = "queries:"  # one that names a photo of the gallery that asks

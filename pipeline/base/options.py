@@ -16,6 +16,9 @@ class SearchOptions:
     seed: int = 0  # of all random draws
     false_alarm: float = 0.1  # unrelated photos accepted a query, expected over all candidates
     index: str = "auto"  # "auto", "tree" or "faiss": what finds the nearest codes
+    # "global", "parts" or "both": what finds the candidates; None: the recipe's own, by codes alone
+    # where the gallery has no index of parts
+    shortlist: str | None = None
     queries: Path | None = None  # another gallery of the same model, whose photos may ask
     threads: int = 0  # of the second look; 0: all cores. Changes how long it takes and nothing else
 

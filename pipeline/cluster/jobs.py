@@ -54,9 +54,11 @@ class ClusterJobs:
         """What `pipeline.index` has photos encoded by."""
         return encode_on(self.cluster, device)
 
-    def assemble(self, where: Galleries, built: Recipe, code: str, index: str) -> Engine:
+    def assemble(
+        self, where: Galleries, built: Recipe, code: str, index: str, shortlist: str | None = None
+    ) -> Engine:
         """What `open_engine` joins galleries with whose owners are the workers."""
-        return assemble_remote(self.cluster, where, built, code, index)
+        return assemble_remote(self.cluster, where, built, code, index, shortlist)
 
     def assembler(self, where: Galleries) -> Assemble:
         """The same for several galleries; one is opened in this process, and by each worker

@@ -18,9 +18,12 @@ import numpy as np
 from pipeline.base.errors import GalleryError
 from pipeline.base.install import SOURCES
 from pipeline.gallery.store import Binding, Reading, read_gallery
+from pipeline.model.codebook import read_codebook
 from pipeline.search.code_index import choose
+from pipeline.search.open import lack_of_parts
 from pipeline.search.process import OPENING, changed, read_program
 from stages.gallery import Gallery
+from stages.inverted_index import PartsIndex
 from stages.records import Candidates, Float32, Int32, Int64, LocalFeatures
 from stages.search import search
 from stages.verify import Verify
@@ -93,6 +96,33 @@ def index_of(member: Member, choice: IndexChoice) -> tuple[str, float]:
     return ("tree", 1.0) if index is None else (index.kind, index.recall)
 
 
+@dataclass(frozen=True)
+class PartsChoice:
+    """What of a member's parts is asked."""
+
+    model: Path  # folder of the model, whose codebook they are indexed by
+    total: int  # different photos of all members
+    left_out: tuple[int, ...]  # rows whose contents an earlier photo of another row has, ascending
+
+
+def lack(member: Member, model: Path) -> str:
+    """What is wrong with the member's index of parts; nothing where it is whole."""
+    codebook = read_codebook(model)
+    return "none" if codebook is None else lack_of_parts(_held(member), codebook)
+
+
+def count_photos(member: Member, choice: PartsChoice, features: LocalFeatures) -> Int32:
+    """(M, STEPS) as PartsIndex.counts."""
+    return _voted(member, choice).counts(features)
+
+
+def count_votes(
+    member: Member, choice: PartsChoice, features: LocalFeatures, limit: Int32
+) -> Int32:
+    """(N,) of the rows that are not left out, in their order."""
+    return _voted(member, choice).votes(features, limit)
+
+
 def verify_rows(
     member: Member, verify: Verify, features: LocalFeatures, rows: Int64
 ) -> tuple[Int32, Int32, Float32]:
@@ -141,7 +171,7 @@ def _held(member: Member) -> Reading:
 
 @lru_cache(MOST)
 def _opened(member: Member) -> Reading:
-    reading = read_gallery(member.folder)
+    reading = read_gallery(member.folder, parts=True)
     photos = list(zip(map(os.fsencode, reading.names), reading.contents, strict=True))
     if (digest(photos, reading.null, reading.binding), read_program(SOURCES)) != (
         member.held,
@@ -163,3 +193,17 @@ def _indexed(member: Member, choice: IndexChoice) -> Gallery:
     return reading.gallery(
         reading.codes, None, choose(choice.index, choice.total, choice.binary, member.folder)
     )
+
+
+def _voted(member: Member, choice: PartsChoice) -> PartsIndex:
+    with OPENING:
+        return _counted(member, choice)
+
+
+@lru_cache(MOST)
+def _counted(member: Member, choice: PartsChoice) -> PartsIndex:
+    reading, codebook = _opened(member), read_codebook(choice.model)
+    if reading.parts is None or codebook is None:
+        raise GalleryError(f"gallery {member.folder}: {changed(member.program)}")
+    rows = np.setdiff1d(np.arange(len(reading.names)), choice.left_out)
+    return reading.parts.index(codebook, reading.contents, rows, total=choice.total)

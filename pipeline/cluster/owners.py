@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, cast
 
@@ -23,11 +24,15 @@ from pipeline.cluster.member import (
     IndexChoice,
     Listing,
     Member,
+    PartsChoice,
     column,
     count_inliers,
+    count_photos,
+    count_votes,
     digest,
     features_of,
     index_of,
+    lack,
     listing,
     shortlist,
     verify_rows,
@@ -36,10 +41,12 @@ from pipeline.cluster.tasks import POLL_SECONDS, next_done, result_of, retried, 
 from pipeline.gallery.chance import gallery_null
 from pipeline.gallery.merge import Galleries, joined, members, read_paths
 from pipeline.gallery.store import Reading, read_binding
-from pipeline.recipes import Recipe, second_look
+from pipeline.recipes import Recipe, second_look, with_shortlist
 from pipeline.search.engine import Engine
+from pipeline.search.open import choose_shortlist
 from pipeline.search.process import read_program
 from stages.gallery import Gallery
+from stages.inverted_index import limits
 from stages.records import Candidates, Float32, Int32, Int64, LocalFeatures, Matches, PackedFeatures
 from stages.verify import Verify
 
@@ -141,6 +148,33 @@ class RemoteIndex:
 
 
 @dataclass(frozen=True, eq=False)
+class RemoteParts:
+    """The members' indexes of parts as one: how near each feature's nearest photos are is counted
+    by all of them first, then each counts the votes of its own.
+    """
+
+    owners: Owners
+    rows: tuple[Int64, ...]  # of each member's photos that are asked, in the whole
+    choices: tuple[PartsChoice, ...]  # of each member
+    first: Int64  # (N,) of each row: the first one of the same contents
+
+    def votes(self, features: LocalFeatures) -> Int32:
+        """As `PartsVotes.votes`."""
+        members = range(len(self.rows))
+        counts = self.owners.ask(
+            [(member, count_photos, (self.choices[member], features)) for member in members]
+        )
+        limit = limits(np.sum(counts, 0, dtype=np.int32))
+        found = self.owners.ask(
+            [(member, count_votes, (self.choices[member], features, limit)) for member in members]
+        )
+        votes = np.zeros(len(self.first), np.int32)
+        for rows, each in zip(self.rows, found, strict=True):
+            votes[rows] = each
+        return votes[self.first]
+
+
+@dataclass(frozen=True, eq=False)
 class RemoteVerify:
     """(features, candidates, gallery) -> Matches, each candidate's from where its features lie."""
 
@@ -173,7 +207,12 @@ class RemoteVerify:
 
 
 def assemble_remote(
-    cluster: Cluster, where: Galleries, built: Recipe, code: str, index: str
+    cluster: Cluster,
+    where: Galleries,
+    built: Recipe,
+    code: str,
+    index: str,
+    shortlist: str | None = None,
 ) -> Engine:
     """The engine over galleries whose owners are the cluster's workers, for `open_engine`. Raises
     UsageError and GalleryError.
@@ -214,6 +253,23 @@ def assemble_remote(
     choice = IndexChoice(index, built.binary, len(reading.names))
     kinds = retried(lambda: owners.ask([(member, index_of, (choice,)) for member in range(filled)]))
     kind, recall = min(kinds, key=lambda each: each[1])
+    built, codebook = choose_shortlist(
+        where,
+        with_shortlist(built, shortlist or built.prefers),
+        lambda _: next(
+            filter(
+                None,
+                retried(
+                    lambda: owners.ask([(member, lack, (built.model,)) for member in range(filled)])
+                ),
+            ),
+            "",
+        ),
+        shortlist,
+    )
+    voting = None
+    if codebook is not None and built.model is not None and reading.names:
+        voting = _remote_parts(owners, rows, reading.contents, built.model)
     answer = built.answer
     verify = answer.stage("matches")
     if isinstance(verify, Verify):
@@ -221,10 +277,27 @@ def assemble_remote(
         answer = answer.with_stage("matches", RemoteVerify("verify", owners, rows, there))
     null, reason = gallery_null(reading, second_look())
     gallery = reading.gallery(
-        reading.codes, null, lambda _: RemoteIndex(kind, recall, owners, rows, choice)
+        reading.codes,
+        null,
+        lambda _: RemoteIndex(kind, recall, owners, rows, choice),
+        None if voting is None else lambda _: voting,
     )
     contents = dict(zip(reading.names, reading.contents, strict=True))
     return Engine(replace(built, answer=answer), gallery, reading.binding, code, contents, reason)
+
+
+def _remote_parts(
+    owners: Owners, rows: tuple[Int64, ...], contents: Sequence[str], model: Path
+) -> RemoteParts:
+    """Photos of equal contents are counted once, where the first of them lies."""
+    known: dict[str, int] = {}
+    first = np.array([known.setdefault(each, row) for row, each in enumerate(contents)], np.int64)
+    asked, choices = [], []
+    for whole in rows:
+        own = first[whole] == whole
+        asked.append(whole[own])
+        choices.append(PartsChoice(model, len(known), tuple(np.flatnonzero(~own).tolist())))
+    return RemoteParts(owners, tuple(asked), tuple(choices), first)
 
 
 def _reading(owners: Owners, member: int, found: Listing) -> Reading:

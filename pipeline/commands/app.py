@@ -14,6 +14,7 @@ COMMANDS = {  # name -> its module, whose docstring says what it does
     "index": "pipeline.index",
     "search": "pipeline.run",
     "serve": "pipeline.serve",
+    "parts": "pipeline.commands.parts",
     "evaluate": "pipeline.commands.evaluate",
     "sweep": "pipeline.commands.sweep",
     "rerank": "pipeline.commands.rerank",

@@ -4,6 +4,7 @@ takes."""
 from pipeline.commands.dispatch import run_subcommand
 
 STEPS = {  # name -> its module, whose docstring says what it does
+    "codebook": "pipeline.commands.codebook",
     "demo": "pipeline.datasets.demo",
     "partition": "pipeline.gallery.partition",
     "scenes": "pipeline.datasets.scenes",

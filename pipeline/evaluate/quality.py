@@ -59,13 +59,13 @@ def evaluate_query(
         ranked = engine.rank(engine.query(case.query, case.box), k, candidates)
     except QueryError as error:
         raise UsageError(str(error)) from None
-    # by place in the first look's order
-    relevant, kept = (marks[ranked.coarse.rows[0]] for marks in case.marks(engine.gallery))
+    relevant, kept = case.marks(engine.gallery)  # by row
     order, total = ranked.order[kept[ranked.order]], len(case.relevant)
+    first = ranked.coarse.rows[0][kept[ranked.coarse.rows[0]]]
     both = tuple(measure(relevant[order], ranked.ties[kept[ranked.order]], total))
-    coarse = tuple(measure(relevant[kept], ranked.coarse_ties[kept], total))
-    found = int(relevant[order].argmax()) + 1, int(relevant[kept].argmax()) + 1
-    accepted = int((ranked.ranking.accepted[0] & kept[: ranked.ranking.accepted.shape[1]]).sum())
+    coarse = tuple(measure(relevant[first], ranked.coarse_ties[kept[ranked.coarse.rows[0]]], total))
+    found = int(relevant[order].argmax()) + 1, int(relevant[first].argmax()) + 1
+    accepted = int((ranked.ranking.accepted[0] & kept[ranked.candidates.rows[0]]).sum())
     return Outcome(
         case,
         both,
@@ -85,23 +85,26 @@ def failure(
     precision: float,
 ) -> "Failure":
     """A row of the contact sheet: the query, the first results and the best relevant photo. order
-    (n,): places, without what is left out.
+    (n,): gallery rows, without what is left out; relevant (N,) by row.
     """
+    import numpy as np
+
     from pipeline.evaluate.ground_truth import photo_file
     from pipeline.report.failures import SHOWN, Failure, Tile
 
     def tile(rank: int) -> Tile:
-        place = int(order[rank])
-        name = engine.gallery.names[ranked.coarse.rows[0, place]]
+        row = int(order[rank])
+        name = engine.gallery.names[row]
         seen = "not verified"
-        if place < ranked.matches.inliers.shape[1]:
+        if len(verified := np.flatnonzero(ranked.candidates.rows[0] == row)):
+            place = verified[0]
             seen = f"{ranked.matches.inliers[0, place]} inliers" + (
                 ", accepted" if ranked.ranking.accepted[0, place] else ""
             )
         return Tile(
             Path(engine.binding.photos, name),
             f"{rank + 1:,}. {short(name)}\n{seen}",
-            bool(relevant[place]),
+            bool(relevant[row]),
         )
 
     ranks = [*range(min(SHOWN, len(order))), int(relevant[order].argmax())]

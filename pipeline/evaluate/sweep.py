@@ -44,16 +44,18 @@ def sweep_query(engine: "Engine", case: Case, sizes: Sequence[Size]) -> list[Out
         query = engine.query(case.query)
     except QueryError as error:
         raise UsageError(str(error)) from None
-    coarse, total = engine.coarse(query, len(engine.gallery)), len(case.relevant)
-    # by place in the first look's order
-    relevant, kept = (marks[coarse.rows[0]] for marks in case.marks(engine.gallery))
+    coarse, found = engine.find(query, sizes[-1].candidates, len(engine.gallery))
+    total = len(case.relevant)
+    relevant, kept = case.marks(engine.gallery)  # by row
+    first = kept[coarse.rows[0]]
     encoded = sum(query.seconds.values())
     outcomes = [
         Outcome(
-            one(relevant[kept], first_ties(coarse)[kept], total),
+            one(relevant[coarse.rows[0][first]], first_ties(coarse)[first], total),
             False,
             0,
-            encoded - query.seconds.get("describe", 0.0),
+            encoded
+            - (query.seconds.get("describe", 0.0) if engine.recipe.shortlist == "global" else 0),
         )
     ]
     given = engine.given(query)
@@ -62,17 +64,18 @@ def sweep_query(engine: "Engine", case: Case, sizes: Sequence[Size]) -> list[Out
     for begin, end in itertools.pairwise([0, *(size.candidates for size in sizes)]):
         parts.append(
             engine.recipe.answer(
-                {**given, "candidates": coarse.part(begin, end)}, "matches", seconds=verified
+                {**given, "candidates": found.part(begin, end)}, "matches", seconds=verified
             )
         )
         ranked: dict[str, float] = {}
         joined = Matches.join(parts)
-        given_now = {**given, "candidates": coarse.part(0, end), "matches": joined}
+        given_now = {**given, "candidates": found.part(0, end), "matches": joined}
         # what is accepted may depend on how many were verified
         ranking = engine.recipe.answer(given_now, "ranking", seconds=ranked)
-        order, ties = both_ties(coarse, ranking)
+        order, ties = both_ties(ranking, found.part(0, end), coarse)
         quality = one(relevant[order][kept[order]], ties[kept[order]], total)
-        accepted = int((ranking.accepted[0] & kept[:end]).sum())
+        candidates = found.rows[0, :end]
+        accepted = int((ranking.accepted[0] & kept[candidates]).sum())
         seconds = encoded + sum(verified.values()) + sum(ranked.values())
-        outcomes.append(Outcome(quality, bool(relevant[:end].any()), accepted, seconds))
+        outcomes.append(Outcome(quality, bool(relevant[candidates].any()), accepted, seconds))
     return outcomes

@@ -19,6 +19,7 @@ import numpy as np
 from pipeline.base.errors import GalleryError
 from pipeline.base.names import printable
 from pipeline.gallery.chance import Count, null_text
+from pipeline.gallery.parts import joined_parts
 from pipeline.gallery.store import (
     Binding,
     Reading,
@@ -68,16 +69,16 @@ def read_bindings(given: Galleries) -> Binding:
     return _bound(folders, [read_binding(folder) for folder in folders])
 
 
-def read_galleries(given: Galleries, verify: Verify | None) -> Reading:
+def read_galleries(given: Galleries, verify: Verify | None, *, parts: bool = False) -> Reading:
     """Open for answering; each gallery is one consistent version. Raises GalleryError, also where
     two of them hold one photo.
 
     Several have no measured null of their own: that of the merged gallery is measured here by
     `verify`, in seconds, on the pairs that it would draw; those depend on the photos alone. Without
-    `verify` it is left out.
+    `verify` it is left out. parts: with the index of parts, where all have one by one codebook.
     """
     folders = members(given)
-    return joined(folders, [read_gallery(folder) for folder in folders], verify)
+    return joined(folders, [read_gallery(folder, parts=parts) for folder in folders], verify)
 
 
 def joined(
@@ -109,6 +110,7 @@ def joined(
         tuple(contents[row] for row in order),
         "",
         binding,
+        joined_parts([part.parts for part in parts if part.names]),
     )
     return whole if verify is None else replace(whole, null=null_text(whole, verify, count))
 

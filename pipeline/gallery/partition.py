@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
         from pipeline.gallery.store import Encoded, connected, read_gallery
         from pipeline.gallery.writer import GalleryWriter, writing
+        from pipeline.model.codebook import read_codebook
 
         if args.out.exists():
             raise UsageError(
@@ -45,11 +46,12 @@ def main(argv: list[str] | None = None) -> int:
                 " with another `--out`"
             )
         reading = read_gallery(args.gallery)
+        codebook = read_codebook(reading.binding.where) if reading.binding.where else None
         with connected(args.gallery) as connection:
             known = GalleryWriter(args.gallery, connection).known()
         for part in range(args.parts):
             rows = range(part, len(reading.names), args.parts)
-            with writing(args.out / str(part), reading.binding) as writer:
+            with writing(args.out / str(part), reading.binding, codebook) as writer:
                 for start in range(0, len(rows), AT_ONCE):
                     photos = [
                         Encoded(
@@ -62,6 +64,9 @@ def main(argv: list[str] | None = None) -> int:
                         for i in rows[start : start + AT_ONCE]
                     ]
                     writer.add(photos)
+                if writer.parts is not None:
+                    writer.parts.merge()
+                writer.sweep()
             print(f"{args.out / str(part)}: {len(rows)} photos")
         return 0
 

@@ -6,14 +6,38 @@ points to it; its sha256 is checked before a byte of it is believed.
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.base.errors import GalleryError
 from pipeline.base.files import write_whole
 
-DTYPES = {"F16": np.float16, "F32": np.float32, "I8": np.int8, "I32": np.int32, "I64": np.int64}
+DTYPES = {
+    "F16": np.float16,
+    "F32": np.float32,
+    "I8": np.int8,
+    "I32": np.int32,
+    "I64": np.int64,
+    "U8": np.uint8,
+    "U16": np.uint16,
+}
+
+
+def write_new(folder: Path, below: str, write: Callable[[Path], str]) -> tuple[str, str]:
+    """A file of a new name in a gallery's folder: its name, and what `write` returns. Raises
+    GalleryError.
+    """
+    file = f"{os.urandom(8).hex()}.safetensors"
+    try:
+        return file, write(folder / below / file)
+    except OSError as error:  # a full disk
+        raise GalleryError(
+            f"gallery {folder}: expected to write a shard, got {error.strerror}; see to that and"
+            " run again"
+        ) from None
 
 
 def write_shard(path: Path, arrays: Mapping[str, np.ndarray]) -> str:

@@ -9,9 +9,9 @@ which the next writer sweeps away.
 import os
 import shlex
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,14 @@ import numpy as np
 from pipeline.base.errors import GalleryError
 from pipeline.base.files import file_sha256
 from pipeline.base.names import HASHING
+from pipeline.gallery.parts import FOLDER as PARTS
+from pipeline.gallery.parts import MEND as MEND_PARTS
+from pipeline.gallery.parts import PartsReading, map_segment
 from pipeline.gallery.shards import map_shard
 from pipeline.model.card import made_by
-from stages.gallery import CodeIndex, Gallery
+from stages.gallery import CodeIndex, Gallery, PartsVotes
 from stages.null import Null
-from stages.records import Float32, LocalFeatures, PackedFeatures
+from stages.records import Float32, Int64, LocalFeatures, PackedFeatures
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -104,6 +107,18 @@ def connected(folder: Path, *, create: bool = False) -> Iterator[sqlite3.Connect
                 " that and run again"
             ) from None
         raise _damaged(folder, str(error)) from None
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+    except BaseException:
+        if connection.in_transaction:  # a full disk has rolled back already
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
 
 
 def _prepare(connection: sqlite3.Connection, folder: Path, create: bool) -> None:
@@ -212,19 +227,22 @@ class Reading:
     contents: tuple[str, ...]  # (N,) sha256 of each photo's bytes
     null: str  # what pipeline/gallery/chance.py wrote, or nothing
     binding: Binding
+    # the index of parts, where it was asked for and all of it is by one codebook
+    parts: PartsReading | None = None
 
     def gallery(
         self,
         codes: Float32,
         null: Null | None = None,
         index: Callable[[Float32], CodeIndex] | None = None,
+        parts: Callable[[Int64], PartsVotes] | None = None,
     ) -> Gallery:
-        return Gallery.from_arrays(self.names, codes, self.features, null, index)
+        return Gallery.from_arrays(self.names, codes, self.features, null, index, parts)
 
 
-def read_gallery(folder: Path) -> Reading:
-    """Open for answering. Raises GalleryError, also when a single byte of a shard differs from what
-    was written.
+def read_gallery(folder: Path, *, parts: bool = False) -> Reading:
+    """Open for answering; parts: with the index of parts. Raises GalleryError, also when a single
+    byte of a shard differs from what was written.
     """
     for attempt in range(5):
         with connected(folder) as connection:
@@ -236,11 +254,21 @@ def read_gallery(folder: Path) -> Reading:
                 "SELECT path, shard, row, sha256 FROM photos ORDER BY path"
             ).fetchall()
             null = read_meta(connection).get("null", "")
+            segments = _segments(connection) if parts else []
             connection.execute("COMMIT")
         try:
             maps = [
-                _checked(folder, shards[shard], digests[shard], binding) for shard in sorted(shards)
+                map_shard(
+                    _checked(
+                        folder / "shards" / shards[shard],
+                        digests[shard],
+                        "shard",
+                        index_command(binding.photos, folder),
+                    )
+                )
+                for shard in sorted(shards)
             ]
+            index = _read_parts(folder, segments)
         except FileNotFoundError:
             if attempt < 4:
                 continue  # a writer merged shards between our two looks: read its newer version
@@ -252,28 +280,55 @@ def read_gallery(folder: Path) -> Reading:
     try:
         if len({(shard, row) for _, shard, row, _ in rows}) < len(rows):
             raise ValueError("two photos in one place")
-        return _assemble(rows, sorted(shards), maps, null, binding)
+        whole = _assemble(rows, sorted(shards), maps, null, binding)
+        return replace(whole, parts=index)
     # rows that point nowhere
     except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise _damaged(folder, str(error)) from None
 
 
-def _checked(folder: Path, file: str, digest: str, binding: Binding) -> dict[str, np.ndarray]:
-    path, mend = folder / "shards" / file, index_command(binding.photos, folder)
+def _segments(connection: sqlite3.Connection) -> list[tuple[str, str, str]]:
+    """(file, sha256, codebook) of each segment of parts; none in a gallery from before there were
+    any.
+    """
+    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'parts'").fetchone()
+    found = "SELECT file, sha256, codebook FROM parts ORDER BY id"
+    return connection.execute(found).fetchall() if known else []
+
+
+def _read_parts(folder: Path, segments: Sequence[tuple[str, str, str]]) -> PartsReading | None:
+    """None where there are no segments, or they are not all by one codebook."""
+    if len({codebook for *_, codebook in segments}) != 1:
+        return None
+    mend = f"`{MEND_PARTS} {shlex.quote(str(folder))}`"
+    try:
+        stored = tuple(
+            map_segment(_checked(folder / PARTS / file, digest, "index of parts", mend))
+            for file, digest, _ in segments
+        )
+    except (ValueError, LookupError) as error:  # the manifest vouches for what is no segment
+        raise GalleryError(
+            f"gallery {folder}: expected an index of parts, got {error}; run {mend}"
+        ) from None
+    return PartsReading(segments[0][2], stored)
+
+
+def _checked(path: Path, digest: str, what: str, mend: str) -> Path:
+    """The file, when it holds what was written. Raises GalleryError, and FileNotFoundError."""
     try:
         got = file_sha256(path)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise GalleryError(
-            f"gallery shard {path}: expected a readable file, got {error.strerror}; run {mend}"
+            f"gallery {what} {path}: expected a readable file, got {error.strerror}; run {mend}"
         ) from None
     if got != digest:
         raise GalleryError(
-            f"gallery shard {path}: expected sha256 {digest[:12]}, got {got[:12]}: the file is"
+            f"gallery {what} {path}: expected sha256 {digest[:12]}, got {got[:12]}: the file is"
             f" damaged; run {mend}"
         )
-    return map_shard(path)
+    return path
 
 
 def _assemble(

@@ -18,19 +18,30 @@ import numpy as np
 
 from pipeline.base.errors import GalleryError
 from pipeline.base.files import file_sha256
-from pipeline.gallery.shards import map_shard, write_shard
-from pipeline.gallery.store import Binding, Encoded, Entry, connected, read_meta
+from pipeline.gallery.parts import FOLDER, SCHEMA
+from pipeline.gallery.parts_writer import PartsWriter, Written
+from pipeline.gallery.shards import map_shard, write_new, write_shard
+from pipeline.gallery.store import Binding, Encoded, Entry, connected, read_meta, transaction
+from pipeline.model.codebook import ModelCodebook
 
 LOG = logging.getLogger(__name__)
 SMALL = 1024  # photos: a shard below this is worth merging with others
+SEGMENTS = 64  # of parts; where there are more, they are merged before the run has ended
 
 
 class GalleryWriter:
     """The one writer of a gallery. Use `writing(...)`, which locks, sweeps and closes."""
 
-    def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        connection: sqlite3.Connection,
+        codebook: ModelCodebook | None = None,
+    ) -> None:
+        """codebook: by which the photos' parts are indexed; None: they are not."""
         self.folder = folder
         self.connection = connection
+        self.parts = None if codebook is None else PartsWriter(folder, connection, codebook)
 
     def known(self) -> dict[str, Entry]:
         rows = self.connection.execute("SELECT path, sha256, size, mtime_ns FROM photos")
@@ -52,20 +63,25 @@ class GalleryWriter:
             "descriptor": np.concatenate([p.features.descriptor for p in photos]),
             "score": np.concatenate([p.features.score for p in photos]),
         }
-        self._commit(arrays, [(os.fsencode(p.name), p.entry) for p in photos], replaces=[])
+        named = [(os.fsencode(p.name), p.entry) for p in photos]
+        segment = None
+        if self.parts is not None:
+            segment = self.parts.write_new([(p.entry.sha256, p.features) for p in photos])
+        self._commit(arrays, named, replaces=[], segment=segment)
+        if self.parts is not None and self.parts.count() > SEGMENTS:
+            self.parts.merge()
 
     def _commit(
-        self, arrays: dict[str, np.ndarray], photos: list[tuple[bytes, Entry]], replaces: list[int]
+        self,
+        arrays: dict[str, np.ndarray],
+        photos: list[tuple[bytes, Entry]],
+        replaces: list[int],
+        segment: Written | None = None,
     ) -> None:
-        file = f"{os.urandom(8).hex()}.safetensors"
-        try:
-            digest = write_shard(self.folder / "shards" / file, arrays)
-        except OSError as error:  # a full disk
-            raise GalleryError(
-                f"gallery {self.folder}: expected to write a shard, got {error.strerror}; see to"
-                " that and run again"
-            ) from None
+        file, digest = write_new(self.folder, "shards", lambda path: write_shard(path, arrays))
         with transaction(self.connection) as sql:
+            if segment is not None and self.parts is not None:
+                self.parts.insert(sql, segment)
             shard = sql.execute(
                 "INSERT INTO shards (file, sha256, photos) VALUES (?, ?, ?)",
                 (file, digest, len(photos)),
@@ -143,6 +159,8 @@ class GalleryWriter:
                 group = []
         if len(group) > 8:
             self._merge(group)
+        if self.parts is not None:
+            self.parts.merge()
         self.sweep()
 
     def _merge(self, group: list[tuple[int, str, int]]) -> None:
@@ -176,31 +194,27 @@ class GalleryWriter:
         """Remove the files that nothing points to: what a kill left behind, and shards that were
         merged away.
         """
-        wanted = {file for (file,) in self.connection.execute("SELECT file FROM shards")}
-        for path in (self.folder / "shards").iterdir():
-            if path.name not in wanted:
-                path.unlink()
+        for folder, files in (
+            ("shards", "SELECT file FROM shards"),
+            (FOLDER, "SELECT file FROM parts"),
+        ):
+            wanted = {file for (file,) in self.connection.execute(files)}
+            for path in (self.folder / folder).iterdir():
+                if path.name not in wanted:
+                    path.unlink()
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield connection
-    except BaseException:
-        if connection.in_transaction:  # a full disk has rolled back already
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
-
-
-@contextmanager
-def writing(folder: Path, binding: Binding) -> Iterator[GalleryWriter]:
-    """Lock a gallery for writing, making it where there is none. Raises GalleryError when another
-    writer holds it or when its numbers were made by another model.
+def writing(
+    folder: Path, binding: Binding, codebook: ModelCodebook | None = None
+) -> Iterator[GalleryWriter]:
+    """Lock a gallery for writing, making it where there is none; codebook: as GalleryWriter takes
+    it. Raises GalleryError when another writer holds it or when its numbers were made by another
+    model.
     """
     try:
         (folder / "shards").mkdir(parents=True, exist_ok=True)
+        (folder / FOLDER).mkdir(exist_ok=True)
         lock = open(folder / "lock", "w")  # noqa: SIM115
     except OSError as error:
         raise GalleryError(
@@ -230,11 +244,17 @@ def writing(folder: Path, binding: Binding) -> Iterator[GalleryWriter]:
                     f" {shlex.quote(meta['where'])}`, or index into another `--gallery`"
                 )
             with transaction(connection) as sql:
+                sql.execute(SCHEMA)
                 sql.executemany(
                     "INSERT OR REPLACE INTO meta VALUES (?, ?)",
                     [(key, os.fsencode(value)) for key, value in vars(binding).items()],
                 )
-            writer = GalleryWriter(folder, connection)
+            writer = GalleryWriter(folder, connection, codebook)
+            if writer.parts is not None and (dropped := writer.parts.drop_unusable()):
+                LOG.info(
+                    f"gallery {folder}: {dropped} segments of the index of parts were damaged or"
+                    " of another codebook and are made again"
+                )
             writer.sweep()
             if lost := writer.drop_damaged():
                 LOG.info(

@@ -28,6 +28,10 @@ class Result:
     code_distance: float | None = None
     # too little evidence to be accepted, and enough to stand before the order of the first look
     raised: bool = False
+    # its place by votes of local features, from 1; None beyond that list, or where there is none
+    parts_rank: int | None = None
+    # the list that brought it among the candidates: "global", "parts" or "both"; None beyond them
+    found_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Answer:
     seconds: dict[str, float]  # by stage
     # on FAISS: its index, and the recall that was measured when it was built
     first_look: dict[str, str | float] | None = None
+    shortlist: str = "global"  # how candidates are found: by codes, by votes ("parts"), or "both"
     # why the model's null stands in for the gallery's own; not part of the JSON
     null_reason: str = ""
 

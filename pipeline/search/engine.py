@@ -19,6 +19,7 @@ from stages.gallery import Gallery
 from stages.order import both_ties, first_ties, full_order
 from stages.rank import Calibrated
 from stages.records import Candidates, Image, Int64, Matches, Ranking
+from stages.shortlist import DEPTH
 from stages.verify import Verify
 
 FIRST_STEP = 16  # candidates verified before the clock is read again
@@ -30,9 +31,10 @@ class Ranked:
 
     coarse: Candidates  # (1, N)
     coarse_ties: Int64  # (N,) as stages/order.py has them
-    matches: Matches  # (1, K) of the candidates
+    candidates: Candidates  # (1, K)
+    matches: Matches  # (1, K)
     ranking: Ranking  # (1, K)
-    order: Int64  # (N,) places in `coarse`, best first
+    order: Int64  # (N,) gallery rows, best first
     ties: Int64  # (N,) of `order`
 
 
@@ -86,10 +88,22 @@ class Engine:
         return Query(name, code, features, seconds)
 
     def coarse(self, query: Query, count: int) -> Candidates:
-        """The first look alone; the local features are never touched."""
-        given = {"code": query.code, "count": count, "gallery": self.gallery}
-        found: Candidates = self.recipe.answer(given, "candidates", seconds=query.seconds)
+        """The first look alone, in the order that stands where the second says nothing."""
+        found: Candidates = self.recipe.answer(
+            {**self.given(query), "depth": count}, "coarse", seconds=query.seconds
+        )
         return found
+
+    def find(self, query: Query, count: int, depth: int) -> tuple[Candidates, Candidates]:
+        """The first `depth` photos of the first look's order, or more; and so many candidates, in
+        the order in which they are worth looking at: those of a smaller number are its first.
+        """
+        least = DEPTH if self.recipe.shortlist == "both" else 0
+        given = {**self.given(query), "count": count, "depth": max(count, depth, least)}
+        coarse, candidates = self.recipe.answer(
+            given, "coarse", "candidates", seconds=query.seconds
+        )
+        return coarse, candidates
 
     def refine(self, query: Query, candidates: Candidates) -> tuple[Matches, Ranking]:
         """The second look at given candidates, whoever proposed them."""
@@ -128,9 +142,9 @@ class Engine:
 
     def rank(self, query: Query, k: int, candidates: str | None) -> Ranked:
         """Every photo of the gallery, by both looks and by the first alone."""
-        coarse, matches, ranking = self._look(query, k, candidates, len(self.gallery))
-        order, ties = both_ties(coarse, ranking)
-        return Ranked(coarse, first_ties(coarse), matches, ranking, order, ties)
+        coarse, found, matches, ranking = self._look(query, k, candidates, len(self.gallery))
+        order, ties = both_ties(ranking, found, coarse)
+        return Ranked(coarse, first_ties(coarse), found, matches, ranking, order, ties)
 
     def _look(
         self,
@@ -139,13 +153,13 @@ class Engine:
         candidates: str | None,
         depth: int,
         budget_ms: float | None = None,
-    ) -> tuple[Candidates, Matches, Ranking]:
+    ) -> tuple[Candidates, Candidates, Matches, Ranking]:
         count = min(count_candidates(candidates or self.recipe.candidates, k), len(self.gallery))
-        coarse = self.coarse(query, max(count, depth))
-        shortlist = coarse.part(0, count)
+        coarse, found = self.find(query, count, depth)
         if budget_ms is None:
-            return coarse, *self.refine(query, shortlist)
-        return coarse, *self.refine_within(query, shortlist, budget_ms)
+            return coarse, found, *self.refine(query, found)
+        matches, ranking = self.refine_within(query, found, budget_ms)
+        return coarse, found.part(0, matches.inliers.shape[1]), matches, ranking
 
     def answer(
         self, query: Query, k: int, candidates: str | None = None, budget_ms: float | None = None
@@ -162,22 +176,43 @@ class Engine:
         # their distances are unknown: their order stands in for them
         order = np.arange(len(rows), dtype=np.float32)
         shortlist = Candidates(np.array(rows, np.int64)[None], order[None])
-        return self.answer_of(query, len(rows), shortlist, *self.refine(query, shortlist))
+        return self.answer_of(
+            query, len(rows), shortlist, shortlist, *self.refine(query, shortlist)
+        )
 
     def answer_of(
-        self, query: Query, k: int, coarse: Candidates, matches: Matches, ranking: Ranking
+        self,
+        query: Query,
+        k: int,
+        coarse: Candidates,
+        candidates: Candidates,
+        matches: Matches,
+        ranking: Ranking,
     ) -> Answer:
         """The first k places after both looks."""
         verified = ranking.order.shape[1]
+        place_of = dict(zip(candidates.rows[0].tolist(), range(verified), strict=True))
+        coarse_of = dict(zip(coarse.rows[0].tolist(), range(coarse.rows.shape[1]), strict=True))
         results = []
-        for rank, place in enumerate(full_order(ranking, coarse)[:k].tolist(), 1):
-            seen = place < verified
+        for rank, row in enumerate(full_order(ranking, candidates, coarse)[:k].tolist(), 1):
+            place = place_of.get(row, -1)
+            seen = place >= 0
+            if row in coarse_of:
+                coarse_rank, distance = (
+                    coarse_of[row] + 1,
+                    float(coarse.distance[0, coarse_of[row]]),
+                )
+            else:  # votes alone brought it
+                coarse_rank, distance = self._coarse_place(query, row)
+            by_votes = (
+                0 if candidates.places is None or not seen else candidates.places[0, place, 1]
+            )
             results.append(
                 Result(
                     rank=rank,
-                    image=self.gallery.names[coarse.rows[0, place]],
-                    coarse_rank=place + 1,
-                    distance=round(float(coarse.distance[0, place]), 6),
+                    image=self.gallery.names[row],
+                    coarse_rank=coarse_rank,
+                    distance=round(distance, 6),
                     matches=int(matches.matches[0, place]) if seen else 0,
                     inliers=int(matches.inliers[0, place]) if seen else 0,
                     false_alarms=round_digits(ranking.false_alarms[0, place]) if seen else None,
@@ -189,6 +224,8 @@ class Engine:
                         if seen and self.recipe.binary
                         else None
                     ),
+                    parts_rank=int(by_votes) or None,
+                    found_by=self._found_by(candidates, place) if seen else None,
                 )
             )
         index, acceptance = self.gallery.index, self.acceptance
@@ -212,7 +249,27 @@ class Engine:
                 else None
             ),
             null_reason=self.model_null if calibrated else "",
+            shortlist=self.recipe.shortlist,
         )
+
+    def _coarse_place(self, query: Query, row: int) -> tuple[int, float]:
+        """Where a photo stands by its code among all, from 1, and how far it is."""
+        distance = np.sqrt(
+            np.square(self.gallery.codes.astype(np.float64) - query.code).sum(1)
+        ).astype(np.float32)
+        before = (distance < distance[row]) | (
+            (distance == distance[row]) & (np.arange(len(distance)) < row)
+        )
+        return int(before.sum()) + 1, float(distance[row])
+
+    def _found_by(self, candidates: Candidates, place: int) -> str:
+        """Which list alone, as long as the shortlist, would have brought this candidate."""
+        if candidates.places is None:
+            return self.recipe.shortlist
+        inside = (candidates.places[0, place] > 0) & (
+            candidates.places[0, place] <= candidates.rows.shape[1]
+        )
+        return "both" if inside[0] == inside[1] else "global" if inside[0] else "parts"
 
     def evidence(self, query: Query, result: Result) -> Evidence | None:
         """The point pairs behind a result, for drawing; None where no map was found."""

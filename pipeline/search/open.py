@@ -1,7 +1,11 @@
 """Open a gallery for searching: `SearchOptions` say how, `open_engine` does it."""
 
+import logging
+import os
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -18,22 +22,31 @@ from pipeline.gallery.merge import (
     read_bindings,
     read_galleries,
 )
-from pipeline.gallery.store import Binding, check_recipe
+from pipeline.gallery.parts import MEND
+from pipeline.gallery.store import Binding, Reading, check_recipe
+from pipeline.model.codebook import ModelCodebook, read_codebook
 from pipeline.model.weights import open_model
-from pipeline.recipes import RECIPES, Recipe, imported, second_look
+from pipeline.recipes import RECIPES, Recipe, imported, second_look, with_shortlist
 from pipeline.search.code_index import choose
 from pipeline.search.engine import Engine
+from stages.inverted_index import PartsIndex
 from stages.records import Float32
 from stages.verify import Verify
 
-Assemble = Callable[[Galleries, Recipe, str, str], Engine]
+LOG = logging.getLogger(__name__)
+# galleries, recipe, row of its `encode` that is searched, `--search`, `--shortlist` -> engine
+Assemble = Callable[[Galleries, Recipe, str, str, str | None], Engine]
 
 
-def engine_of(where: Galleries, built: Recipe, code: str, index: str) -> Engine:
+def engine_of(
+    where: Galleries, built: Recipe, code: str, index: str, shortlist: str | None = None
+) -> Engine:
     """A recipe that is built and the galleries as they are now, in this process. Raises
-    GalleryError.
+    GalleryError, ModelError and UsageError.
     """
-    reading = read_galleries(where, second_look())
+    built = with_shortlist(built, shortlist or built.prefers)
+    reading = read_galleries(where, second_look(), parts=built.shortlist != "global")
+    built, codebook = choose_shortlist(where, built, partial(lack_of_parts, reading), shortlist)
     codes = reading.codes
     # stored pooled vectors go through the same rows of the table as a query's
     if code != built.stored:
@@ -44,9 +57,55 @@ def engine_of(where: Galleries, built: Recipe, code: str, index: str) -> Engine:
     folders = members(where)
     builder = choose(index, len(codes), built.binary, folders[0] if len(folders) == 1 else None)
     null, reason = gallery_null(reading, second_look())
-    gallery = reading.gallery(codes, null, builder)
+    voting = None
+    if codebook is not None and reading.parts is not None:
+        voting = partial(
+            reading.parts.index, codebook, reading.contents, threads=os.cpu_count() or 1
+        )
+    gallery = reading.gallery(codes, null, builder, voting)
     contents = dict(zip(reading.names, reading.contents, strict=True))
     return Engine(built, gallery, reading.binding, code, contents, reason)
+
+
+def choose_shortlist(
+    where: Galleries, built: Recipe, lack: Callable[[ModelCodebook], str], asked: str | None
+) -> tuple[Recipe, ModelCodebook | None]:
+    """The recipe, and the codebook where it counts votes: by codes alone where votes cannot be
+    counted and nobody asked for them. lack: what is wrong with the galleries' indexes of parts.
+    Raises GalleryError or UsageError where somebody asked.
+    """
+    if built.shortlist == "global":
+        return built, None
+    codebook = None if built.model is None else read_codebook(built.model)
+    if codebook is None:
+        if asked is not None:
+            raise UsageError(
+                f"--shortlist {asked}: expected a model with a codebook, got"
+                f" {built.name if built.model is None else built.model.name}, which has none; run"
+                " without it"
+            )
+        return with_shortlist(built, "global"), None
+    if not (got := lack(codebook)):
+        return built, codebook
+    said = f"gallery {listed(where)}: expected an index of parts over all photos, got {got}"
+    mend = "; ".join(f"`{MEND} {shlex.quote(str(folder))}`" for folder in members(where))
+    if asked is not None:
+        raise GalleryError(f"{said}; run {mend}")
+    LOG.info(f"{said}: candidates are found by codes alone; run {mend}")
+    return with_shortlist(built, "global"), None
+
+
+def lack_of_parts(reading: Reading, codebook: ModelCodebook) -> str:
+    """What is wrong with a gallery's index of parts; nothing where it is whole."""
+    if not reading.names:
+        return ""
+    if reading.parts is None:
+        return "none"
+    if reading.parts.codebook != codebook.sha256:
+        return f"one by codebook {reading.parts.codebook[:12]} in place of {codebook.sha256[:12]}"
+    wanted = len(set(reading.contents))
+    covered = reading.parts.covers(sorted(set(reading.contents)))
+    return "" if covered == wanted else f"one over {covered} of {wanted}"
 
 
 def open_engine(where: Galleries, options: SearchOptions, assemble: Assemble = engine_of) -> Engine:
@@ -99,7 +158,13 @@ def _open_imported(
 def _assembled(
     where: Galleries, built: Recipe, code: str, options: SearchOptions, assemble: Assemble
 ) -> Engine:
-    engine = with_threads(assemble(where, built, code, options.index), options.threads)
+    if options.shortlist not in (None, "global") and built.binary:
+        raise UsageError(
+            f"--shortlist {options.shortlist}: expected a recipe that has local features, got"
+            f" {built.name}; run without it"
+        )
+    opened = assemble(where, built, code, options.index, options.shortlist)
+    engine = with_threads(opened, options.threads)
     if options.queries is None:
         return engine
     check_model(options.queries, read_bindings(options.queries), listed(where), engine.binding)
@@ -107,10 +172,14 @@ def _assembled(
 
 
 def with_threads(engine: Engine, threads: int) -> Engine:
-    """The same engine, its second look on so many threads; 0: as it is."""
+    """The same engine, its work on so many threads; 0: as it is."""
     verify = engine.recipe.answer.stage("matches")
     if not threads or not isinstance(verify, Verify):
         return engine
+    parts = engine.gallery.parts
+    if isinstance(parts, PartsIndex):
+        parts = replace(parts, threads=threads)
+        engine = replace(engine, gallery=replace(engine.gallery, parts=parts))
     return engine.with_answer(
         engine.recipe.answer.with_stage("matches", replace(verify, threads=threads))
     )

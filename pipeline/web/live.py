@@ -78,9 +78,14 @@ class Live:
     """
 
     def __init__(
-        self, folder: Galleries, opening: Callable[[], Engine], search: str = "auto"
+        self,
+        folder: Galleries,
+        opening: Callable[[], Engine],
+        search: str = "auto",
+        shortlist: str | None = None,
     ) -> None:
-        self.folder, self.opening, self.search = folder, opening, search
+        self.folder, self.opening = folder, opening
+        self.search, self.shortlist = search, shortlist
         self.stamp = stamp(folder)  # before the opening: a commit meanwhile shows afterwards
         began = time.monotonic()
         self.now = Opened.of(opening())
@@ -99,7 +104,7 @@ class Live:
         try:
             same = read_bindings(self.folder).identity == engine.binding.identity
             self.now = Opened.of(
-                engine_of(self.folder, engine.recipe, engine.code, self.search)
+                engine_of(self.folder, engine.recipe, engine.code, self.search, self.shortlist)
                 if same
                 else self.opening()
             )

@@ -102,6 +102,8 @@ def rank_part(
     coarse, matches and relevant are of all photos, in the first look's order; of the part's, the
     first `candidates` are candidates.
     """
+    import numpy as np
+
     from stages.metrics import one
     from stages.order import both_ties, first_ties
     from stages.records import Candidates, Matches
@@ -112,10 +114,12 @@ def rank_part(
     ranking = engine.recipe.answer(
         {**engine.given(query), "candidates": part.part(0, candidates), "matches": seen}, "ranking"
     )
-    order, ties = both_ties(part, ranking)
+    order, ties = both_ties(ranking, part.part(0, candidates), part)
     right, total = relevant[places], int(relevant[places].sum())
+    place_of = np.empty(len(engine.gallery), np.int64)
+    place_of[part.rows[0]] = np.arange(len(places))
     return (
-        astuple(one(right[order], ties, total)),
+        astuple(one(right[place_of[order]], ties, total)),
         astuple(one(right, first_ties(part), total)),
         int(ranking.accepted.sum()),
     )

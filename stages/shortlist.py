@@ -1,0 +1,62 @@
+"""Which photos the second look verifies: the first places of one list, or the best of two by odds.
+
+Two lists know different things: the nearest codes look alike as wholes, the most voted hold the
+same parts. That a photo is the one asked for falls with its place in either, and the odds multiply.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from stages.records import Candidates, Int64
+
+DEPTH = 4000  # places of a list that are told apart; whoever combines lists asks for as many
+
+
+def shortlist(coarse: Candidates, count: int) -> Candidates:
+    """The first `count` of a list."""
+    return coarse.part(0, count)
+
+
+@dataclass(frozen=True)
+class ByOdds:
+    """(list by codes, list by votes, count) -> Candidates (1, count), best odds first, equal ones
+    as the list by codes has them, then by path; `distance` is the negative logarithm of the odds.
+
+    The odds that a photo at places a and b of two lists is the right one are taken to fall as
+    a^-codes b^-votes; a photo beyond a list, or without a vote, stands behind it. The two exponents
+    are those of the greatest conditional likelihood in 813 searches for 480 strongly changed views
+    of training photos among 150 to 6,780: -1.74 a search, where codes alone have -3.46 and votes
+    -2.46. Tried and lost: the better of two places, sums of odds (-2.35 and less), votes in place
+    of ranks (-1.77).
+    """
+
+    known_as: ClassVar[str] = "shortlist"
+    codes: float = 0.75
+    votes: float = 1.1
+
+    def __call__(self, coarse: Candidates, parts: Candidates, count: int) -> Candidates:
+        voted = min(int((parts.distance < 1).sum()), DEPTH)
+        rows, back = np.unique(
+            np.concatenate([coarse.rows[0], parts.rows[0, :voted]]), return_inverse=True
+        )
+        known = coarse.rows.shape[1]
+        by_codes, by_votes = back[:known], back[known:]
+        places = np.zeros((len(rows), 2), np.int32)
+        places[by_codes, 0] = np.arange(1, known + 1)
+        places[by_votes, 1] = np.arange(1, voted + 1)
+        ranks = np.tile(np.array([DEPTH + 1, voted + 1], np.int64), (len(rows), 1))
+        ranks[by_codes, 0] = np.minimum(_ranks(coarse), DEPTH + 1)
+        ranks[by_votes, 1] = _ranks(parts)[:voted]
+        cost = (np.log(ranks) @ (self.codes, self.votes)).astype(np.float32)
+        best = np.lexsort((rows, np.where(places[:, 0] > 0, places[:, 0], known + 1), cost))[:count]
+        return Candidates(rows[best][None], cost[best][None], places[best][None])
+
+
+def _ranks(found: Candidates) -> Int64:
+    """(K,) from 1; photos at one distance share the first of their places."""
+    ranks: Int64 = 1 + np.searchsorted(found.distance[0], found.distance[0])
+    return ranks
