@@ -71,6 +71,7 @@ def test_what_is_left_out_leaves_the_ties_of_the_others(indexed_photos: Path) ->
     ranked = Ranked(
         coarse,
         places,
+        coarse,
         Matches(zeros, zeros, np.zeros((1, 24, 2, 3), np.float32)),
         ranking,
         places[::-1],

@@ -39,14 +39,17 @@ def earlier(
 
 def told(answer: pipeline.Answer, wanted: dict[str, Any]) -> dict[str, Any]:
     """As JSON had it, without the time it took: that version knew no raised photos, which stand
-    where the first look had them there.
+    where the first look had them there, and found candidates by codes alone.
     """
     found = {key: value for key, value in answer.to_json().items() if key != "seconds"}
+    assert found.pop("shortlist") == "global"
     by_image = {result["image"]: result for result in found["results"]}
     images = [result["image"] for result in wanted["results"]]
     results = []
     for rank, image in enumerate(images, 1):
         assert by_image[image].pop("raised") in (True, False)
+        assert by_image[image].pop("parts_rank") is None
+        assert by_image[image].pop("found_by") in ("global", None)
         results.append({**by_image[image], "rank": rank})
     fell_back = not all(result["accepted"] for result in results)
     found |= {"results": results, "k": wanted["k"], "fell_back": fell_back}

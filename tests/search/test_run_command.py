@@ -30,6 +30,7 @@ KEYS = [
     "fell_back",
     "results",
     "seconds",
+    "shortlist",
 ]
 RESULT_KEYS = [
     "rank",
@@ -43,6 +44,8 @@ RESULT_KEYS = [
     "accepted",
     "code_distance",
     "raised",
+    "parts_rank",
+    "found_by",
 ]
 INDEXED = [f"gallery:{name}" for name in NAMES]
 
@@ -71,9 +74,10 @@ def test_the_json_is_as_promised(
     assert (seen["recipe"], seen["k"], seen["candidates"]) == ("two_stage", 4, 6)
     # this model accepts at a fixed count; tests/search/test_acceptance.py has the others
     assert (seen["false_alarm"], seen["null"]) == (None, None)
+    assert (seen["shortlist"], taken["shortlist"]) == ("global", "global")
     assert {"embed", "describe", "search", "verify", "rank"} <= seen["seconds"].keys()
     # what was indexed is not looked at again
-    assert set(taken["seconds"]) == {"search", "verify", "rank"}
+    assert set(taken["seconds"]) == {"search", "shortlist", "verify", "rank"}
     for answer in (seen, taken):
         assert all(isinstance(spent, float) and spent >= 0 for spent in answer["seconds"].values())
         assert [result["rank"] for result in answer["results"]] == [1, 2, 3, 4]
@@ -82,7 +86,7 @@ def test_the_json_is_as_promised(
             assert [
                 type(result[key])
                 for key in RESULT_KEYS
-                if key not in ("affine", "false_alarms", "code_distance")
+                if key not in ("affine", "false_alarms", "code_distance", "parts_rank")
             ] == [
                 int,
                 str,
@@ -92,7 +96,10 @@ def test_the_json_is_as_promised(
                 int,
                 bool,
                 bool,
+                str,
             ]
+            # a model without a codebook has no votes
+            assert (result["parts_rank"], result["found_by"]) == (None, "global")
             assert (result["false_alarms"], result["code_distance"]) == (None, None)
             assert result["affine"] is None or np.array(result["affine"]).shape == (2, 3)
             assert (result["affine"] is None) == (result["inliers"] == 0)

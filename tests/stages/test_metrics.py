@@ -140,7 +140,6 @@ def test_ties_are_equal_distances_and_equal_evidence() -> None:
     coarse = Candidates(np.arange(6)[None], np.array([[1, 1, 2, 2, 2, 3]], np.float32))
     np.testing.assert_array_equal(first_ties(coarse), [0, 0, 1, 1, 1, 2])
     order, ties = both_ties(
-        coarse,
         Ranking(
             np.array([[1, 3, 0, 2]]),
             accepted,
@@ -148,6 +147,8 @@ def test_ties_are_equal_distances_and_equal_evidence() -> None:
             evidence,
             np.full((1, 4), np.nan),
         ),
+        coarse.part(0, 4),
+        coarse,
     )
     np.testing.assert_array_equal(order, [1, 3, 0, 2, 4, 5])
     # what was looked at in vain and what was not looked at: the distance decides
@@ -159,7 +160,6 @@ def test_evidence_ties_where_false_alarms_are_too_small_to_be_written() -> None:
     evidence, alarms = np.array([[1000.0, 999, 999]]), np.zeros((1, 3))
     np.testing.assert_array_equal(
         both_ties(
-            coarse,
             Ranking(
                 np.array([[0, 1, 2]]),
                 np.ones((1, 3), np.bool_),
@@ -167,9 +167,29 @@ def test_evidence_ties_where_false_alarms_are_too_small_to_be_written() -> None:
                 evidence,
                 alarms,
             ),
+            coarse,
+            coarse,
         )[1],
         [0, 1, 1],
     )
+
+
+def test_candidates_from_elsewhere_keep_nobodys_place() -> None:
+    """Six photos by code, 0 to 5; votes propose 4, 9, 1 and 0, and the second look accepts 9 and
+    4 alike and raises 0. 9 is not in the list by codes; 1, in vain, stays where that has it.
+    """
+    coarse = Candidates(np.arange(6)[None], np.array([[1, 1, 2, 2, 2, 3]], np.float32))
+    voted = Candidates(np.array([[4, 9, 1, 0]]), np.array([[0, 0.2, 0.3, 0.4]], np.float32))
+    ranking = Ranking(
+        np.array([[0, 1, 3, 2]]),
+        np.array([[True, True, False, False]]),
+        np.array([[False, False, False, True]]),
+        np.array([[30.0, 30, 0, 3]]),
+        np.full((1, 4), np.nan),
+    )
+    order, ties = both_ties(ranking, voted, coarse)
+    np.testing.assert_array_equal(order, [4, 9, 0, 1, 2, 3, 5])
+    np.testing.assert_array_equal(ties, [0, 0, 1, 2, 3, 3, 4])
 
 
 def test_ties_of_nothing() -> None:
@@ -181,7 +201,11 @@ def test_ties_of_nothing() -> None:
         np.empty((1, 0)),
         np.empty((1, 0)),
     )
-    assert [len(of) for of in (first_ties(coarse), *both_ties(coarse, nothing))] == [0, 0, 0]
+    assert [len(of) for of in (first_ties(coarse), *both_ties(nothing, coarse, coarse))] == [
+        0,
+        0,
+        0,
+    ]
 
 
 def test_comparison_of_the_looks() -> None:

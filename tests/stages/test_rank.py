@@ -75,7 +75,7 @@ def test_equally_near_photos_are_raised_alike() -> None:
     alike = Candidates(looked.rows, np.array([[1, 1, 2]], np.float32))
     ranking = Calibrated(0.04, Stub())(FEATURES, alike, matches, gallery([0, 0, 0]))  # type: ignore[arg-type]
     assert ranking.raised.tolist() == [[True, True, False]]
-    assert both_ties(alike, ranking)[1].tolist() == [0, 0, 1]
+    assert both_ties(ranking, alike, alike)[1].tolist() == [0, 0, 1]
 
 
 def test_queries_of_a_batch_are_ranked_one_by_one() -> None:

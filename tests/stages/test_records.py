@@ -44,8 +44,13 @@ RIGHT: dict[type, dict[str, Any]] = {
         "features": pack([unrelated(np.random.default_rng(0), 2)] * 2),
         "index": TreeIndex.build(np.zeros((2, 3), f4)),
         "null": None,
+        "parts": None,
     },
-    Candidates: {"rows": np.array([[4, 2]], i8), "distance": np.array([[0, 1]], f4)},
+    Candidates: {
+        "rows": np.array([[4, 2]], i8),
+        "distance": np.array([[0, 1]], f4),
+        "places": np.array([[[1, 0], [2, 1]]], i4),
+    },
     Matches: {
         "matches": np.zeros((1, 2), i4),
         "inliers": np.zeros((1, 2), i4),
@@ -112,6 +117,12 @@ WRONG: list[tuple[type, str, Any, str]] = [
         "expected float32 (1, 2), got float32 (1, 3)",
     ),
     (Candidates, "distance", np.array([[1, 0]], f4), "expected ascending, got a descent"),
+    (
+        Candidates,
+        "places",
+        np.zeros((1, 2), i4),
+        "expected int32 (1, 2, 2), got int32 (1, 2)",
+    ),
     (Matches, "matches", np.zeros((1, 2), i8), "expected int32 (*, *), got int64 (1, 2)"),
     (Matches, "inliers", np.zeros((1, 3), i4), "expected int32 (1, 2), got int32 (1, 3)"),
     (
