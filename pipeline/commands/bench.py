@@ -16,6 +16,9 @@ cluster     queries a second of rerank with --cluster against joblib; ratio = cl
             extra `cluster`
 capacity    bytes and seconds a photo of galleries of generated rows, 1,000 to 100,000, and what
             thirty of --photos take to encode
+parts       what the index of parts finds and costs, 1,000 to 100,000 real photos and generated ones
+            up to a million, against FAISS's IndexIVFPQ where the extra `faiss` is installed;
+            ratio = FAISS / ours at the most real photos
 """
 
 import argparse
@@ -23,8 +26,9 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pipeline.base.errors import UsageError
 from pipeline.cli import (
     Parser,
     add_gallery,
@@ -36,9 +40,7 @@ from pipeline.cli import (
     natural,
     search_options,
 )
-
-if TYPE_CHECKING:
-    pass
+from pipeline.results.file import check_results, command, write_row
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -69,6 +71,21 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
             photos = args.photos if args.photos.is_dir() else None
             return bench_capacity(photos, args.codes, args.candidates, args.model, args.seed)
+        case "parts":
+            from pipeline.bench.parts import bench_parts
+
+            if not args.truth:
+                raise UsageError("parts: expected --truth FILE.csv, got none; see --help")
+            return bench_parts(
+                args.gallery,
+                args.queries,
+                args.truth,
+                args.padding,
+                args.codes,
+                args.jobs,
+                args.seed,
+                args.dial,
+            )
         case "first_look":
             from pipeline.bench.code_search import bench_first_look
 
@@ -85,7 +102,17 @@ def make_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "name", choices=("index", "query", "verify", "hamming", "first_look", "capacity", "cluster")
+        "name",
+        choices=(
+            "index",
+            "query",
+            "verify",
+            "hamming",
+            "first_look",
+            "capacity",
+            "cluster",
+            "parts",
+        ),
     )
     parser.add_argument(
         "--photos",
@@ -99,7 +126,28 @@ def make_parser() -> Parser:
         type=Path,
         default=Path("demo/queries"),
         metavar="DIR",
-        help="query: the query photos (default: the demo's)",
+        help=(
+            "query: the query photos (default: the demo's); parts: a gallery of the same model,"
+            " whose photos are the queries"
+        ),
+    )
+    parser.add_argument(
+        "--truth",
+        type=Path,
+        nargs="+",
+        metavar="FILE.csv",
+        help="parts: the queries and their relevant photos, by how their paths end",
+    )
+    parser.add_argument(
+        "--padding",
+        type=Path,
+        metavar="DIR",
+        help="parts: features of further photos, as `prepare padding` makes them",
+    )
+    parser.add_argument(
+        "--dial",
+        action="store_true",
+        help="parts: also recall at fewer features a photo and fewer bytes a feature",
     )
     parser.add_argument(
         "--count",
@@ -129,7 +177,10 @@ def make_parser() -> Parser:
         type=at_least_one,
         default=10_000_000,
         metavar="N",
-        help="first_look, hamming, capacity: generated codes (default: 10000000)",
+        help=(
+            "first_look, hamming, capacity: generated codes; parts: photos at most, a million"
+            " itself at most (default: 10000000)"
+        ),
     )
     parser.add_argument(
         "--kinds",
@@ -150,6 +201,9 @@ def make_parser() -> Parser:
     add_model(parser)
     add_jobs(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE.json", help="parts: also a row of this results file"
+    )
     return parser
 
 
@@ -157,7 +211,14 @@ def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
 
     def job() -> int:
+        if args.out is not None and args.name != "parts":
+            raise UsageError(f"--out {args.out}: expected it with parts, got {args.name}")
+        check_results("--out", args.out)
         result = run(args)
+        if args.out is not None:
+            given = sys.argv[1:] if argv is None else argv
+            row = {"label": "parts", "seed": args.seed, **result}
+            write_row(args.out, {"command": command("scripts/bench.py", given), **row})
         if args.json:
             print(json.dumps(result))
         else:

@@ -6,6 +6,7 @@ from pipeline.commands.dispatch import run_subcommand
 STEPS = {  # name -> its module, whose docstring says what it does
     "codebook": "pipeline.commands.codebook",
     "demo": "pipeline.datasets.demo",
+    "padding": "pipeline.commands.padding",
     "partition": "pipeline.gallery.partition",
     "scenes": "pipeline.datasets.scenes",
     "split": "pipeline.datasets.split",
