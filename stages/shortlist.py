@@ -49,10 +49,12 @@ class ByOdds:
         places[by_codes, 0] = np.arange(1, known + 1)
         places[by_votes, 1] = np.arange(1, voted + 1)
         ranks = np.tile(np.array([DEPTH + 1, voted + 1], np.int64), (len(rows), 1))
-        ranks[by_codes, 0] = np.minimum(_ranks(coarse), DEPTH + 1)
+        ranks[by_codes[:DEPTH], 0] = _ranks(coarse)[:DEPTH]
         ranks[by_votes, 1] = _ranks(parts)[:voted]
         cost = (np.log(ranks) @ (self.codes, self.votes)).astype(np.float32)
-        best = np.lexsort((rows, np.where(places[:, 0] > 0, places[:, 0], known + 1), cost))[:count]
+        # how long the list by codes is, beyond DEPTH, changes nothing for what has a vote
+        beyond = (places[:, 0] == 0) | (places[:, 0] > DEPTH) & (places[:, 1] > 0)
+        best = np.lexsort((rows, np.where(beyond, DEPTH + 1, places[:, 0]), cost))[:count]
         return Candidates(rows[best][None], cost[best][None], places[best][None])
 
 

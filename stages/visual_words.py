@@ -18,7 +18,8 @@ from stages.records import Float32, Int8, Int32, UInt8, check_array
 
 BYTES, CENTROIDS = 8, 256  # a feature is so many bytes, each the number of one of so many centroids
 ROUNDS = 15  # of k-means
-MOST_WORDS, LONGEST = 1 << 16, 512  # words; numbers a descriptor, so that sums stay below 2^24
+# words; numbers a descriptor, so that sums, of which a half may be left over, stay below 2^23
+MOST_WORDS, LONGEST = 1 << 16, 341
 AT_ONCE = 2048  # features whose distances from all words are in memory together: 64 MB
 
 
