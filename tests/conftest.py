@@ -12,6 +12,7 @@ import cv2
 import hypothesis
 import pytest
 from pictures import make_model, picture, write_picture
+from planted_codebook import give_codebook
 from small import NAMES, indexed, shrink
 
 # what is slow on a busy machine is not wrong
@@ -52,6 +53,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same at the smallest sizes that go through every stage."""
     return shrink(tiny_model, tmp_path_factory.mktemp("models") / "small")
+
+
+@pytest.fixture(scope="session")
+def worded_model(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a codebook, by which galleries index parts. Not to be changed."""
+    folder = tmp_path_factory.mktemp("models") / "worded"
+    return give_codebook(shutil.copytree(small_model, folder))
 
 
 @pytest.fixture(scope="session")

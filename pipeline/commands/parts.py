@@ -26,11 +26,12 @@ def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
 
     def job() -> int:
-        from pipeline.gallery.store import read_binding
+        from pipeline.gallery.store import read_gallery
         from pipeline.gallery.writer import writing
         from pipeline.model.codebook import read_codebook
 
-        binding = read_binding(args.gallery)
+        # photos whose shards are damaged are not forgotten here: that is for `index` to mend
+        binding = read_gallery(args.gallery).binding
         codebook = read_codebook(binding.where) if binding.where else None
         if codebook is None:
             raise UsageError(

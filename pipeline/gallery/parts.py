@@ -64,9 +64,9 @@ class PartsReading:
         numbers = []
         for each in self.stored:
             keys = _keys(each.contents)
-            place = np.minimum(np.searchsorted(unique, keys), max(0, len(unique) - 1))
-            live = (unique[place] == keys) if len(unique) else np.zeros(len(keys), np.bool_)
-            live &= ~taken[place]
+            place = np.searchsorted(unique, keys)
+            live = place < len(unique)
+            live[live] = (unique[place[live]] == keys[live]) & ~taken[place[live]]
             taken[place[live]] = True
             numbers.append(np.where(live, place, -1).astype(np.int32))
         segments = tuple(each.segment for each in self.stored)

@@ -269,12 +269,14 @@ def read_gallery(folder: Path, *, parts: bool = False) -> Reading:
                 for shard in sorted(shards)
             ]
             index = _read_parts(folder, segments)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
             if attempt < 4:
                 continue  # a writer merged shards between our two looks: read its newer version
+            of_parts = Path(str(error.filename)).parent.name == PARTS
+            what = "index of parts" if of_parts else "shards"
+            mend = _mend_parts(folder) if of_parts else index_command(binding.photos, folder)
             raise GalleryError(
-                f"gallery {folder}: expected its shards, got none: files were removed; run"
-                f" {index_command(binding.photos, folder)}"
+                f"gallery {folder}: expected its {what}, got none: files were removed; run {mend}"
             ) from None
         break
     try:
@@ -300,7 +302,7 @@ def _read_parts(folder: Path, segments: Sequence[tuple[str, str, str]]) -> Parts
     """None where there are no segments, or they are not all by one codebook."""
     if len({codebook for *_, codebook in segments}) != 1:
         return None
-    mend = f"`{MEND_PARTS} {shlex.quote(str(folder))}`"
+    mend = _mend_parts(folder)
     try:
         stored = tuple(
             map_segment(_checked(folder / PARTS / file, digest, "index of parts", mend))
@@ -311,6 +313,10 @@ def _read_parts(folder: Path, segments: Sequence[tuple[str, str, str]]) -> Parts
             f"gallery {folder}: expected an index of parts, got {error}; run {mend}"
         ) from None
     return PartsReading(segments[0][2], stored)
+
+
+def _mend_parts(folder: Path) -> str:
+    return f"`{MEND_PARTS} {shlex.quote(str(folder))}`"
 
 
 def _checked(path: Path, digest: str, what: str, mend: str) -> Path:

@@ -168,7 +168,7 @@ def _assembled(
     if options.queries is None:
         return engine
     check_model(options.queries, read_bindings(options.queries), listed(where), engine.binding)
-    return replace(engine, asking=engine_of(options.queries, built, engine.code, "tree"))
+    return replace(engine, asking=engine_of(options.queries, built, engine.code, "tree", "global"))
 
 
 def with_threads(engine: Engine, threads: int) -> Engine:

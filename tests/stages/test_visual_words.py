@@ -80,6 +80,11 @@ def test_the_largest_numbers_are_exact(length: int) -> None:
     descriptor = np.stack([np.full(length, value, np.int8) for value in (-128, -127, 0, 126, 127)])
     found = codebook.nearest(descriptor, 9)
     np.testing.assert_array_equal(found, plain_nearest(codebook, descriptor, 9))
+    crowd = (127 - np.random.default_rng(1).integers(0, 3, (500, length))).astype(np.int8)
+    crowded, descriptor[:, ::5] = Codebook(crowd, centroids), -126
+    np.testing.assert_array_equal(
+        crowded.nearest(descriptor, 500), plain_nearest(crowded, descriptor, 500)
+    )
     for place in range(9):
         np.testing.assert_array_equal(
             codebook.encode(descriptor, found[:, place]),

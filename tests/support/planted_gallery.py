@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from planted_features import described, directions, rounded, scattered
+from planted_features import described, directions, lengths_one, rounded, scattered
 
 from pipeline.gallery.store import Binding, Encoded, Entry
 from pipeline.gallery.writer import writing
+from pipeline.model.codebook import read_codebook
 from pipeline.model.weights import open_model
 from stages.records import LocalFeatures
 
@@ -29,6 +30,15 @@ def taken(name: str, seed: int, features: LocalFeatures | None = None) -> Encode
     )
 
 
+def related(name: str, seed: int) -> Encoded:
+    """A photo whose 25 features look much like those of others: of sixty things that there are, it
+    shows so many.
+    """
+    things, rng = directions(np.random.default_rng(5), 60), np.random.default_rng([seed, 9])
+    seen = things[rng.permutation(60)[:25]] + 0.03 * rng.normal(size=(25, 40))
+    return taken(name, seed, described(scattered(rng, 25), rounded(lengths_one(seen))))
+
+
 def binding(model: Path) -> Binding:
     opened = open_model(model)
     return Binding(opened.name, opened.identity, str(model), "/photos")
@@ -38,7 +48,7 @@ def planted(
     folder: Path, model: Path, photos: Sequence[Encoded], remove: Sequence[str] = ()
 ) -> Path:
     """Add the photos, as one run of indexing does that is not allowed to calibrate."""
-    with writing(folder, binding(model)) as writer:
+    with writing(folder, binding(model), read_codebook(model)) as writer:
         for start in range(0, len(photos), 16):
             writer.add(photos[start : start + 16])
         writer.remove(remove)
