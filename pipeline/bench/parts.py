@@ -14,7 +14,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,12 @@ def bench_parts(
             f" {reading.binding.model}, which has none"
         )
     asked_ends, asking_ends = Ends(reading.names), Ends(asking.names)
-    truths = {path.stem: read_truth(path, asking_ends, asked_ends) for path in truth}
+    truths = {name_of(path): read_truth(path, asking_ends, asked_ends) for path in truth}
+    if len(truths) < len(truth):
+        raise UsageError(
+            f"--truth: expected files of different names, got {', '.join(map(name_of, truth))};"
+            " rename one"
+        )
     photos = Photos.of(reading, list(truths.values()), Padding.open(padding), seed)
     cases = Cases(asking, photos, truths)
     entries = Entries(codebook.codebook)
@@ -107,6 +111,11 @@ def bench_parts(
     return {**result, **said(reading, asking, truth, photos)}
 
 
+def name_of(truth: Path) -> str:
+    """What a set of queries is called: as its file, or as the folder of a truth.csv."""
+    return truth.resolve().parent.name if truth.stem == "truth" else truth.stem
+
+
 def sizes_of(most: int) -> list[int]:
     return sorted({min(size, most) for size in SIZES})
 
@@ -124,7 +133,7 @@ class Cases:
 
     def row(self, asked: Asked, jobs: int, rival: FaissParts | None) -> dict[str, Any]:
         """What one index finds, and what it costs."""
-        ways: dict[str, Find] = {"": partial(ours, asked, 1)}
+        ways: dict[str, Find] = {"": ours(asked, 1)}
         if rival is not None:
             probes = asked.index.probes
             ways["faiss_"] = lambda query: rival.search(query, probes, FIRST[-1])
@@ -142,10 +151,10 @@ class Cases:
         for way in ways:
             row |= self.recalls(ranks[way], FIRST, way)
             row[f"{way}seconds"] = statistics.median(spent[way])
-        together = []
+        together, find = [], ours(asked, jobs)
         for query in self.features.values():
             began = time.perf_counter()
-            ours(asked, jobs, query)
+            find(query)
             together.append(time.perf_counter() - began)
         row["order_seconds"] = statistics.median(
             order_seconds(asked, query) for query in list(self.features.values())[:ORDERED]
@@ -193,11 +202,15 @@ def share(found: dict[int, Int64], truth: dict[int, set[int]], most: int) -> flo
     return statistics.mean(map(float, hits))
 
 
-def ours(asked: Asked, threads: int, query: LocalFeatures) -> Int64:
+def ours(asked: Asked, threads: int) -> Find:
     """Places of the photos with most votes, as the program finds them."""
-    gallery = asked.gallery if threads == 1 else asked.with_threads(threads)
-    found: Int64 = asked.place[search_parts(query, FIRST[-1], gallery).rows[0]]
-    return found
+    gallery = asked.with_threads(threads)
+
+    def find(query: LocalFeatures) -> Int64:
+        found: Int64 = asked.place[search_parts(query, FIRST[-1], gallery).rows[0]]
+        return found
+
+    return find
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,7 +243,7 @@ def kept_with_further(
     recalls = []
     for size in (alone, whole):
         asked = Asked.of(entries.codebook, entries.segments(size), seed)
-        found, _ = cases.ask({"": partial(ours, asked, jobs)})
+        found, _ = cases.ask({"": ours(asked, jobs)})
         recalls.append(cases.recalls(found[""], FIRST[-1:])[f"recall@{FIRST[-1]}"])
     kept = recalls[1] / recalls[0] if recalls[0] else 0.0
     return {"further": whole - alone, "kept": kept, "recall_alone": recalls[0]}
@@ -244,7 +257,7 @@ def memory_dial(entries: Entries, cases: Cases, jobs: int, seed: int) -> list[di
     for a_code, codebook, codes in ((BYTES, entries.codebook, None), (BYTES // 2, book, code)):
         for keep in FEATURES:
             asked = Asked.of(codebook, entries.segments(size, keep, codes), seed)
-            found, _ = cases.ask({"": partial(ours, asked, jobs)})
+            found, _ = cases.ask({"": ours(asked, jobs)})
             points.append(
                 {
                     "photos": size,
@@ -273,8 +286,9 @@ def said(
                 "sha256": digest(zip(asking.names, asking.contents, strict=True)),
             },
             "truth": [{"name": path.name, "sha256": file_sha256(path)} for path in truth],
-            "padding": [
-                {"name": file.name, "sha256": file_sha256(file)} for file in photos.padding.files
-            ],
+            "padding": {
+                "photos": len(photos.padding),
+                "sha256": digest((file.name, file_sha256(file)) for file in photos.padding.files),
+            },
         },
     }

@@ -19,7 +19,8 @@ from pipeline.bench.parts_photos import Ends, Padding, Photos, read_truth
 from pipeline.commands import bench
 from pipeline.gallery.store import read_gallery
 from pipeline.model.codebook import ModelCodebook
-from stages.inverted_index import Segment, limits
+from pipeline.results import parts as tables
+from stages.inverted_index import PartsIndex, Segment, limits
 from stages.records import Int8
 from stages.visual_words import Codebook
 
@@ -196,3 +197,82 @@ def test_padding_that_is_wrong_is_named(arrays: dict[str, Any], tmp_path: Path) 
     np.savez(tmp_path / "0000.npz", **arrays)
     with pytest.raises(UsageError, match=r"0000.npz: expected n \(P,\) uint16"):
         Padding.open(tmp_path)
+
+
+AT: dict[str, Any] = {
+    "photos": 1_000_000,
+    "generated": 900_000,
+    "bytes_a_photo": 2992.0,
+    "probes": 5,
+    "entries_a_query": 80e6,
+    "seconds": 0.41,
+    "order_seconds": 0.01,
+    "seconds_all_threads": 0.05,
+    **{f"recall@{most}": 0.9 for most in (40, 200, 1_000, 4_000)},
+}
+ROW: dict[str, Any] = {
+    "command": "bench parts",
+    "words": 8192,
+    "most_features": 290,
+    "most_probes": 32,
+    "full_list": 1000,
+    "threads": 16,
+    "truth": {"one": 2},
+    "further": 100_000,
+    "kept": 0.95,
+    "sizes": [
+        {
+            **AT,
+            "photos": 1000,
+            "generated": 0,
+            "faiss_seconds": 1.0,
+            "faiss_recall@40": 0.8,
+            "faiss_recall@4000": 1.0,
+            "build_seconds_a_photo": 0.012,
+            "by_truth": {"one": {f"recall@{most}": 0.5 for most in (40, 200, 1_000, 4_000)}},
+        },
+        {**AT, "by_truth": {"one": {f"recall@{most}": 0.4 for most in (40, 200, 1_000, 4_000)}}},
+    ],
+    "dial": [
+        {
+            "photos": 10_000,
+            "features": 50,
+            "code_bytes": size,
+            "bytes_a_photo": 50.0 * size,
+            "recall@40": 0.6,
+            "recall@200": 0.7,
+        }
+        for size in (8, 4)
+    ],
+}
+
+
+def test_the_tables() -> None:
+    shown = tables.parts([ROW])
+    assert shown[2] == (
+        "| 1,000 | .900 | .900 | .900 | .900 | 2,992 | 5 | 410.0 | 50.0 | 1,000.0 | .800, 1.000 |"
+        " 12.0 |"
+    )
+    assert shown[3] == (
+        "| 1,000,000 (900,000 generated) | .900 | .900 | .900 | .900 | 2,992 | 5 | 410.0 | 50.0 | |"
+        " | |"
+    )
+    assert "With 100,000 further photos the first 4,000 hold a query's photo .950" in shown[5]
+    assert tables.parts_sets([ROW])[2] == "| 1,000 | .500, .500, .500, .500 |"
+    assert tables.parts_dial([ROW])[2] == "| 50 | 400 | .600, .700 | 200 | .600, .700 |"
+
+
+def test_the_plan_follows_its_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "PLANNED", (1_000_000, 32_000_000))
+    # 3,000 bytes a photo: 16 million fill three quarters of 64 GB; 5 ns an entry, 16 cores; a
+    # word looked into in place of five, of lists 16 times as long
+    assert tables.parts_plan([ROW])[2:] == [
+        "| 1,000,000 | 1 | 0.003 | 3.0 | 5 | 80 | 25 + 10 |",
+        "| 32,000,000 | 2 | 0.096 | 48.0 | 1 | 256 | 80 + 160 |",
+    ]
+
+
+@pytest.mark.parametrize("photos", [1, 27_000, 28_300, 100_000, 10**6, 10**9])
+def test_the_plan_looks_into_as_many_words_as_the_index(photos: int, codebook: Codebook) -> None:
+    index = PartsIndex(codebook, (), (), np.empty(0, np.int32), photos)
+    assert tables.probes({**ROW, "words": WORDS}, photos) == index.probes
