@@ -15,6 +15,7 @@ from pipeline.base.errors import UsageError
 from pipeline.results.attention import attention, gain, gam, networks
 from pipeline.results.capacity import capacity, first_look, plan
 from pipeline.results.hashing import hamming, hashing
+from pipeline.results.parts import parts, parts_dial, parts_plan, parts_sets
 from pipeline.results.tables import (
     Row,
     accuracy,
@@ -56,6 +57,10 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "attention_gain": (("attention",), gain),
     "first_look": (("first_look",), first_look),
     "capacity": (("capacity",), capacity),
+    "parts": (("parts",), parts),
+    "parts_sets": (("parts",), parts_sets),
+    "parts_dial": (("parts",), parts_dial),
+    "parts_plan": (("parts",), parts_plan),
     "plan": (("capacity",), plan),
     "imagenette_candidates": (("imagenette_candidates",), sweep),
 }
