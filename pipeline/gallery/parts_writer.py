@@ -12,6 +12,7 @@ from pipeline.base.files import file_sha256
 from pipeline.gallery.parts import (
     FOLDER,
     Stored,
+    digests_of,
     map_segment,
     merged,
     segment_of,
@@ -40,9 +41,9 @@ class PartsWriter:
         """The contents, sha256 each, that lie in a segment."""
         if self._held is None:
             self._held = {
-                bytes(row)
+                digest
                 for (file,) in self.connection.execute("SELECT file FROM parts")
-                for row in map_segment(self.folder / FOLDER / file).contents
+                for digest in digests_of(map_segment(self.folder / FOLDER / file).contents)
             }
         return self._held
 
@@ -124,7 +125,7 @@ class PartsWriter:
             for segment, file in self.connection.execute("SELECT id, file FROM parts ORDER BY id")
         }
         alive = {
-            segment: sum(bytes(row) in live for row in each.contents)
+            segment: sum(digest in live for digest in digests_of(each.contents))
             for segment, each in stored.items()
         }
         thinned = [

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted_gallery import planted, taken
+from planted_codebook import give_codebook
+from planted_gallery import planted, related, taken
 from planted_null import even
 from small import answers, complaint, indexed, rows
 
@@ -53,13 +54,18 @@ def work(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"accept": {"null": null_to_json(even())}},
         "make",
     )
+    worded = give_codebook(shutil.copytree(folder / "model", folder / "worded"))
     planted(folder / "whole", folder / "model", [taken(name(seed), seed) for seed in range(PHOTOS)])
-    assert (
-        partition.main(
-            ["--gallery", str(folder / "whole"), "--parts", "3", "--out", str(folder / "parts")]
-        )
-        == 0
-    )
+    # photos that show some of the same things, and copies; a third gallery holds copies alone
+    planted(folder / "alike", worded, [related(name(s), s % 24) for s in range(30)])
+    for where, parts in (("whole", "3"), ("alike", "2")):
+        there = "parts" if where == "whole" else "two"
+        flags = ["--parts", parts, "--out", str(folder / there)]
+        assert partition.main(["--gallery", str(folder / where), *flags]) == 0
+    copies = [related(f"z/{seed}.jpg", seed) for seed in (3, 8)]
+    planted(folder / "copies", worded, copies)
+    shutil.copytree(folder / "alike", folder / "all")
+    planted(folder / "all", worded, copies)
     names = read_gallery(folder / "whole").names
     lines = [f"gallery:{query},{image}\n" for query in names[:20] for image in names]
     (folder / "run.csv").write_bytes(
@@ -146,6 +152,24 @@ def test_parts_with_their_owners_are_the_whole(
     found = answers(capsys, work / "parts", queries[0], "-k", 3, "--search", "faiss", *ON)
     assert found == answers(capsys, work / "parts", queries[0], "-k", 3, "--search", "faiss")
     assert found[0]["first_look"] == {"index": "flat", "recall": 1.0}
+
+
+@pytest.mark.usefixtures("two")
+@pytest.mark.parametrize("kind", ["both", "parts"])
+def test_owners_count_votes_as_one_gallery_does(
+    kind: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where all that a third one holds are copies of the others' photos."""
+    names = read_gallery(work / "alike").names
+    asked = (*(f"gallery:{names[place]}" for place in (0, 7, 29)), "--candidates", 9, "-k", 32)
+    asked = (*asked, "--shortlist", kind)
+    for whole, several in (("alike", ["two"]), ("all", ["two", "copies"])):
+        more = [word for each in several[1:] for word in ("--gallery", work / each)]
+        wanted = answers(capsys, work / whole, *asked)
+        found = answers(capsys, work / several[0], *asked, *more, *ON)
+        assert found == wanted
+        by = {result["found_by"] for answer in found for result in answer["results"]}
+        assert by >= ({"both", "global", "parts"} if kind == "both" else {"parts"})
 
 
 @pytest.mark.usefixtures("two")

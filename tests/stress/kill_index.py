@@ -1,5 +1,6 @@
 """Kill indexing at random moments, look at what is left, and run it again: nothing acknowledged may
-be lost, every gallery must open.
+be lost, every gallery must open, and its index of parts must vote as that of one that nobody
+interrupted.
 
 Most runs are forks of this process, which has torch loaded: a kill costs a fraction of a second and
 lands anywhere from reading the model to merging shards. Every `--cold`th is a process of its own,
@@ -27,7 +28,7 @@ from PIL import Image, ImageDraw
 
 from pipeline.base.options import SearchOptions
 from pipeline.cli import Parser, at_least_one, natural
-from pipeline.gallery import update
+from pipeline.gallery import parts_writer, update
 from pipeline.gallery import writer as gallery_writer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,18 +53,20 @@ class Tally:
     unopenable: int = 0
     failed: int = 0  # runs that ended badly by themselves
     unequal: int = 0  # completed galleries that rank otherwise than the uninterrupted one
+    unvoted: int = 0  # whose parts get other votes
 
     def __str__(self) -> str:
         return (
             f"{self.kills} kills ({self.amid} amid a commit), {self.completed} galleries completed,"
             f" {self.checked} acknowledged photos checked, {self.lost} lost, {self.unopenable}"
             f" unopenable, {self.failed} failed runs, rankings"
-            f" {'equal' if not self.unequal else f'of {self.unequal} galleries unequal'}"
+            f" {'equal' if not self.unequal else f'of {self.unequal} galleries unequal'}, votes"
+            f" {'equal' if not self.unvoted else f'of {self.unvoted} galleries unequal'}"
         )
 
     @property
     def bad(self) -> int:
-        return self.lost + self.unopenable + self.failed + self.unequal
+        return self.lost + self.unopenable + self.failed + self.unequal + self.unvoted
 
 
 def draw_photos(folder: Path, count: int, rng: np.random.Generator) -> None:
@@ -80,8 +83,10 @@ def draw_photos(folder: Path, count: int, rng: np.random.Generator) -> None:
 
 def write_untrained_model(folder: Path, rng: np.random.Generator) -> None:
     from pipeline.model.card import Settings
+    from pipeline.model.codebook import write_codebook
     from pipeline.model.weights import write_model
     from stages.trunk import build_resnet
+    from stages.visual_words import Codebook
 
     state = build_resnet("resnet18", 10).state_dict()
     arrays = {
@@ -94,18 +99,25 @@ def write_untrained_model(folder: Path, rng: np.random.Generator) -> None:
         arrays[f"{part}.components"] = np.linalg.qr(rng.normal(size=(width, numbers)))[0].T.astype(
             np.float32
         )
+    words = rng.normal(size=(16, 40))
+    words *= 127 / np.linalg.norm(words, axis=1, keepdims=True)
+    centroids = np.rint(rng.normal(0, 25, (8, 5, 256))).clip(-127, 127)
+    folder.mkdir()
+    entry = write_codebook(
+        folder, Codebook(np.rint(words).astype(np.int8), centroids.astype(np.int8))
+    )
     write_model(
         folder,
         arrays,
         Settings(embed_side=32, describe_side=48, keep=40),
-        {"accept": {"inliers": 14}},
+        {"accept": {"inliers": 14}, "codebook": entry},
         "python tests/stress/kill_index.py",
     )
 
 
 def index_in_small_steps(photos: str, gallery: str, model: str) -> int:
-    """`pipeline.index` as it is, but for commits of two photos, merges of six and a bar that shows
-    every count at once.
+    """`pipeline.index` as it is, but for commits of two photos, merges of six, four segments of
+    parts at most and a bar that shows every count at once.
     """
     from pipeline import index
 
@@ -117,6 +129,7 @@ def index_in_small_steps(photos: str, gallery: str, model: str) -> int:
     tqdm.tqdm.set_lock(threading.RLock())
     tqdm.tqdm = Prompt
     update.COMMIT_PHOTOS, gallery_writer.SMALL = 2, 6
+    gallery_writer.SEGMENTS, parts_writer.AT_ONCE = 4, 2
     return index.main(
         [photos, "--gallery", gallery, "--model", model, "--jobs", "2", "--device", "cpu"]
     )
@@ -145,9 +158,9 @@ def start(work: Path, gallery: Path, cold: bool) -> int:
             os._exit(code)
 
 
-def end(pid: int, shards: Path, files: int, seconds: float) -> int | None:
-    """Wait until so many files lie in `shards`, then so many seconds, and kill. The exit code of a
-    run that ended before, else None.
+def end(pid: int, folder: Path, files: int, seconds: float) -> int | None:
+    """Wait until so many files lie in the folder, then so many seconds, and kill. The exit code of
+    a run that ended before, else None.
     """
     watched = os.pidfd_open(pid)
 
@@ -155,7 +168,7 @@ def end(pid: int, shards: Path, files: int, seconds: float) -> int | None:
         return bool(select.select([watched], [], [], within)[0])
 
     try:
-        while len(os.listdir(shards) if shards.is_dir() else ()) < files and not ended(
+        while len(os.listdir(folder) if folder.is_dir() else ()) < files and not ended(
             within=0.0005
         ):
             pass
@@ -172,7 +185,21 @@ def read_rows(gallery: Path) -> Rows:
     from pipeline.gallery.store import read_gallery
     from tests.support.filled import as_read
 
-    return as_read(read_gallery(gallery))
+    return as_read(read_gallery(gallery, parts=True))
+
+
+def votes(gallery: Path) -> dict[str, bytes]:
+    """That every photo's features give to all; nothing where not all are indexed."""
+    from pipeline.gallery.store import read_gallery
+    from pipeline.model.codebook import read_codebook
+    from pipeline.search.open import lack_of_parts
+    from tests.support.filled import as_voted
+
+    reading = read_gallery(gallery, parts=True)
+    codebook = read_codebook(reading.binding.where)
+    if codebook is None or lack_of_parts(reading, codebook):
+        return {}
+    return as_voted(reading, codebook)
 
 
 def rankings(gallery: Path) -> str:
@@ -192,8 +219,13 @@ def leftovers(gallery: Path) -> bool:
     from pipeline.gallery.store import connected
 
     with connected(gallery) as manifest:
-        known = {file for (file,) in manifest.execute("SELECT file FROM shards")}
-    return any(path.name not in known for path in (gallery / "shards").iterdir())
+        known = {
+            file
+            for table in ("shards", "parts")
+            for (file,) in manifest.execute(f"SELECT file FROM {table}")
+        }
+    there = [*(gallery / "shards").iterdir(), *(gallery / "parts").iterdir()]
+    return any(path.name not in known for path in there)
 
 
 def look(gallery: Path, counted: int, whole: Rows, before: set[str], tally: Tally) -> set[str]:
@@ -227,31 +259,34 @@ def look(gallery: Path, counted: int, whole: Rows, before: set[str], tally: Tall
 
 def kill_often(work: Path, kills: int, photos: int, every: int, rng: np.random.Generator) -> Tally:
     """`every` so many runs a whole process, 0 none."""
-    whole, gallery, shards = work / "whole", work / "gallery", work / "gallery/shards"
+    whole, gallery = work / "whole", work / "gallery"
     took = {}  # seconds of an uninterrupted run
     for cold in (True, False) if every else (False,):
         shutil.rmtree(whole, ignore_errors=True)
         began = time.monotonic()
-        if end(start(work, whole, cold), shards, 0, 600) != 0:
+        if end(start(work, whole, cold), gallery, 0, 600) != 0:
             raise SystemExit((work / "stderr").read_text())
         took[cold] = time.monotonic() - began
-    rows, ranked = read_rows(whole), rankings(whole)
+    rows, ranked, voted = read_rows(whole), rankings(whole), votes(whole)
+    if not any(any(each) for each in voted.values()):
+        raise SystemExit("the photos get no votes: there is nothing to compare")
     tally, before, runs = Tally(), set[str](), 0
     with tqdm.tqdm(total=kills, desc="kill", unit="kill") as bar:
         while tally.kills < kills or before:  # the last gallery is completed, too
             runs += 1
             cold, left = bool(every) and runs % every == 0, 1 - len(before) / photos
+            folder = gallery / ("shards" if rng.random() < 0.5 else "parts")
             files, seconds = 0, rng.uniform(0, took[cold] * max(left, 0.3))
             if tally.kills >= kills:
                 seconds = 600
             # at a commit, or one of the merges behind the last: when its file is there, a hair
             # later
             elif not cold and rng.random() < 0.5:
-                files = sum(1 for _ in shards.glob("*")) + int(
+                files = sum(1 for _ in folder.glob("*")) + int(
                     rng.integers(1, int(left * photos / 2 + photos / 6) + 2)
                 )
                 seconds = rng.uniform(0, 0.004)
-            code = end(start(work, gallery, cold), shards, files, seconds)
+            code = end(start(work, gallery, cold), folder, files, seconds)
             shown = BAR.findall((work / "stderr").read_text("utf-8", "replace"))
             if code is None:
                 tally.kills += 1
@@ -264,6 +299,8 @@ def kill_often(work: Path, kills: int, photos: int, every: int, rng: np.random.G
                 tally.failed += 1
             elif read_rows(gallery) != rows or rankings(gallery) != ranked:
                 tally.unequal += 1
+            elif votes(gallery) != voted:
+                tally.unvoted += 1
             shutil.rmtree(gallery)
             before = set()
     return tally

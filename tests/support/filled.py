@@ -9,6 +9,7 @@ from safetensors.numpy import load_file
 
 from pipeline.gallery.store import Binding, Encoded, Entry, Reading
 from pipeline.gallery.writer import writing
+from pipeline.model.codebook import ModelCodebook
 from stages.records import LocalFeatures
 
 BINDING = Binding("tiny", "a" * 64, "tiny", "/photos")
@@ -38,6 +39,18 @@ def fill(folder: Path, *shards: list[Encoded], binding: Binding = BINDING) -> Pa
         for photos in shards:
             writer.add(photos)
     return folder
+
+
+def as_voted(reading: Reading, codebook: ModelCodebook) -> dict[str, bytes]:
+    """By name, the votes that a photo's features give to all; of an index that is incomplete, those
+    to the photos that it has.
+    """
+    if reading.parts is None:
+        return {}
+    index = reading.parts.index(codebook, reading.contents, np.arange(len(reading.names)))
+    return {
+        name: index.votes(reading.features[row]).tobytes() for row, name in enumerate(reading.names)
+    }
 
 
 def as_read(reading: Reading) -> dict[str, tuple[bytes, ...]]:
@@ -72,8 +85,8 @@ def as_written(*photos: Encoded) -> dict[str, tuple[bytes, ...]]:
     return rows
 
 
-def files(folder: Path) -> set[str]:
-    return {path.name for path in (folder / "shards").iterdir()}
+def files(folder: Path, below: str = "shards") -> set[str]:
+    return {path.name for path in (folder / below).iterdir()}
 
 
 def rows_of(shard: Path) -> int:

@@ -1,5 +1,5 @@
 """Kill a gallery's writer before and after every single call that reaches the disk or SQLite, and
-look at what is left.
+look at what is left: the photos, and their index of parts.
 
 A program of its own, because it forks: `python killed_steps.py FOLDER` prints one JSON object.
 """
@@ -14,12 +14,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from filled import BINDING, as_read, encoded, files
+from filled import BINDING, as_read, as_voted, encoded, files
+from planted_codebook import planted_codebook
 
 from pipeline.base.errors import GalleryError
+from pipeline.gallery import parts_writer
 from pipeline.gallery import writer as gallery_writer
+from pipeline.gallery.parts import FOLDER
 from pipeline.gallery.store import read_gallery
 from pipeline.gallery.writer import GalleryWriter, writing
+from pipeline.model.codebook import ModelCodebook
 
 CALLS = {
     "open",
@@ -35,6 +39,9 @@ CALLS = {
     "mkdir",
     "flock",
 }
+READS = {"__new__", "file_sha256", "held", "read_meta"}  # whose calls leave nothing behind
+State = dict[str, Any]  # by photo
+CODEBOOK = ModelCodebook("c" * 64, planted_codebook(length=6))
 
 
 def add(writer: GalleryWriter) -> None:
@@ -49,14 +56,28 @@ def compact(writer: GalleryWriter) -> None:
     writer.compact()
 
 
-STEPS = (add, remove, compact)
+def complete(writer: GalleryWriter) -> None:
+    assert writer.parts is not None
+    writer.parts.complete(quiet=True)
+    writer.sweep()
+
+
+STEPS = (add, remove, compact, complete)
 
 
 def work(gallery: Path, acknowledge: int) -> None:
-    with writing(gallery, BINDING) as writer:
+    with writing(gallery, BINDING, CODEBOOK) as writer:
         for step in STEPS:
             step(writer)
             os.write(acknowledge, b".")
+
+
+def look(gallery: Path, votes: bool = True) -> tuple[State, State, int]:
+    """Rows, votes, and how many photos lie in no segment."""
+    reading = read_gallery(gallery, parts=True)
+    covered = 0 if reading.parts is None else reading.parts.covers(sorted(set(reading.contents)))
+    voted = as_voted(reading, CODEBOOK) if votes else {}
+    return as_read(reading), voted, len(set(reading.contents)) - covered
 
 
 def run_until(gallery: Path, call: int) -> tuple[int, str]:
@@ -69,7 +90,8 @@ def run_until(gallery: Path, call: int) -> tuple[int, str]:
 
         def watch(frame: FrameType, event: str, function: Any) -> None:
             nonlocal seen
-            if event in ("c_call", "c_return") and function.__name__ in CALLS:
+            called = event in ("c_call", "c_return") and function.__name__ in CALLS
+            if called and frame.f_code.co_name not in READS:
                 seen += 1
                 if seen == call:
                     sys.setprofile(None)
@@ -95,17 +117,21 @@ def run_until(gallery: Path, call: int) -> tuple[int, str]:
 
 def main(folder: Path) -> None:
     gallery_writer.SMALL = 4
+    parts_writer.AT_ONCE = 3
     start, gallery = folder / "start", folder / "gallery"
     states = []
-    with writing(start, BINDING) as writer:
+    with writing(start, BINDING, CODEBOOK) as writer:
         for i in range(0, 12, 2):
+            if i == 8:
+                writer.parts = None  # an earlier version: photos that are in no segment
             writer.add([encoded(f"{i + j}.jpg", i + j, features=i) for j in range(2)])
     shutil.copytree(start, gallery)
-    with writing(gallery, BINDING) as writer:
-        states.append(as_read(read_gallery(gallery)))
+    with writing(gallery, BINDING, CODEBOOK) as writer:
+        states.append(look(gallery))
         for step in STEPS:
             step(writer)
-            states.append(as_read(read_gallery(gallery)))
+            states.append(look(gallery))
+    missing = [lacking for *_, lacking in states]
     wrong: list[str] = []
     where: Counter[str] = Counter()
     call, place = 0, "begin"
@@ -116,16 +142,24 @@ def main(folder: Path) -> None:
         acknowledged, place = run_until(gallery, call)
         where[place] += 1
         try:
-            if as_read(read_gallery(gallery)) not in states[acknowledged : acknowledged + 2]:
+            rows, _, lacking = look(gallery, votes=False)
+            possible = states[acknowledged : acknowledged + 2]
+            if rows not in [known for known, *_ in possible]:
                 wrong.append(f"{place}: other rows after {acknowledged} steps")
-            with writing(gallery, BINDING) as writer:  # what is left is swept, and work goes on
-                known = {file for (file,) in writer.connection.execute("SELECT file FROM shards")}
-                if files(gallery) != known:
-                    wrong.append(f"{place}: files left")
+            if lacking > max(lacks for *_, lacks in possible):
+                wrong.append(f"{place}: {lacking} photos without votes")
+            # what is left is swept, and work goes on
+            with writing(gallery, BINDING, CODEBOOK) as writer:
+                for below, table in (("shards", "shards"), (FOLDER, "parts")):
+                    known = {
+                        file for (file,) in writer.connection.execute(f"SELECT file FROM {table}")
+                    }
+                    if files(gallery, below) != known:
+                        wrong.append(f"{place}: {below} left")
                 for step in STEPS:
                     step(writer)
-            if as_read(read_gallery(gallery)) != states[-1]:
-                wrong.append(f"{place}: other rows after going on")
+            if look(gallery) != states[-1]:
+                wrong.append(f"{place}: other rows or votes after going on")
         except GalleryError as error:
             wrong.append(f"{place}: {error}")
     print(
@@ -135,6 +169,7 @@ def main(folder: Path) -> None:
                 "places": sorted(where),
                 "wrong": wrong,
                 "acknowledged": acknowledged,
+                "missing": missing,
             }
         )
     )
