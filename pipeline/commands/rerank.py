@@ -177,7 +177,10 @@ def main(argv: list[str] | None = None) -> int:
             args.bits,
         )
         recipe = args.recipe or made.recipe
-        options = replace(search_options(args), recipe=recipe, model=model, bits=None)
+        # somebody else has found the candidates
+        options = replace(
+            search_options(args), recipe=recipe, model=model, bits=None, shortlist="global"
+        )
         lists, digest = read_candidates(args.candidates, form, names, args.skip_bad)
         out_form = form_of(args.out) or form
         check_writable(args.out, out_form, lists, names)

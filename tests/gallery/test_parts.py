@@ -25,6 +25,7 @@ from pipeline import run
 from pipeline.base.errors import GalleryError
 from pipeline.base.files import file_sha256
 from pipeline.commands import parts as parts_command
+from pipeline.commands import rerank
 from pipeline.gallery import partition, parts_writer
 from pipeline.gallery.merge import read_galleries
 from pipeline.gallery.parts import PartsReading, merged, segment_of, worth_merging
@@ -295,6 +296,10 @@ def test_a_damaged_index_is_refused_and_mended(
     assert complaint(capsys) == f"run: {refused.value}"
     # who does not need it is not stopped by it
     assert len(answers(capsys, gallery, "gallery:000.jpg", "--shortlist", "global")) == 1
+    run_file, out = gallery.with_name("run.csv"), gallery.with_name("out.csv")
+    run_file.write_text("query,image\ngallery:000.jpg,001.jpg\n")
+    flags = ["--gallery", str(gallery), "--candidates", str(run_file), "--out", str(out)]
+    assert rerank.main([*flags, "--jobs", "1"]) == 0
     assert mended(gallery, capsys) in {
         f"30 different photos are indexed; {count}" for count in (14, 16)
     }
