@@ -521,6 +521,45 @@ def test_both_lists_find_and_say_so(made: Path, capsys: pytest.CaptureFixture[st
         assert found[1][:3] == found[0]
 
 
+def test_what_votes_alone_brought_is_told_its_place_by_codes(
+    worded_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three photos hold what the query holds, and their codes are the farthest, two at one
+    distance; the list by codes ends long before.
+    """
+    for module in ("pipeline.search.engine", "stages.shortlist"):
+        monkeypatch.setattr(f"{module}.DEPTH", 4)
+    far = [
+        replace(
+            related(name, 5),
+            entry=replace(related(name, 5).entry, sha256=f"{number:064x}"),
+            code=np.full(32, value, np.float32),
+        )
+        for number, (name, value) in enumerate([("x.jpg", 60), ("y.jpg", 50), ("z.jpg", 60)], 500)
+    ]
+    g = planted(tmp_path / "g", worded_model, [*photos(), *far])
+    (everything,) = answers(capsys, g, "gallery:005.jpg", "-k", 33, "--shortlist", "global")
+    coarse = {
+        result["image"]: (result["coarse_rank"], result["distance"])
+        for result in everything["results"]
+    }
+    assert [coarse[name][0] for name in ("x.jpg", "y.jpg", "z.jpg")] == [32, 31, 33]
+    (answer,) = answers(capsys, g, "gallery:005.jpg", "-k", 4, "--candidates", 6)
+    assert [result["image"] for result in answer["results"]] == [
+        "005.jpg",
+        "x.jpg",
+        "y.jpg",
+        "z.jpg",
+    ]
+    assert {
+        result["image"]: (result["coarse_rank"], result["distance"]) for result in answer["results"]
+    } == {name: coarse[name] for name in ("005.jpg", "x.jpg", "y.jpg", "z.jpg")}
+    assert [result["found_by"] for result in answer["results"]] == ["both", *["parts"] * 3]
+
+
 def test_indexing_photos_indexes_their_parts(
     worded_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
