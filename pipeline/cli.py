@@ -171,6 +171,11 @@ def add_search(parser: argparse.ArgumentParser) -> None:
             " local features, or both (default: both, where the gallery has an index of parts)"
         ),
     )
+    parser.add_argument(
+        "--expand",
+        action="store_true",
+        help="photos that were accepted ask again, with their own features inside the query",
+    )
     add_false_alarm(parser)
     parser.add_argument(
         "--code",
@@ -278,7 +283,17 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
 def search_options(args: argparse.Namespace) -> SearchOptions:
     """What the flags of `add_search`, `add_model` and `add_truth` say of how to open a gallery."""
     given = vars(args)
-    names = ("recipe", "model", "code", "bits", "device", "seed", "false_alarm", "shortlist")
+    names = (
+        "recipe",
+        "model",
+        "code",
+        "bits",
+        "device",
+        "seed",
+        "false_alarm",
+        "shortlist",
+        "expand",
+    )
     said = {name: given[name] for name in names if name in given}
     index, queries = given.get("search", "auto"), given.get("query_gallery")
     return SearchOptions(**said, index=index, queries=queries)

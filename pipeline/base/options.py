@@ -19,6 +19,7 @@ class SearchOptions:
     # "global", "parts" or "both": what finds the candidates; None: the recipe's own, by codes alone
     # where the gallery has no index of parts
     shortlist: str | None = None
+    expand: bool = False  # photos that were accepted ask again, with what of them is in the query
     queries: Path | None = None  # another gallery of the same model, whose photos may ask
     threads: int = 0  # of the second look; 0: all cores. Changes how long it takes and nothing else
 

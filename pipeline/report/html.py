@@ -148,6 +148,8 @@ def row(page: Page, shown: Shown, key: str) -> str:
         "first look → now": f"{result.coarse_rank:,} → <b>{result.rank:,}</b>",
         "distance": f"{result.distance:.3f}",
     }
+    if result.parts_rank is not None:
+        facts = {"by parts": f"{result.parts_rank:,}", **facts}
     if page.answer.by_codes:
         facts = {
             "first look → now": facts["first look → now"],

@@ -62,9 +62,12 @@ def why(result: Result, answer: Answer) -> str:
             if result.distance == 1
             else f"{result.distance:.0f} bits differ from the query's code."
         )
+    if result.through is not None:
+        return f"Through {printable(result.through)}, which was accepted: {agree}."
     if result.accepted:
         return f"{agree}." if result.matches else "Ranked by the second look."
-    if result.coarse_rank > answer.candidates:
+    beyond = result.coarse_rank > answer.candidates
+    if beyond if answer.shortlist == "global" else result.found_by is None:
         return "Not verified: beyond the candidates."
     if not result.matches:
         return "No local feature of the two photos matches."
@@ -111,14 +114,20 @@ def table(answer: Answer) -> str:
         return "\n".join(lines)
     lines = [
         f"{printable(answer.query)}: {answer.candidates} candidates verified, {verdict(answer)}",
-        "rank  coarse  distance  matches  inliers  false alarms  image",
+        f"rank  coarse  {parts('parts', answer)}distance  matches  inliers  false alarms  image",
     ]
     lines += [
-        f"{r.rank:4d}  {r.coarse_rank:6d}  {r.distance:8.4f}  {r.matches:7d}  {r.inliers:7d} "
+        f"{r.rank:4d}  {r.coarse_rank:6d}  {parts(r.parts_rank or '', answer)}{r.distance:8.4f}"
+        f"  {r.matches:7d}  {r.inliers:7d} "
         f" {alarms(r.false_alarms):>12s}  {mark(r)}{printable(r.image)}"
         for r in answer.results
     ]
     return "\n".join(lines)
+
+
+def parts(place: int | str, answer: Answer) -> str:
+    """The column of places by votes, where candidates are found by both lists."""
+    return f"{place:>5}  " if answer.shortlist == "both" else ""
 
 
 def mark(result: Result) -> str:

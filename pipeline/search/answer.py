@@ -32,6 +32,8 @@ class Result:
     parts_rank: int | None = None
     # the list that brought it among the candidates: "global", "parts" or "both"; None beyond them
     found_by: str | None = None
+    # the accepted photo that asked for it, where the query itself did not get it accepted
+    through: str | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pipeline.gallery.store import Binding
 from pipeline.graph import Graph
 from pipeline.recipes import Recipe
 from pipeline.search.answer import Answer, Evidence, Result, affine_rows, round_digits
+from pipeline.search.expand import expand
 from pipeline.search.query import Box, Query, cropped, read_query
 from stages.gallery import Gallery
 from stages.order import both_ties, first_ties, full_order
@@ -51,6 +52,7 @@ class Engine:
     # why the model's null is used in place of one measured on the gallery's own photos
     model_null: str = ""
     asking: "Engine | None" = None  # another gallery, whose photos are queries
+    expand: bool = False  # photos that were accepted ask again
 
     def query(self, name: str, box: Box | None = None) -> Query:
         """Encode a photo by path, or a box of it, or take an indexed one as it is stored. Raises
@@ -142,7 +144,7 @@ class Engine:
 
     def rank(self, query: Query, k: int, candidates: str | None) -> Ranked:
         """Every photo of the gallery, by both looks and by the first alone."""
-        coarse, found, matches, ranking = self._look(query, k, candidates, len(self.gallery))
+        coarse, found, matches, ranking, _ = self._look(query, k, candidates, len(self.gallery))
         order, ties = both_ties(ranking, found, coarse)
         return Ranked(coarse, first_ties(coarse), found, matches, ranking, order, ties)
 
@@ -153,13 +155,19 @@ class Engine:
         candidates: str | None,
         depth: int,
         budget_ms: float | None = None,
-    ) -> tuple[Candidates, Candidates, Matches, Ranking]:
+    ) -> tuple[Candidates, Candidates, Matches, Ranking, dict[int, int]]:
         count = min(count_candidates(candidates or self.recipe.candidates, k), len(self.gallery))
         coarse, found = self.find(query, count, depth)
-        if budget_ms is None:
-            return coarse, found, *self.refine(query, found)
-        matches, ranking = self.refine_within(query, found, budget_ms)
-        return coarse, found.part(0, matches.inliers.shape[1]), matches, ranking
+        if budget_ms is not None:
+            matches, ranking = self.refine_within(query, found, budget_ms)
+            return coarse, found.part(0, matches.inliers.shape[1]), matches, ranking, {}
+        matches, ranking = self.refine(query, found)
+        if not self.expand:
+            return coarse, found, matches, ranking, {}
+        began = time.perf_counter()
+        more = expand(self, query, count, found, matches, ranking)
+        query.seconds["expand"] = time.perf_counter() - began
+        return coarse, more.candidates, more.matches, more.ranking, more.found_through
 
     def answer(
         self, query: Query, k: int, candidates: str | None = None, budget_ms: float | None = None
@@ -188,9 +196,10 @@ class Engine:
         candidates: Candidates,
         matches: Matches,
         ranking: Ranking,
+        through: Mapping[int, int] | None = None,
     ) -> Answer:
-        """The first k places after both looks."""
-        verified = ranking.order.shape[1]
+        """The first k places after both looks; through: as `expand` found them."""
+        verified, names = ranking.order.shape[1], self.gallery.names
         place_of = dict(zip(candidates.rows[0].tolist(), range(verified), strict=True))
         coarse_of = dict(zip(coarse.rows[0].tolist(), range(coarse.rows.shape[1]), strict=True))
         results = []
@@ -210,7 +219,7 @@ class Engine:
             results.append(
                 Result(
                     rank=rank,
-                    image=self.gallery.names[row],
+                    image=names[row],
                     coarse_rank=coarse_rank,
                     distance=round(distance, 6),
                     matches=int(matches.matches[0, place]) if seen else 0,
@@ -226,6 +235,7 @@ class Engine:
                     ),
                     parts_rank=int(by_votes) or None,
                     found_by=self._found_by(candidates, place) if seen else None,
+                    through=names[through[row]] if through and row in through else None,
                 )
             )
         index, acceptance = self.gallery.index, self.acceptance

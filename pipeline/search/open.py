@@ -163,8 +163,12 @@ def _assembled(
             f"--shortlist {options.shortlist}: expected a recipe that has local features, got"
             f" {built.name}; run without it"
         )
+    if options.expand and built.binary:
+        raise UsageError(
+            f"--expand: expected a recipe that compares points, got {built.name}; run without it"
+        )
     opened = assemble(where, built, code, options.index, options.shortlist)
-    engine = with_threads(opened, options.threads)
+    engine = replace(with_threads(opened, options.threads), expand=options.expand)
     if options.queries is None:
         return engine
     check_model(options.queries, read_bindings(options.queries), listed(where), engine.binding)

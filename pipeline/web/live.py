@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.base.errors import GalleryError, ModelError, UsageError
 from pipeline.base.names import IMPORTED
@@ -104,7 +104,10 @@ class Live:
         try:
             same = read_bindings(self.folder).identity == engine.binding.identity
             self.now = Opened.of(
-                engine_of(self.folder, engine.recipe, engine.code, self.search, self.shortlist)
+                replace(
+                    engine_of(self.folder, engine.recipe, engine.code, self.search, self.shortlist),
+                    expand=engine.expand,
+                )
                 if same
                 else self.opening()
             )

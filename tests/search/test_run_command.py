@@ -46,6 +46,7 @@ RESULT_KEYS = [
     "raised",
     "parts_rank",
     "found_by",
+    "through",
 ]
 INDEXED = [f"gallery:{name}" for name in NAMES]
 
@@ -86,7 +87,7 @@ def test_the_json_is_as_promised(
             assert [
                 type(result[key])
                 for key in RESULT_KEYS
-                if key not in ("affine", "false_alarms", "code_distance", "parts_rank")
+                if key not in ("affine", "false_alarms", "code_distance", "parts_rank", "through")
             ] == [
                 int,
                 str,
