@@ -33,8 +33,7 @@ def test_any_call_of_a_writer_can_be_its_last() -> None:
         )
     assert {
         "_merge c_return execute",
-        "insert c_call execute",  # of a segment of parts
-        "insert c_return execute",
+        "insert c_return execute",  # of a segment of parts
         "merge c_return executemany",  # of segments
         "unlink c_return unlink",
         "transaction c_return execute",

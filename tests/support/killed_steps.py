@@ -90,8 +90,11 @@ def run_until(gallery: Path, call: int) -> tuple[int, str]:
 
         def watch(frame: FrameType, event: str, function: Any) -> None:
             nonlocal seen
-            called = event in ("c_call", "c_return") and function.__name__ in CALLS
-            if called and frame.f_code.co_name not in READS:
+            if event not in ("c_call", "c_return") or function.__name__ not in CALLS:
+                return
+            # before a statement all is as it was after the call before
+            again = event == "c_call" and function.__name__.startswith("execute")
+            if not again and frame.f_code.co_name not in READS:
                 seen += 1
                 if seen == call:
                     sys.setprofile(None)
