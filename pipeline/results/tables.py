@@ -271,6 +271,20 @@ def by_set_first(rows: Sequence[Row]) -> list[str]:
     return [head, rule, *(each for each in body if each in figures.values())]
 
 
+def shortlists(rows: Sequence[Row]) -> list[str]:
+    """scripts/sweep.py, labels `KIND, SET`: how many queries have their photo among the candidates,
+    and how many find it first by both looks.
+    """
+    turned = [
+        {**row, "label": f"{kind}, {number(row['candidates'], ',d')}, {name}"}
+        for run, (_, *sizes) in by_label(rows).items()
+        for kind, _, name in [run.rpartition(", ")]
+        for row in sizes
+    ]
+    title = "candidates found by, and how many: the photo among them, first by both looks"
+    return sets_table(turned, title, ("ceiling", "hit@1")) + commands(rows)
+
+
 def sets_table(rows: Sequence[Row], title: str, names: Sequence[str]) -> list[str]:
     """A column for each set, in the order of the first kind's rows, and the mean over sets."""
     kinds = by_label(rows)
