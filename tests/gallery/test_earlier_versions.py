@@ -50,6 +50,7 @@ def told(answer: pipeline.Answer, wanted: dict[str, Any]) -> dict[str, Any]:
         assert by_image[image].pop("raised") in (True, False)
         assert by_image[image].pop("parts_rank") is None
         assert by_image[image].pop("found_by") in ("global", None)
+        assert by_image[image].pop("through") is None
         results.append({**by_image[image], "rank": rank})
     fell_back = not all(result["accepted"] for result in results)
     found |= {"results": results, "k": wanted["k"], "fell_back": fell_back}
