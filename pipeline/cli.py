@@ -18,8 +18,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from pipeline import __version__
 from pipeline.base.errors import TwoLookError
-from pipeline.base.names import LONGEST_CODE, RECIPES, SHORTLISTS
+from pipeline.base.names import RECIPES, SHORTLISTS
 from pipeline.base.options import SearchOptions, TruthOptions
+from pipeline.base.values import (
+    at_least_one,
+    candidates,
+    cluster_address,
+    code_length,
+    natural,
+    positive,
+)
 
 if TYPE_CHECKING:
     from pipeline.cluster.jobs import ClusterJobs
@@ -305,70 +313,6 @@ def truth_options(args: argparse.Namespace) -> TruthOptions:
     return TruthOptions(
         **{name: given[name] for name in TruthOptions.__dataclass_fields__ if name in given}
     )
-
-
-def cluster_address(text: str) -> str:
-    kind, _, rest = text.partition(":")
-    host, _, port = rest.removeprefix("//").rpartition(":")
-    local = kind == "local" and rest.isdecimal() and int(rest)
-    if not local and not (
-        kind in ("tcp", "tls") and rest[:2] == "//" and host and port.isdecimal()
-    ):
-        raise argparse.ArgumentTypeError(
-            f"expected local:N, tcp://HOST:PORT or tls://HOST:PORT, got {text}"
-        )
-    return text
-
-
-def positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
-    return value
-
-
-def zero_or_more(text: str) -> float:
-    return 0.0 if text.strip("0") in ("", ".") and text != "." else positive(text)
-
-
-def share(text: str) -> float:
-    value = positive(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0 and at most 1, got {text}")
-    return value
-
-
-def quantile(text: str) -> float:
-    value = zero_or_more(text)
-    if value >= 1:
-        raise argparse.ArgumentTypeError(f"expected a number of 0 or more and below 1, got {text}")
-    return value
-
-
-def natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a number of 0 or more, got {text}")
-    return int(text)
-
-
-def at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of 1 or more, got {text}")
-    return int(text)
-
-
-def code_length(text: str) -> int:
-    if at_least_one(text) > LONGEST_CODE:
-        raise argparse.ArgumentTypeError(f"expected a number of 1 to {LONGEST_CODE}, got {text}")
-    return int(text)
-
-
-def candidates(text: str) -> str:
-    at_least_one(text.removesuffix("x"))
-    return text
 
 
 def finish(command: str, job: Callable[[], int]) -> int:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.base.names import INDEXED, printable
+from pipeline.base.values import positive
 from pipeline.cli import (
     Parser,
     add_cluster,
@@ -21,7 +22,6 @@ from pipeline.cli import (
     add_search,
     finish,
     joined_cluster,
-    positive,
     search_options,
 )
 

@@ -15,16 +15,8 @@ import sys
 
 from pipeline.base.errors import UsageError
 from pipeline.base.install import add_extra
-from pipeline.cli import (
-    Parser,
-    add_gallery,
-    add_model,
-    add_search,
-    at_least_one,
-    finish,
-    natural,
-    search_options,
-)
+from pipeline.base.values import at_least_one, natural
+from pipeline.cli import Parser, add_gallery, add_model, add_search, finish, search_options
 
 LEAST_TOKEN = 16  # characters
 

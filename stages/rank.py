@@ -45,7 +45,8 @@ class Calibrated:
     alarms a query.
 
     A candidate's expected false alarms are the chance that an unrelated photo with as many features
-    reaches its inliers, times the number of candidates that were verified: the expected number of
+    reaches its inliers, times the number of candidates that were verified, or, where votes of local
+    features chose them, the number of photos that they were chosen among: the expected number of
     unrelated photos that match as well. Accepting where that is at most `rate` accepts `rate` of
     them per query in the mean (Bonferroni; a contrario, Desolneux et al. 2000).
 
@@ -69,10 +70,14 @@ class Calibrated:
         if null is None:  # features of another program, in a gallery too small to measure chance
             return FixedCount(UNCALIBRATED)(features, candidates, matches, gallery)
         counts = gallery.features.count[candidates.rows[0]]
-        log_alarms, accepted = judge(null, len(features), counts, matches.inliers[0], self.rate)
+        # votes have looked at every photo, and chosen those that are like the query by chance, too
+        among = len(gallery) if candidates.places is not None else len(counts)
+        log_alarms, accepted = judge(
+            null, len(features), counts, matches.inliers[0], self.rate, among=among
+        )
         distance = candidates.distance[0]
         near = np.searchsorted(distance, distance, "right")  # itself, nearer ones, equal ones
-        near_alarms = log_alarms + np.log(near / max(1, len(near)))
+        near_alarms = log_alarms + np.log(near / max(1, among))
         raised = (near_alarms <= np.log(self.rate)) & (matches.inliers[0] >= null.least)
         raised &= ~accepted[0]
         evidence = -np.where(raised, near_alarms, log_alarms)
@@ -80,15 +85,23 @@ class Calibrated:
 
 
 def judge(
-    null: Null, query: int, candidate: Int64, inliers: Int32, *rates: float
+    null: Null,
+    query: int,
+    candidate: Int64,
+    inliers: Int32,
+    *rates: float,
+    among: int | None = None,
 ) -> tuple[Float64, Bool]:
     """A query's feature count, those of all candidates (K,) and their inliers (K,) -> the
     logarithm of the expected false alarms of each (K,); whether it is accepted at each rate (R, K).
+    among: photos of which these were chosen, K unless given.
     """
     # Tried and lost: sharing the rate out by 1 / coarse rank. By folders it costs no first place
     # (embedded model, 1,287 photos, 200 candidates: hit@1 -.001 where this has -.009 [-.022,
     # .004]), but in the museum one wall shot of fifteen (.933 for .967).
-    log_alarms = null.log_chance(query, candidate, inliers) + np.log(max(1, len(inliers)))
+    log_alarms = null.log_chance(query, candidate, inliers) + np.log(
+        max(1, len(inliers) if among is None else among)
+    )
     return log_alarms, (log_alarms <= np.log(rates)[:, None]) & (inliers >= null.least)
 
 

@@ -26,8 +26,8 @@ def search(code: Float32, count: int, gallery: Gallery) -> Candidates:
 
 def search_parts(features: LocalFeatures, count: int, gallery: Gallery) -> Candidates:
     """Local features, K, gallery -> Candidates (1, K), the most voted of `stages/inverted_index.py`
-    first, equal ones by path. The distance is the share of all votes, from 0 to 1, that a photo did
-    not get.
+    first, equal ones by path. The distance is what a photo lacks of the most votes, as a share of
+    them, from 0 to 1.
 
     Raises ValueError for a gallery without an index of parts.
     """
@@ -37,5 +37,6 @@ def search_parts(features: LocalFeatures, count: int, gallery: Gallery) -> Candi
         raise ValueError("search_parts.gallery: expected an index of parts, got none")
     votes = gallery.parts.votes(features)
     best = np.argsort(-votes, kind="stable")[:count]
-    share = votes[best] / max(1, int(votes.sum()))
-    return Candidates(best[None], (1 - share).astype(np.float32)[None])
+    share = votes[best] / max(1, int(votes.max()))
+    places = np.stack([np.zeros(len(best)), np.arange(1, len(best) + 1)], 1).astype(np.int32)
+    return Candidates(best[None], (1 - share).astype(np.float32)[None], places[None])

@@ -39,6 +39,7 @@ class Member:
     folder: Path  # absolute, and the same for all workers
     held: str  # `digest` of what it holds
     program: str  # sha256 over the sources
+    parts: bool = False  # its index of parts is read, too
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _held(member: Member) -> Reading:
 
 @lru_cache(MOST)
 def _opened(member: Member) -> Reading:
-    reading = read_gallery(member.folder, parts=True)
+    reading = read_gallery(member.folder, parts=member.parts)
     photos = list(zip(map(os.fsencode, reading.names), reading.contents, strict=True))
     if (digest(photos, reading.null, reading.binding), read_program(SOURCES)) != (
         member.held,

@@ -226,13 +226,15 @@ def assemble_remote(
         ((folder.resolve(), *read_paths(folder)) for folder in members(where)),
         key=lambda each: not each[1],
     )
+    built = with_shortlist(built, shortlist or built.prefers)
+    counted = built.shortlist != "global"
     # those without a photo stand last: features lie in as many blocks as there are others, in the
     # same order
     program = read_program(SOURCES)
     owners = Owners(
         cluster,
         tuple(
-            Member(folder, digest(photos, null, read_binding(folder)), program)
+            Member(folder, digest(photos, null, read_binding(folder)), program, counted)
             for folder, photos, null in found
         ),
     )
@@ -255,7 +257,7 @@ def assemble_remote(
     kind, recall = min(kinds, key=lambda each: each[1])
     built, codebook = choose_shortlist(
         where,
-        with_shortlist(built, shortlist or built.prefers),
+        built,
         lambda _: next(
             filter(
                 None,

@@ -29,17 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import UsageError
-from pipeline.cli import (
-    Parser,
-    add_gallery,
-    add_jobs,
-    add_model,
-    add_seed,
-    at_least_one,
-    finish,
-    natural,
-    search_options,
-)
+from pipeline.base.values import at_least_one, natural
+from pipeline.cli import Parser, add_gallery, add_jobs, add_model, add_seed, finish, search_options
 from pipeline.results.file import check_results, command, write_row
 
 

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from pipeline.base.errors import UsageError
-from pipeline.cli import Parser, add_gallery, add_seed, at_least_one, finish
+from pipeline.base.values import at_least_one
+from pipeline.cli import Parser, add_gallery, add_seed, finish
 
 WORDS = 8192
 FEATURES = 800_000  # descriptors that are clustered, at most

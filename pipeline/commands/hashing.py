@@ -14,7 +14,8 @@ from typing import Any
 
 from pipeline.base.errors import UsageError
 from pipeline.base.files import check_folder
-from pipeline.cli import Parser, at_least_one, code_length, finish, natural, positive
+from pipeline.base.values import at_least_one, code_length, natural, positive
+from pipeline.cli import Parser, finish
 from pipeline.results.file import check_results, command, write_row
 
 BITS = (12, 24, 32, 48)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from pipeline.base.errors import UsageError
 from pipeline.base.install import call
 from pipeline.base.names import LITE
-from pipeline.cli import Parser, add_seed, at_least_one, finish
+from pipeline.base.values import at_least_one
+from pipeline.cli import Parser, add_seed, finish
 from pipeline.model.card import CHOICES, FINE, LITE0
 from pipeline.results.file import command
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import UsageError
-from pipeline.cli import Parser, add_model, add_seed, at_least_one, finish
+from pipeline.base.values import at_least_one
+from pipeline.cli import Parser, add_model, add_seed, finish
 
 if TYPE_CHECKING:
     from stages.records import Int8, UInt8

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import UsageError
-from pipeline.cli import Parser, finish, natural
+from pipeline.base.values import natural
+from pipeline.cli import Parser, finish
 
 if TYPE_CHECKING:
     from stages.gallery import Gallery

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.base.files import check_folder, write_file
 from pipeline.base.names import count_candidates
+from pipeline.base.values import candidates
 from pipeline.cli import (
     Parser,
     add_cluster,
@@ -30,7 +31,6 @@ from pipeline.cli import (
     add_model,
     add_search,
     add_truth,
-    candidates,
     finish,
     joined_cluster,
     search_options,

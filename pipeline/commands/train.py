@@ -19,17 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.names import FUSIONS, HASHING, TRAINED
-from pipeline.cli import (
-    Parser,
+from pipeline.base.values import (
     at_least_one,
     code_length,
-    finish,
     natural,
     positive,
     quantile,
     share,
     zero_or_more,
 )
+from pipeline.cli import Parser, finish
 from pipeline.results.file import check_results, command
 from pipeline.training.options import FIELDS, SETTINGS, TAUGHT, TrainOptions, complete
 from stages.lite import NETWORKS

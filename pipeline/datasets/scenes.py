@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import UsageError
-from pipeline.cli import Parser, add_seed, at_least_one, finish
+from pipeline.base.values import at_least_one
+from pipeline.cli import Parser, add_seed, finish
 
 if TYPE_CHECKING:
     from stages.records import UInt8

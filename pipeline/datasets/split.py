@@ -16,7 +16,8 @@ from collections import Counter, defaultdict
 from pathlib import Path, PurePosixPath
 
 from pipeline.base.errors import UsageError
-from pipeline.cli import Parser, at_least_one, finish, natural
+from pipeline.base.values import at_least_one, natural
+from pipeline.cli import Parser, finish
 
 ROLES = ("train", "gallery", "query")
 NOT_A_CLASS = "BACKGROUND_Google"  # Caltech-101's photos of everything else

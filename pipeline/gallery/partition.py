@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from pipeline.base.errors import UsageError
-from pipeline.cli import Parser, add_gallery, at_least_one, finish
+from pipeline.base.values import at_least_one
+from pipeline.cli import Parser, add_gallery, finish
 
 AT_ONCE = 512  # photos a shard
 

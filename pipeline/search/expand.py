@@ -76,7 +76,11 @@ def expand(
         seen: Matches = engine.recipe.answer(given, "matches")
         matched, inliers, maps = seen.matches[0], seen.inliers[0], seen.affine[0]
         log_alarms, accepts = judge_source(
-            engine, source.features, rows[places], inliers, len(sources)
+            engine,
+            source.features,
+            rows[places],
+            inliers,
+            len(sources) * (len(engine.gallery) if candidates.places is not None else len(places)),
         )
         gained = accepts & (-log_alarms > best[places])
         for place, at in zip(places[gained].tolist(), np.flatnonzero(gained).tolist(), strict=True):
@@ -107,10 +111,10 @@ def expand(
 
 
 def judge_source(
-    engine: Engine, source: LocalFeatures, rows: Int64, inliers: np.ndarray, sources: int
+    engine: Engine, source: LocalFeatures, rows: Int64, inliers: np.ndarray, among: int
 ) -> tuple[Float64, np.ndarray]:
-    """The logarithm of the expected false alarms of each row (P,) among all that are verified by
-    all that ask, and whether it is accepted.
+    """The logarithm of the expected false alarms of each row (P,), and whether it is accepted;
+    among: photos that candidates were chosen from, once for each photo that asks.
     """
     acceptance = engine.acceptance
     null = engine.gallery.null or (acceptance.null if isinstance(acceptance, Calibrated) else None)
@@ -118,9 +122,8 @@ def judge_source(
         least = acceptance.least if isinstance(acceptance, FixedCount) else 20
         return -inliers.astype(np.float64), inliers >= least
     counts = engine.gallery.features.count[rows]
-    logs, _ = judge(null, len(source), counts, inliers, acceptance.rate)
-    logs = logs + np.log(max(1, sources))
-    return logs, (logs <= np.log(acceptance.rate)) & (inliers >= null.least)
+    logs, accepted = judge(null, len(source), counts, inliers, acceptance.rate, among=max(1, among))
+    return logs, accepted[0]
 
 
 def inside_query(

@@ -140,7 +140,7 @@ def test_the_most_voted_come_first_and_equal_ones_by_path() -> None:
         search_parts(nothing, 3, bare)
     found = search_parts(nothing, 4, replace(bare, parts=Votes(1, 0, 3, 1, 3)))
     assert rows(found) == [2, 4, 0, 3]
-    np.testing.assert_allclose(found.distance[0], [5 / 8, 5 / 8, 7 / 8, 7 / 8], rtol=1e-6)
+    np.testing.assert_allclose(found.distance[0], [0, 0, 2 / 3, 2 / 3], rtol=1e-6)
     none = search_parts(nothing, 9, replace(bare, parts=Votes(0, 0, 0, 0, 0)))
     assert (rows(none), set(none.distance[0].tolist())) == ([0, 1, 2, 3, 4], {1.0})
     empty = Gallery.from_arrays((), np.zeros((0, 2), np.float32), pack([]))

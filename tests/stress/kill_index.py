@@ -27,7 +27,8 @@ import tqdm
 from PIL import Image, ImageDraw
 
 from pipeline.base.options import SearchOptions
-from pipeline.cli import Parser, at_least_one, natural
+from pipeline.base.values import at_least_one, natural
+from pipeline.cli import Parser
 from pipeline.gallery import parts_writer, update
 from pipeline.gallery import writer as gallery_writer
 

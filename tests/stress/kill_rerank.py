@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.base.options import SearchOptions
-from pipeline.cli import Parser, at_least_one, finish, natural
+from pipeline.base.values import at_least_one, natural
+from pipeline.cli import Parser, finish
 
 if TYPE_CHECKING:
     import numpy as np

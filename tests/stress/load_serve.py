@@ -21,7 +21,8 @@ from collections import Counter
 from pathlib import Path
 
 from pipeline.base.errors import UsageError
-from pipeline.cli import Parser, at_least_one, finish, positive
+from pipeline.base.values import at_least_one, positive
+from pipeline.cli import Parser, finish
 
 NOT_COMPARED = ("query", "seconds")  # a photo that was sent has no path
 

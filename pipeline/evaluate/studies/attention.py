@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import UsageError
-from pipeline.cli import Parser, add_model, at_least_one, finish, natural
+from pipeline.base.values import at_least_one, natural
+from pipeline.cli import Parser, add_model, finish
 from pipeline.evaluate.ground_truth import Case, read_truth
 from pipeline.results.file import check_results, command, write_row
 

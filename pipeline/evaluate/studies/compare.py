@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import UsageError
 from pipeline.base.install import call
-from pipeline.cli import Parser, finish, natural
+from pipeline.base.values import natural
+from pipeline.cli import Parser, finish
 
 if TYPE_CHECKING:
     from stages.metrics import Floats

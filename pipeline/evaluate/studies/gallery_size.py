@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 from pipeline.base.errors import UsageError
 from pipeline.base.files import check_folder, write_file
 from pipeline.base.names import count_candidates
+from pipeline.base.values import at_least_one
 from pipeline.cli import (
     Parser,
     add_gallery,
     add_model,
     add_search,
     add_truth,
-    at_least_one,
     finish,
     search_options,
     truth_options,
