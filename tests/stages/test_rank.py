@@ -1,6 +1,6 @@
 """The verdict: strong evidence first, by evidence; everything else as the first look had it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,20 @@ def test_weak_evidence_among_few_nearer_photos_raises() -> None:
     ranking = calibrated([0, 4, 0, 0, 4, 5, 0, 9], rate=0.05)
     assert np.flatnonzero(ranking.accepted).tolist() == [7]
     assert ["abcdefgh"[place] for place in ranking.order[0]] == list("hbfacdeg")
+
+
+def test_what_votes_have_chosen_counts_among_all_photos() -> None:
+    """Two of eight photos, e^-9 and e^-4: 2 or 8 times that many are expected to look as good."""
+    looked, matches = shortlist([9, 4])
+    voted = replace(looked, places=np.ones((1, 2, 2), np.int32))
+    rankings = [
+        Calibrated(0.05, Stub())(FEATURES, candidates, matches, gallery([0] * 8))  # type: ignore[arg-type]
+        for candidates in (looked, voted)
+    ]
+    for ranking, among in zip(rankings, (2, 8), strict=True):
+        np.testing.assert_allclose(ranking.false_alarms, [[among * np.exp(-9), among * np.exp(-4)]])
+    assert [ranking.accepted.tolist() for ranking in rankings] == [[[True, True]], [[True, False]]]
+    assert rankings[1].raised.tolist() == [[False, True]]  # 2 e^-4 is .037
 
 
 def test_equally_near_photos_are_raised_alike() -> None:
