@@ -150,6 +150,9 @@ class Candidates:
     # (B, K, 2) of a shortlist from two lists: the place in the first, by codes, and in the second,
     # by votes, from 1; 0 beyond the list
     places: Int32 | None = None
+    # (B, K) photos of the gallery at least as near by their codes, itself among them; where the
+    # distance is that of the codes it says so
+    near: Int32 | None = None
 
     def part(self, start: int, stop: int) -> Candidates:
         """The places from start to stop alone."""
@@ -157,6 +160,7 @@ class Candidates:
             self.rows[:, start:stop],
             self.distance[:, start:stop],
             None if self.places is None else self.places[:, start:stop],
+            None if self.near is None else self.near[:, start:stop],
         )
 
     def __post_init__(self) -> None:
@@ -164,6 +168,8 @@ class Candidates:
         check_array("Candidates", "distance", self.distance, np.float32, *self.rows.shape)
         if self.places is not None:
             check_array("Candidates", "places", self.places, np.int32, *self.rows.shape, 2)
+        if self.near is not None:
+            check_array("Candidates", "near", self.near, np.int32, *self.rows.shape)
         if (np.diff(self.distance, axis=1) < 0).any():
             raise ArrayError("Candidates.distance: expected ascending, got a descent")
 

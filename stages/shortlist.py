@@ -55,7 +55,10 @@ class ByOdds:
         # how long the list by codes is, beyond DEPTH, changes nothing for what has a vote
         beyond = (places[:, 0] == 0) | (places[:, 0] > DEPTH) & (places[:, 1] > 0)
         best = np.lexsort((rows, np.where(beyond, DEPTH + 1, places[:, 0]), cost))[:count]
-        return Candidates(rows[best][None], cost[best][None], places[best][None])
+        near = np.full(len(rows), DEPTH + 1, np.int32)
+        distance = coarse.distance[0]
+        near[by_codes] = np.minimum(np.searchsorted(distance, distance, "right"), DEPTH + 1)
+        return Candidates(rows[best][None], cost[best][None], places[best][None], near[best][None])
 
 
 def _ranks(found: Candidates) -> Int64:

@@ -50,6 +50,7 @@ RIGHT: dict[type, dict[str, Any]] = {
         "rows": np.array([[4, 2]], i8),
         "distance": np.array([[0, 1]], f4),
         "places": np.array([[[1, 0], [2, 1]]], i4),
+        "near": np.array([[1, 2]], i4),
     },
     Matches: {
         "matches": np.zeros((1, 2), i4),
@@ -123,6 +124,7 @@ WRONG: list[tuple[type, str, Any, str]] = [
         np.zeros((1, 2), i4),
         "expected int32 (1, 2, 2), got int32 (1, 2)",
     ),
+    (Candidates, "near", np.zeros((1, 3), i4), "expected int32 (1, 2), got int32 (1, 3)"),
     (Matches, "matches", np.zeros((1, 2), i8), "expected int32 (*, *), got int64 (1, 2)"),
     (Matches, "inliers", np.zeros((1, 3), i4), "expected int32 (1, 2), got int32 (1, 3)"),
     (

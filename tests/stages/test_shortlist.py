@@ -12,7 +12,7 @@ from stages import shortlist as module
 from stages.gallery import Gallery
 from stages.records import Candidates, Int32, LocalFeatures
 from stages.search import search_parts
-from stages.shortlist import ByOdds, shortlist
+from stages.shortlist import DEPTH, ByOdds, shortlist
 
 
 def listed(rows: list[int], distance: list[float]) -> Candidates:
@@ -145,3 +145,13 @@ def test_the_most_voted_come_first_and_equal_ones_by_path() -> None:
     assert (rows(none), set(none.distance[0].tolist())) == ([0, 1, 2, 3, 4], {1.0})
     empty = Gallery.from_arrays((), np.zeros((0, 2), np.float32), pack([]))
     assert search_parts(nothing, 9, empty).rows.shape == (1, 0)
+
+
+def test_how_many_are_as_near_is_said_of_the_codes() -> None:
+    """Equally near photos alike, whatever put them on the shortlist; one beyond the list is last."""
+    coarse = Candidates(np.array([[4, 2, 7]]), np.array([[1, 1, 3]], np.float32))
+    parts = Candidates(np.array([[9, 7]]), np.array([[0, 0.5]], np.float32))
+    found = ByOdds()(coarse, parts, 4)
+    assert found.near is not None
+    said = dict(zip(found.rows[0].tolist(), found.near[0].tolist(), strict=True))
+    assert said == {4: 2, 2: 2, 7: 3, 9: DEPTH + 1}
