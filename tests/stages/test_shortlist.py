@@ -148,7 +148,7 @@ def test_the_most_voted_come_first_and_equal_ones_by_path() -> None:
 
 
 def test_how_many_are_as_near_is_said_of_the_codes() -> None:
-    """Equally near photos alike, whatever put them on the shortlist; one beyond the list is last."""
+    """Equally near photos alike, whatever found them; one beyond the list is last."""
     coarse = Candidates(np.array([[4, 2, 7]]), np.array([[1, 1, 3]], np.float32))
     parts = Candidates(np.array([[9, 7]]), np.array([[0, 0.5]], np.float32))
     found = ByOdds()(coarse, parts, 4)
