@@ -9,7 +9,6 @@ order of their names: `n` (P,) uint16, the features of each of P photos, and `d`
 descriptors end to end, strongest first within a photo; T is the sum of n.
 """
 
-import csv
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ import numpy as np
 
 from pipeline.base.errors import UsageError
 from pipeline.base.names import printable
+from pipeline.base.truth import truth_rows
 from pipeline.gallery.store import Reading
 from stages.records import Int8, Int64, LocalFeatures, PackedFeatures, UInt16
 
@@ -52,30 +52,18 @@ class Ends:
 def read_truth(path: Path, asking: Ends, asked: Ends) -> Truth:
     """Raises UsageError with the line's number."""
     relevant: dict[int, set[int]] = defaultdict(set)
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if reader.fieldnames is None or {"query", "relevant"} - set(reader.fieldnames):
+    for line, query, answer in truth_rows(path):
+        rows = []
+        for name, ends in ((query or "", asking), (answer or "", asked)):
+            row = ends.row(name)
+            if row is None:
                 raise UsageError(
-                    f"{path}: expected a header with query,relevant, got {reader.fieldnames}"
+                    f"{path}: line {line}: expected the path of one photo of"
+                    f" {'--queries' if ends is asking else '--gallery'}, got"
+                    f" {printable(name)}; index it, or correct the path"
                 )
-            for line in reader:
-                rows = []
-                for column, ends in (("query", asking), ("relevant", asked)):
-                    name = line[column] or ""
-                    row = ends.row(name)
-                    if row is None:
-                        raise UsageError(
-                            f"{path}: line {reader.line_num}: expected the path of one photo of"
-                            f" {'--queries' if ends is asking else '--gallery'}, got"
-                            f" {printable(name)}; index it, or correct the path"
-                        )
-                    rows.append(row)
-                relevant[rows[0]].add(rows[1])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path}: expected a readable CSV, got {error}") from None
-    if not relevant:
-        raise UsageError(f"{path}: expected at least one row, got none")
+            rows.append(row)
+        relevant[rows[0]].add(rows[1])
     return {query: frozenset(rows) for query, rows in relevant.items()}
 
 

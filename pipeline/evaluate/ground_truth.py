@@ -2,7 +2,6 @@
 query finds its own bytes.
 """
 
-import csv
 import hashlib
 import logging
 import os
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.base.errors import UsageError
 from pipeline.base.names import ASKING, INDEXED, printable
 from pipeline.base.options import SearchOptions, TruthOptions
+from pipeline.base.truth import truth_rows
 
 if TYPE_CHECKING:
     from pipeline.gallery.merge import Galleries
@@ -51,34 +51,23 @@ def read_truth(path: Path, names: frozenset[str]) -> list[Case]:
     number.
     """
     relevant: dict[str, set[str]] = defaultdict(set)
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if reader.fieldnames is None or {"query", "relevant"} - set(reader.fieldnames):
-                raise UsageError(
-                    f"{path}: expected a header with query,relevant, got {reader.fieldnames}"
-                )
-            for row in reader:
-                if not row["query"] or not row["relevant"]:
-                    raise UsageError(
-                        f"{path}: line {reader.line_num}: expected a query and a relevant photo,"
-                        f" got {row['query']!r}, {row['relevant']!r}"
-                    )
-                if row["query"].startswith(("gallery:", "queries:")):
-                    raise UsageError(
-                        f"{path}: line {reader.line_num}: expected the path of a photo, got"
-                        f" {row['query']}; or run with --labels folder"
-                    )
-                if row["relevant"] not in names:
-                    raise UsageError(
-                        f"{path}: line {reader.line_num}: expected an indexed photo, got"
-                        f" {row['relevant']}; index it, or correct the path"
-                    )
-                relevant[row["query"]].add(row["relevant"])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path}: expected a readable CSV, got {error}") from None
-    if not relevant:
-        raise UsageError(f"{path}: expected at least one row, got none")
+    for line, query, answer in truth_rows(path):
+        if not query or not answer:
+            raise UsageError(
+                f"{path}: line {line}: expected a query and a relevant photo, got {query!r},"
+                f" {answer!r}"
+            )
+        if query.startswith(("gallery:", "queries:")):
+            raise UsageError(
+                f"{path}: line {line}: expected the path of a photo, got {query}; or run with"
+                " --labels folder"
+            )
+        if answer not in names:
+            raise UsageError(
+                f"{path}: line {line}: expected an indexed photo, got {answer}; index it, or"
+                " correct the path"
+            )
+        relevant[query].add(answer)
     return [
         Case(str(path.parent / query), frozenset(answers)) for query, answers in relevant.items()
     ]
