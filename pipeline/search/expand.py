@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.search.query import Query
-from stages.rank import Calibrated, FixedCount, judge
-from stages.records import Candidates, Float32, Float64, Int64, LocalFeatures, Matches, Ranking
+from stages.rank import Calibrated
+from stages.records import Candidates, Float32, LocalFeatures, Matches, Ranking
 
 if TYPE_CHECKING:
     from pipeline.search.engine import Engine
@@ -66,30 +66,6 @@ def expand(
             (ranking.false_alarms, np.nan),
         )
     )
-    open_places = np.flatnonzero(~accepted)
-    through: dict[int, int] = {}
-    best = np.full(len(rows), -np.inf)
-    for row, affine, source in sources:
-        places = open_places[rows[open_places] != row]
-        asked = Candidates(rows[places][None], np.zeros((1, len(places)), np.float32))
-        given = {"features": source.features, "candidates": asked, "gallery": engine.gallery}
-        seen: Matches = engine.recipe.answer(given, "matches")
-        matched, inliers, maps = seen.matches[0], seen.inliers[0], seen.affine[0]
-        log_alarms, accepts = judge_source(
-            engine,
-            source.features,
-            rows[places],
-            inliers,
-            len(sources) * (len(engine.gallery) if candidates.places is not None else len(places)),
-        )
-        gained = accepts & (-log_alarms > best[places])
-        for place, at in zip(places[gained].tolist(), np.flatnonzero(gained).tolist(), strict=True):
-            best[place] = evidence[place] = -log_alarms[at]
-            accepted[place], raised[place] = True, False
-            alarms[place] = np.exp(log_alarms[at])
-            whole.matches[0, place], whole.inliers[0, place] = matched[at], inliers[at]
-            whole.affine[0, place] = composed(affine, maps[at])
-            through[int(rows[place])] = row
     distance = np.concatenate(
         [
             candidates.distance[0],
@@ -99,6 +75,29 @@ def expand(
     places = candidates.places
     if places is not None:
         places = np.pad(places, ((0, 0), (0, more), (0, 0)))
+    shared = sharing_the_rate(engine, len(sources))
+    open_places = np.flatnonzero(~accepted)
+    through: dict[int, int] = {}
+    best = np.full(len(rows), -np.inf)
+    for row, affine, source in sources:
+        others = open_places[rows[open_places] != row]
+        asked = Candidates(
+            rows[others][None],
+            np.zeros((1, len(others)), np.float32),
+            None if places is None else places[:, others],
+        )
+        seen, judged = shared.refine(source, asked)
+        gained = judged.accepted[0] & (judged.evidence[0] > best[others])
+        for place, at in zip(others[gained].tolist(), np.flatnonzero(gained).tolist(), strict=True):
+            best[place] = evidence[place] = judged.evidence[0, at]
+            accepted[place], raised[place] = True, False
+            alarms[place] = judged.false_alarms[0, at] * len(sources)
+            whole.matches[0, place], whole.inliers[0, place] = (
+                seen.matches[0, at],
+                seen.inliers[0, at],
+            )
+            whole.affine[0, place] = composed(affine, seen.affine[0, at])
+            through[int(rows[place])] = row
     # those of the query itself stand before those that came through another photo
     group = np.where(accepted, np.where(best > -np.inf, 1, 0), np.where(raised, 2, 3))
     order = np.lexsort((np.where(group < 3, -evidence, 0), group))[None]
@@ -110,20 +109,13 @@ def expand(
     )
 
 
-def judge_source(
-    engine: Engine, source: LocalFeatures, rows: Int64, inliers: np.ndarray, among: int
-) -> tuple[Float64, np.ndarray]:
-    """The logarithm of the expected false alarms of each row (P,), and whether it is accepted;
-    among: photos that candidates were chosen from, once for each photo that asks.
-    """
+def sharing_the_rate(engine: Engine, asking: int) -> Engine:
+    """The same engine, in which so many photos that ask share the rate of false alarms."""
     acceptance = engine.acceptance
-    null = engine.gallery.null or (acceptance.null if isinstance(acceptance, Calibrated) else None)
-    if not isinstance(acceptance, Calibrated) or null is None:
-        least = acceptance.least if isinstance(acceptance, FixedCount) else 20
-        return -inliers.astype(np.float64), inliers >= least
-    counts = engine.gallery.features.count[rows]
-    logs, accepted = judge(null, len(source), counts, inliers, acceptance.rate, among=max(1, among))
-    return logs, accepted[0]
+    if not isinstance(acceptance, Calibrated):
+        return engine
+    shared = replace(acceptance, rate=acceptance.rate / max(1, asking))
+    return engine.with_answer(engine.recipe.answer.with_stage("ranking", shared))
 
 
 def inside_query(
