@@ -6,7 +6,7 @@ local features that the gallery stores, without reading a photo.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class PartsReading:
     codebook: str  # sha256
     stored: tuple[Stored, ...]
 
-    def covers(self, contents: Sequence[str]) -> int:
+    def covers(self, contents: Collection[str]) -> int:
         """How many of these contents lie in a segment."""
         held = {digest for each in self.stored for digest in digests_of(each.contents)}
         return sum(digest in held for digest in map(bytes.fromhex, contents))

@@ -22,10 +22,10 @@ from pipeline.gallery.parts import (
 from pipeline.gallery.shards import map_shard, write_new
 from pipeline.gallery.store import transaction
 from pipeline.model.codebook import ModelCodebook
-from stages.records import LocalFeatures
+from stages.records import LocalFeatures, UInt8
 
 AT_ONCE = 1024  # photos a segment, where many are missing
-Written = tuple[str, str, int]  # a segment on the disk: file, sha256, photos
+Written = tuple[str, str, UInt8]  # a segment on the disk: file, sha256, contents (P, 32)
 
 
 class PartsWriter:
@@ -66,15 +66,19 @@ class PartsWriter:
         file, digest = write_new(
             self.folder, FOLDER, lambda path: write_segment(path, stored.contents, stored.segment)
         )
-        return file, digest, len(stored.contents)
+        return file, digest, stored.contents
 
     def insert(self, sql: sqlite3.Connection, written: Written) -> None:
-        """Within a transaction."""
+        """Within a transaction; `committed` after it."""
+        file, digest, contents = written
         sql.execute(
             "INSERT INTO parts (file, sha256, photos, codebook) VALUES (?, ?, ?, ?)",
-            (*written, self.codebook.sha256),
+            (file, digest, len(contents), self.codebook.sha256),
         )
-        self._held = None
+
+    def committed(self, written: Written) -> None:
+        """Know its photos from now on, without reading all segments again."""
+        self.held().update(digests_of(written[2]))
 
     def complete(self, *, quiet: bool = False) -> int:
         """Index the photos that are not indexed yet, from the features that are stored, and return
@@ -106,13 +110,15 @@ class PartsWriter:
                         batch = []
             self._add(batch)
             bar.update(len(batch))
-        self.merge()
+        if total:
+            self.merge()
         return total
 
     def _add(self, photos: Sequence[tuple[str, LocalFeatures]]) -> None:
         if (written := self.write_new(photos)) is not None:
             with transaction(self.connection) as sql:
                 self.insert(sql, written)
+            self.committed(written)
 
     def merge(self) -> None:
         """Make few segments of many, without the photos that have gone."""
@@ -143,6 +149,7 @@ class PartsWriter:
             for each in written:
                 self.insert(sql, each)
             sql.executemany("DELETE FROM parts WHERE id = ?", [(each,) for each in replaced])
+        self._held = None  # those that have gone are held no more
 
     def drop_unusable(self) -> int:
         """Forget segments of another codebook, and those whose bytes are not the ones written, and

@@ -68,8 +68,10 @@ class GalleryWriter:
         if self.parts is not None:
             segment = self.parts.write_new([(p.entry.sha256, p.features) for p in photos])
         self._commit(arrays, named, replaces=[], segment=segment)
-        if self.parts is not None and self.parts.count() > SEGMENTS:
-            self.parts.merge()
+        if self.parts is not None and segment is not None:
+            self.parts.committed(segment)
+            if self.parts.count() > SEGMENTS:
+                self.parts.merge()
 
     def _commit(
         self,

@@ -103,9 +103,9 @@ def lack_of_parts(reading: Reading, codebook: ModelCodebook) -> str:
         return "none"
     if reading.parts.codebook != codebook.sha256:
         return f"one by codebook {reading.parts.codebook[:12]} in place of {codebook.sha256[:12]}"
-    wanted = len(set(reading.contents))
-    covered = reading.parts.covers(sorted(set(reading.contents)))
-    return "" if covered == wanted else f"one over {covered} of {wanted}"
+    wanted = set(reading.contents)
+    covered = reading.parts.covers(wanted)
+    return "" if covered == len(wanted) else f"one over {covered} of {len(wanted)}"
 
 
 def open_engine(where: Galleries, options: SearchOptions, assemble: Assemble = engine_of) -> Engine:
