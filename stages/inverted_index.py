@@ -26,8 +26,9 @@ from stages.visual_words import BYTES, Codebook
 
 KEEP = 290  # features of an indexed photo, the strongest; a query asks with all of its own
 # words that a query's feature looks into; where words have more entries in the mean than LIST, as
-# many fewer as the square root of the ratio says
-PROBES, LIST = 32, 1000
+# many fewer as the square root of the ratio says, but not fewer than LEAST. At 100,000 photos 8 words
+# keep what 17 and 64 find (docs/benchmarks/capacity.md)
+PROBES, LIST, LEAST = 32, 250, 4
 VOTES = 10  # photos that one feature may vote for
 # of squared distances between descriptors, unit vectors x 127; a vote counts them
 SHIFT, STEPS = 6, 255
@@ -110,7 +111,7 @@ class PartsIndex:
     def probes(self) -> int:
         """Words that a query's feature looks into: fewer where lists are long."""
         length = max(1, self.total * KEEP // len(self.codebook.words))
-        return min(PROBES, max(1, math.isqrt(PROBES * PROBES * LIST // length)))
+        return min(PROBES, max(LEAST, math.isqrt(PROBES * PROBES * LIST // length)))
 
     def votes(self, features: LocalFeatures, limit: Int32 | None = None) -> Int32:
         """(N,) of every row of the gallery. limit (M,): within which a photo gets votes of each

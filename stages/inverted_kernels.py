@@ -56,7 +56,7 @@ def walk(  # type: ignore[no-untyped-def]
 
     hist (M, steps) counts photos by their distance, limit (M,) is the first distance within which
     more than `most` lie, else the number of steps; both go on from segment to segment. What is
-    beyond the limit is not looked at to the end, and its counts may be too small.
+    beyond the limit is not kept, and its counts may be too small.
     """
     photos = len(number)
     seen, nearest = np.full(photos, -1, np.int32), np.zeros(photos, np.uint8)
@@ -75,19 +75,20 @@ def walk(  # type: ignore[no-untyped-def]
         farthest = bound << shift
         for p in range(probes.shape[1]):
             word = probes[m, p]
-            begin, end = start[word], start[word + 1]
+            # unsigned, so that no index is tested for counting from the end
+            begin, end = np.uintp(start[word]), np.uintp(start[word + 1])
             if begin == end:
                 continue
             _tabulate(query[m], words[word], centroids, table)
             for entry in range(begin, end):
                 mine = code[entry]
+                # all eight: to stop halfway costs more by branches than it saves
                 apart = (
-                    table[0, mine[0]] + table[1, mine[1]] + table[2, mine[2]] + table[3, mine[3]]
-                )
-                if apart >= farthest:
-                    continue
-                apart += (
-                    table[4, mine[4]] + table[5, mine[5]] + table[6, mine[6]] + table[7, mine[7]]
+                    (table[0, mine[0]] + table[1, mine[1]])
+                    + (table[2, mine[2]] + table[3, mine[3]])
+                ) + (
+                    (table[4, mine[4]] + table[5, mine[5]])
+                    + (table[6, mine[6]] + table[7, mine[7]])
                 )
                 if apart >= farthest:
                     continue

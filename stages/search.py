@@ -5,7 +5,7 @@ order that nothing but distance and path decides.
 import numpy as np
 
 from stages.gallery import Gallery
-from stages.records import Candidates, Float32, LocalFeatures, check_array
+from stages.records import Candidates, Float32, Int32, Int64, LocalFeatures, check_array
 
 
 def search(code: Float32, count: int, gallery: Gallery) -> Candidates:
@@ -36,7 +36,18 @@ def search_parts(features: LocalFeatures, count: int, gallery: Gallery) -> Candi
     if gallery.parts is None:
         raise ValueError("search_parts.gallery: expected an index of parts, got none")
     votes = gallery.parts.votes(features)
-    best = np.argsort(-votes, kind="stable")[:count]
+    best = most_voted(votes, count)
     share = votes[best] / max(1, int(votes.max()))
     places = np.stack([np.zeros(len(best)), np.arange(1, len(best) + 1)], 1).astype(np.int32)
     return Candidates(best[None], (1 - share).astype(np.float32)[None], places[None])
+
+
+def most_voted(votes: Int32, count: int) -> Int64:
+    """votes (N,) -> (min(count, N),) rows, most votes first, equal ones by row; only what is among
+    the first is sorted.
+    """
+    count = min(count, len(votes))
+    least = np.partition(votes, len(votes) - count)[len(votes) - count] if count else votes.max()
+    more = np.flatnonzero(votes > least)
+    first = more[np.argsort(-votes[more], kind="stable")]
+    return np.concatenate([first, np.flatnonzero(votes == least)])[:count]

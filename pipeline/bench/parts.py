@@ -21,13 +21,13 @@ from typing import Any
 from pipeline.base.compute import one_thread_each
 from pipeline.base.errors import UsageError
 from pipeline.base.files import digest, file_sha256
-from pipeline.bench.parts_faiss import LEAST, FaissParts
+from pipeline.bench.parts_faiss import LEARNS, FaissParts
 from pipeline.bench.parts_index import Asked, Entries, build_seconds, halved
 from pipeline.bench.parts_photos import Ends, Padding, Photos, Truth, read_truth
 from pipeline.gallery.merge import check_model
 from pipeline.gallery.store import Reading, read_gallery
 from pipeline.model.codebook import read_codebook
-from stages.inverted_index import KEEP, LIST, PROBES
+from stages.inverted_index import KEEP, LEAST, LIST, PROBES
 from stages.records import Int32, Int64, LocalFeatures
 from stages.search import search_parts
 from stages.visual_words import BYTES
@@ -76,7 +76,7 @@ def bench_parts(
     cases = Cases(asking, photos, truths)
     entries = Entries(codebook.codebook)
     sample = next(photos.batches(0, len(photos), BUILT))
-    learns = find_spec("faiss") is not None and sum(map(len, sample)) >= LEAST
+    learns = find_spec("faiss") is not None and sum(map(len, sample)) >= LEARNS
     rival = FaissParts(codebook.codebook, sample) if learns else None
     also = None if rival is None else rival.add
 
@@ -90,6 +90,7 @@ def bench_parts(
         "words": len(codebook.codebook.words),
         "most_features": KEEP,
         "most_probes": PROBES,
+        "least_probes": LEAST,
         "full_list": LIST,
         "threads": jobs,
         "queries": len(cases.features),
@@ -136,7 +137,7 @@ class Cases:
         ways: dict[str, Find] = {"": ours(asked, 1)}
         if rival is not None:
             probes = asked.index.probes
-            ways["faiss_"] = lambda query: rival.search(query, probes, FIRST[-1])
+            ways["faiss_"] = lambda query: rival.search(query, probes, FIRST[-1], asked.place)
         ranks, spent = self.ask(ways)
         photos = len(asked.place)
         walked = [asked.walked(query) for query in self.features.values()]

@@ -9,10 +9,11 @@ import numpy as np
 
 from stages.inverted_index import KEEP, SHIFT, STEPS, VOTES
 from stages.records import Float32, Int8, Int32, Int64, LocalFeatures, UInt16
+from stages.search import most_voted
 from stages.visual_words import BYTES, Codebook
 
 NEAREST = 120  # entries of a feature, from which photos get votes
-LEAST, LEARNED = 256, 256 * 256  # features that its own centroids are learned from
+LEARNS, LEARNED = 256, 256 * 256  # features that its own centroids are learned from
 
 
 class FaissParts:
@@ -43,12 +44,14 @@ class FaissParts:
         self.owner = np.concatenate([self.owner, who.astype(np.int32)])
         self.photos += len(photos)
 
-    def search(self, features: LocalFeatures, probes: int, count: int) -> Int64:
-        """(count,) the photos with most votes, by place in the order in which they joined."""
+    def search(self, features: LocalFeatures, probes: int, count: int, place: Int64) -> Int64:
+        """(count,) the photos with most votes, by place in the order in which they joined; equal
+        ones as place (N,) has them.
+        """
         self.index.nprobe = probes
         apart, entry = self.index.search(padded(features.descriptor), NEAREST)
         votes = count_nearest(apart, np.where(entry < 0, -1, self.owner[entry]), self.photos)
-        return np.argsort(-votes, kind="stable")[:count]
+        return place[most_voted(votes[place], count)]
 
 
 def count_nearest(apart: Float32, photo: Int32, photos: int) -> Int32:

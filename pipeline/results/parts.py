@@ -142,4 +142,5 @@ def probes(row: Row, photos: int) -> int:
     """As `PartsIndex.probes` of stages/inverted_index.py has them among so many photos."""
     most: int = row["most_probes"]
     length = max(1, photos * row["most_features"] // row["words"])
-    return min(most, max(1, math.isqrt(most * most * row["full_list"] // length)))
+    fewer = math.isqrt(most * most * row["full_list"] // length)
+    return min(most, max(row["least_probes"], fewer))

@@ -13,7 +13,7 @@ from planted_gallery import planted, taken
 
 from pipeline.base.errors import UsageError
 from pipeline.bench import parts
-from pipeline.bench.parts_faiss import count_nearest
+from pipeline.bench.parts_faiss import FaissParts, count_nearest
 from pipeline.bench.parts_index import Asked, Entries, cut, halved
 from pipeline.bench.parts_photos import Ends, Padding, Photos, read_truth
 from pipeline.commands import bench
@@ -133,6 +133,18 @@ def test_photos_join_in_order(there: Path, codebook: Codebook) -> None:
     assert sorted(asked.place.tolist()) == list(range(len(photos) + 500))
 
 
+def test_no_photo_comes_first_because_it_joined_first(codebook: Codebook) -> None:
+    pytest.importorskip("faiss", reason="needs the extra faiss")
+    seen = [described(np.zeros((40, 2)), drawn(number, 40)) for number in range(12)]
+    rival = FaissParts(codebook, seen)
+    for photo in seen:
+        rival.add([photo], codebook.nearest(photo.descriptor, 1)[:, 0].astype(np.uint16))
+    place = np.random.default_rng(3).permutation(12)
+    unlike = described(np.empty((0, 2)), np.empty((0, 40), np.int8))
+    assert rival.search(unlike, 4, 12, place).tolist() == place.tolist()
+    assert rival.search(seen[5], 4, 3, place)[0] == 5
+
+
 def test_the_same_votes_from_nearest_entries() -> None:
     rng = np.random.default_rng(0)
     apart = np.sort(rng.integers(0, 12_000, (5, 120))).astype(np.float32)
@@ -215,7 +227,8 @@ ROW: dict[str, Any] = {
     "words": 8192,
     "most_features": 290,
     "most_probes": 32,
-    "full_list": 1000,
+    "least_probes": 4,
+    "full_list": 250,
     "threads": 16,
     "truth": {"one": 2},
     "further": 100_000,

@@ -11,7 +11,7 @@ from planted_features import described, pack
 from stages import shortlist as module
 from stages.gallery import Gallery
 from stages.records import Candidates, Int32, LocalFeatures
-from stages.search import search_parts
+from stages.search import most_voted, search_parts
 from stages.shortlist import DEPTH, ByOdds, shortlist
 
 
@@ -143,6 +143,10 @@ def test_the_most_voted_come_first_and_equal_ones_by_path() -> None:
     np.testing.assert_allclose(found.distance[0], [0, 0, 2 / 3, 2 / 3], rtol=1e-6)
     none = search_parts(nothing, 9, replace(bare, parts=Votes(0, 0, 0, 0, 0)))
     assert (rows(none), set(none.distance[0].tolist())) == ([0, 1, 2, 3, 4], {1.0})
+    votes = np.random.default_rng(0).integers(0, 9, 500).astype(np.int32)
+    for count in (0, 1, 77, 499, 500, 501):
+        expected = np.argsort(-votes, kind="stable")[:count]
+        assert np.array_equal(most_voted(votes, count), expected)
     empty = Gallery.from_arrays((), np.zeros((0, 2), np.float32), pack([]))
     assert search_parts(nothing, 9, empty).rows.shape == (1, 0)
 
