@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import ImageError, UsageError
-from pipeline.base.names import RECIPES
+from pipeline.base.names import PRECISIONS, RECIPES
 from pipeline.cli import (
     Parser,
     add_cluster,
@@ -50,6 +50,7 @@ def index(
     model: str | None = None,
     recipe: str | None = None,
     bits: int | None = None,
+    precision: str | None = None,
     device: str = "auto",
     jobs: int | None = None,
     prune: bool = False,
@@ -59,8 +60,8 @@ def index(
     """Make a gallery of a folder of photos, or bring one up to date: new and changed photos in,
     unchanged ones skipped.
 
-    model: name or folder; recipe, bits: of a gallery that is made anew; jobs: threads, all cores
-    unless given; prune: drop photos whose files have vanished; progress: a bar on stderr;
+    model: name or folder; recipe, bits, precision: of a gallery that is made anew; jobs: threads,
+    all cores unless given; prune: drop photos whose files have vanished; progress: a bar on stderr;
     elsewhere: what encodes photos in place of this process. It may be killed at any moment and run
     again. Raises UsageError, GalleryError or ModelError.
 
@@ -76,14 +77,16 @@ def index(
     photos, gallery, jobs = Path(photos), Path(gallery), jobs or os.cpu_count() or 1
     if recipe is not None and recipe not in RECIPES:
         raise UsageError(f"recipe {recipe}: expected one of {', '.join(RECIPES)}")
+    if precision not in (None, *PRECISIONS):
+        raise UsageError(f"precision {precision}: expected one of {', '.join(PRECISIONS)}")
     _check_one(gallery)
     if not photos.is_dir():
         raise UsageError(
             f"{photos}: expected a folder of photos, got"
             f" {'a file' if photos.exists() else 'nothing there'}"
         )
-    binding = bind(gallery, model, photos, recipe, bits)
-    encoder = partial(load_encoder, binding.where, device)
+    binding = bind(gallery, model, photos, recipe, bits, precision, device)
+    encoder = partial(load_encoder, binding.where, device, binding.precision)
     with writing(gallery, binding, read_codebook(binding.where)) as writer:
         try:
             counts = index_folder(
@@ -193,6 +196,14 @@ def make_parser() -> Parser:
     )
     add_recipe(parser)
     add_model(parser)
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help=(
+            "numbers that the networks compute with (default: the gallery's; for a new one int8 on"
+            " CPUs, where the model has it, else float32)"
+        ),
+    )
     add_cluster(parser)
     add_jobs(parser)
     return parser
@@ -208,7 +219,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.features is None and args.codes is not None:
             raise UsageError(f"--codes {args.codes}: expected it with --features; run without it")
         if args.features is not None:
-            for flag in ("model", "recipe", "bits", "cluster"):
+            for flag in ("model", "recipe", "bits", "precision", "cluster"):
                 if getattr(args, flag) is not None:
                     raise UsageError(f"--{flag}: expected it with PHOTOS; run without it")
             more = {"codes": args.codes, "prune": args.prune, "progress": True}
@@ -220,6 +231,7 @@ def main(argv: list[str] | None = None) -> int:
                 "model": args.model,
                 "recipe": args.recipe,
                 "bits": args.bits,
+                "precision": args.precision,
                 "device": args.device,
             }
             made = {

@@ -104,7 +104,7 @@ class OpenGallery:
         if isinstance(photo, str) and photo.startswith((INDEXED, ASKING)):
             return self.engine.query(photo, box)
         engine = self.engine
-        name, image = read_photo(photo)
+        name, image = read_photo(photo, side=0 if box else engine.side_read)
         return engine.encode(name, image if box is None else cropped(name, image, box))
 
     def search(

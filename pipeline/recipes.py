@@ -5,39 +5,31 @@ query meets the gallery. Indexing runs the first; answering runs both.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.base.compute import device_of, one_thread_each
 from pipeline.base.errors import ModelError, UsageError
-from pipeline.base.install import add_extra
-from pipeline.base.names import ATTENDED, HASHING, IMPORTED, LITE, STORED
+from pipeline.base.names import ATTENDED, FLOAT32, HASHING, IMPORTED, INT8, LITE, STORED
 from pipeline.graph import Graph, Node
-from pipeline.model.card import FINE, LITE0, Settings
+from pipeline.model.card import default_precision
+from pipeline.model.encoders import plain_looks, quantised_looks
 from pipeline.model.weights import Model, open_model
 from stages.affine import RobustAffine
-from stages.delf import Attention, Describe
-from stages.embed import Classify, Embed, normalise
+from stages.delf import Describe
+from stages.embed import Classify, normalise
 from stages.fine import DescribeFine
 from stages.hashing import euclidean, no_geometry
 from stages.kinds import REST, DescribeBoth
-from stages.lite import HEAD, lite_map, load_lite
 from stages.match import Nearest
 from stages.rank import Calibrated, FixedCount
 from stages.reduce import Reduce
-from stages.rootsift import RootSift
 from stages.search import search, search_parts
 from stages.shortlist import ByOdds
 from stages.shortlist import shortlist as first_of
-from stages.trunk import last_map, load_local, load_resnet
 from stages.verify import Verify
-
-if TYPE_CHECKING:
-    import numpy as np
-    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -64,7 +56,13 @@ class Recipe:
         return self.encode.row_among(STORED) if self.encode.rows else "code"
 
 
-def two_stage(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
+def two_stage(
+    model: Model,
+    seed: int = 0,
+    device: str = "cpu",
+    false_alarm: float = 0.1,
+    precision: str = FLOAT32,
+) -> Recipe:
     """Ours: ResNet18 -> PCA 32 -> ball tree, and votes of local features where the gallery has an
     index of them; then local features, mutual nearest neighbours, a robust affine map, accepted at
     a stated rate of false alarms a query. Seeds 000 and 001 are the same with a
@@ -77,7 +75,7 @@ def two_stage(model: Model, seed: int = 0, device: str = "cpu", false_alarm: flo
     )
     return Recipe(
         model.settings.recipe,
-        encode(model, device),
+        encode(model, device, precision),
         answer(second_look(seed, device=device), verdict, "both"),
         "4000",
         prefers="both",
@@ -99,7 +97,13 @@ def second_look(seed: int = 0, threads: int = 0, device: str = "cpu") -> Verify:
     return Verify(Nearest(), RobustAffine(), seed, threads or os.cpu_count() or 1, device)
 
 
-def seed004(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
+def seed004(
+    model: Model,
+    seed: int = 0,
+    device: str = "cpu",
+    false_alarm: float = 0.1,
+    precision: str = FLOAT32,
+) -> Recipe:
     """Seed 004 as published: 4 x k candidates, one-way matches under 0.8, RANSAC with 3 points and
     20 px, any affine map, accepted above 20 inliers. Its first look is the shared one, so that one
     gallery serves both recipes.
@@ -108,7 +112,7 @@ def seed004(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float
     if "+" in model.settings.features:  # of two kinds: their own part of a descriptor is compared
         second = replace(second, match=replace(second.match, distance=0.8 * REST / 127))
     table = answer(second, FixedCount(21))
-    return Recipe("seed004", encode(model, device), table, "4x", model=model.folder)
+    return Recipe("seed004", encode(model, device, precision), table, "4x", model=model.folder)
 
 
 def published_second_look(seed: int = 0, threads: int = 0, device: str = "cpu") -> Verify:
@@ -125,7 +129,13 @@ def published_second_look(seed: int = 0, threads: int = 0, device: str = "cpu") 
     )
 
 
-def hashing(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
+def hashing(
+    model: Model,
+    seed: int = 0,
+    device: str = "cpu",
+    false_alarm: float = 0.1,
+    precision: str = FLOAT32,
+) -> Recipe:
     """Seeds 002 and 003, and what they are compared with: short binary codes, then the distance of
     the real-valued ones.
     """
@@ -138,18 +148,20 @@ def hashing(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float
         Node("ranking", euclidean, "code", "candidates", "gallery"),  # Ranking (1, K)
     ]
     return Recipe(
-        model.settings.recipe, encode(model, device), Graph(inputs, rows), "4000", binary=True
+        model.settings.recipe,
+        encode(model, device, precision),
+        Graph(inputs, rows),
+        "4000",
+        binary=True,
     )
 
 
 @lru_cache(maxsize=1)  # galleries of one model share its network in memory
-def encode(model: Model, device: str) -> Graph:
+def encode(model: Model, device: str, precision: str = FLOAT32) -> Graph:
     """How a photo becomes a row of the gallery, whichever recipe the model is of."""
-    return (
-        encode_bits(model, device)
-        if model.settings.recipe in HASHING
-        else encode_photo(model, device)
-    )
+    if model.settings.recipe in HASHING:
+        return encode_bits(model, device)
+    return encode_photo(model, device, precision)
 
 
 def encode_bits(model: Model, device: str) -> Graph:
@@ -186,19 +198,10 @@ def encode_bits(model: Model, device: str) -> Graph:
     )
 
 
-def encode_photo(model: Model, device: str) -> Graph:
+def encode_photo(model: Model, device: str, precision: str) -> Graph:
     """The first look searches `pca`, `embedding` or `logits`: `--code` says which."""
-    if model.settings.trunk == LITE0:
-        try:
-            trunk = lite_trunk(f"model {model.name}", model.part("trunk"), device)
-        except ValueError as error:
-            raise ModelError(f"model {model.name}: {error}; run `{model.card['mend']}`") from None
-        last, head = lite_map, HEAD
-    else:
-        trunk = load_resnet(model.settings.trunk, model.part("trunk"), device, model.settings.how)
-        last, head = last_map, ("fc.weight", "fc.bias")
-    embed = Embed(trunk, model.settings.embed_side, last)
-    classify = Classify(*(model.float32(f"trunk.{name}") for name in head))
+    looks = quantised_looks(model) if precision == INT8 else plain_looks(model, device)
+    classify = Classify(*(model.float32(f"trunk.{name}") for name in looks.head))
     reduce = Reduce(
         model.float32("reduce.mean"),
         model.float32("reduce.components"),
@@ -208,95 +211,18 @@ def encode_photo(model: Model, device: str) -> Graph:
         inputs=("image",),
         rows=[
             #    output       stage      reads
-            Node("pooled", embed, "image"),  # (2, 512) mean and generalised mean of the last map
+            Node(
+                "pooled", looks.embed, "image"
+            ),  # (2, 512) mean and generalised mean of the last map
             Node("logits", classify, "pooled"),  # (L,)
             Node("embedding", normalise, "pooled"),  # (512,) unit
             Node("pca", reduce, "embedding"),  # (32,)
-            Node("features", local_features(model, trunk, device), "image"),  # LocalFeatures
+            Node("features", looks.describe, "image"),  # LocalFeatures
         ],
     )
 
 
-def local_features(
-    model: Model, trunk: "nn.Module", device: str
-) -> Describe | DescribeFine | RootSift | DescribeBoth:
-    """What the second look sees: fine features, RootSIFT, or both; or DELF on the model's own trunk
-    for it where there is one, else on the first look's.
-    """
-    settings = model.settings
-    if settings.features in FINE:
-        from stages.fine_network import load_fine
-
-        try:
-            network = load_fine(model.part("fine"), device)
-        except ValueError as error:
-            raise ModelError(f"model {model.name}: {error}; run `{model.card['mend']}`") from None
-        kinds = describe_kinds(settings, network, lambda kind: reduce_by(model, kind))
-        if settings.features == "fine":
-            return kinds["fine"]
-        return DescribeBoth(kinds["fine"], kinds["rootsift"], settings.keep)
-    if settings.features == "rootsift":
-        return RootSift(settings.describe_side, settings.keep)
-    local, attention = model.part("local"), model.part("attention")
-    return Describe(
-        load_local(settings.local_trunk or settings.trunk, local, device) if local else trunk,
-        (
-            Attention(
-                *(
-                    model.float32(f"attention.{name}")
-                    for name in ("hidden", "hidden_bias", "out", "out_bias")
-                )
-            )
-            if attention
-            else None
-        ),
-        Reduce(model.float32("delf.mean"), model.float32("delf.components"), unit=True),
-        side=settings.describe_side,
-        keep=settings.keep,
-        threshold=(
-            model.float32("delf.threshold").item() if "delf.threshold" in model.arrays else 0.0
-        ),
-    )
-
-
-def lite_trunk(
-    named: str, weights: "Mapping[str, np.ndarray]", device: str = "cpu", network: str = LITE0
-) -> "nn.Module":
-    """The trunk of the recipe lite, or a larger one; named: whose it is. Raises UsageError without
-    its package, ValueError for other weights.
-    """
-    try:
-        return load_lite(weights, network, device)
-    except ImportError:
-        raise UsageError(
-            f"{named}: expected the package efficientnet-lite-pytorch, got none; run"
-            f" {add_extra(LITE)}"
-        ) from None
-
-
-def reduce_by(model: Model, kind: str) -> Reduce:
-    """The principal components of one kind of local features."""
-    return Reduce(
-        model.float32(f"reduce_{kind}.mean"), model.float32(f"reduce_{kind}.components"), unit=True
-    )
-
-
-def describe_kinds(
-    settings: Settings, network: "nn.Module", reduce: Callable[[str], Reduce]
-) -> dict[str, DescribeFine | RootSift]:
-    """Fine features, and RootSIFT where the settings say so, by name. reduce: kind -> what makes
-    its descriptors shorter.
-    """
-    side, keep = settings.describe_side, settings.keep
-    kinds: dict[str, DescribeFine | RootSift] = {
-        "fine": DescribeFine(network, reduce("fine"), side, keep)
-    }
-    if settings.features == "fine+rootsift":
-        kinds["rootsift"] = RootSift(side, keep, reduce("rootsift"))
-    return kinds
-
-
-def load_encoder(model: str, device: str) -> Graph:
+def load_encoder(model: str, device: str, precision: str | None = None) -> Graph:
     """The encode half of a model's recipe, one torch thread a photo: as fast as batching, and no
     photo's numbers depend on another's.
 
@@ -304,7 +230,8 @@ def load_encoder(model: str, device: str) -> Graph:
     """
     one_thread_each()
     try:
-        return encode(open_model(model), device_of(device))
+        wanted = precision or default_precision(model, device_of(device))
+        return encode(open_model(model), device_of(device), wanted)
     except ValueError as error:
         raise UsageError(str(error)) from None
 

@@ -88,23 +88,15 @@ class Describe:
         """Every cell of every scale: centres (M, 2) px of the original photo, raw descriptors (M,
         C).
         """
-        width, height = image.size
         places, descriptors = [], []
         for w, h in self.input_sizes(image):
             cells = run(third_map, self.trunk, resize(image.pixels, w, h))[0]  # (C, rows, columns)
             rows, columns = cells.shape[1:]
             # a cell's receptive field is centred on pixel STRIDE * i
             y, x = np.mgrid[:rows, :columns] * STRIDE
-            places.append(
-                np.stack(
-                    [(x.ravel() + 0.5) * (width / w) - 0.5, (y.ravel() + 0.5) * (height / h) - 0.5],
-                    1,
-                )
-            )
+            places.append(image.place(np.stack([x.ravel(), y.ravel()], 1), w, h))
             descriptors.append(cells.reshape(len(cells), -1).T)
-        return np.concatenate(places).astype(np.float32), np.ascontiguousarray(
-            np.concatenate(descriptors), np.float32
-        )
+        return np.concatenate(places), np.ascontiguousarray(np.concatenate(descriptors), np.float32)
 
     def input_sizes(self, image: Image) -> list[tuple[int, int]]:
         """(width, height) px of each scale, the base rounded to multiples of 32 so that photos

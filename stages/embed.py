@@ -47,14 +47,17 @@ class Embed:
         return pooled.astype(np.float16).astype(np.float32)
 
     def input_size(self, image: Image) -> tuple[int, int]:
-        """(width, height) px. Aspects beyond 4:1 are squeezed: a strip of 20,000 x 1 is still a
-        photo.
-        """
-        aspect = min(max(image.size[0] / image.size[1], 1 / 4), 4)
-        width, height = (
-            max(32, 32 * round(self.side * a / 32)) for a in (aspect**0.5, aspect**-0.5)
-        )
-        return width, height
+        """As the function of this name has it."""
+        return input_size(image, self.side)
+
+
+def input_size(image: Image, side: int) -> tuple[int, int]:
+    """(width, height) px, multiples of 32. Aspects beyond 4:1 are squeezed: a strip of 20,000 x 1
+    is still a photo.
+    """
+    aspect = min(max(image.size[0] / image.size[1], 1 / 4), 4)
+    width, height = (max(32, 32 * round(side * a / 32)) for a in (aspect**0.5, aspect**-0.5))
+    return width, height
 
 
 def generalised_mean(cells: Tensor) -> Tensor:

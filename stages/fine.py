@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import cv2
 import numpy as np
 
+from stages.fine_quantised import STRIDE, FineQuantised
 from stages.records import Float32, Image, LocalFeatures, UInt8
 from stages.reduce import Reduce
 from stages.trunk import resize, run
@@ -35,7 +36,7 @@ class DescribeFine:
     """Image -> LocalFeatures, the surest first; a photo of one colour has none."""
 
     known_as: ClassVar[str] = "describe"
-    network: nn.Module  # a FineNetwork
+    network: nn.Module | FineQuantised  # a FineNetwork, as it is or in whole numbers
     reduce: Reduce  # PCA to D, unit length
     side: int = 640  # px: a photo is shrunk until its longest side is at most this
     keep: int = 500  # features a photo at most
@@ -60,24 +61,29 @@ class DescribeFine:
         return xy, likely, attention, raw
 
     def _keypoints(self, image: Image, pixels: UInt8) -> tuple[Float32, Float32, Float32, Float32]:
-        from stages.fine_network import keypoints
-
         rows, columns = pixels.shape[:2]
+        found = self._found(padded(pixels))
+        # the network's own border is that of the padded photo
+        found = found[(found[:, 0] < columns - BORDER) & (found[:, 1] < rows - BORDER)]
+        return image.place(found[:, :2], columns, rows), found[:, 2], found[:, 3], found[:, 4:]
+
+    def _found(self, pixels: UInt8) -> Float32:
+        """As `stages.fine_network.keypoints` has them."""
+        if isinstance(self.network, FineQuantised):
+            return self.network.keypoints(pixels, CANDIDATES, LEAST, BORDER)
+        from stages.fine_network import keypoints
 
         def forward(network: nn.Module, x: Tensor) -> Tensor:
             return keypoints(network, x, CANDIDATES, LEAST, BORDER)
 
-        found = run(forward, self.network, padded(pixels))
-        # the network's own border is that of the padded photo
-        found = found[(found[:, 0] < columns - BORDER) & (found[:, 1] < rows - BORDER)]
-        scale = np.array(image.size) / (columns, rows)
-        xy = ((found[:, :2] + 0.5) * scale - 0.5).astype(np.float32)
-        return xy, found[:, 2], found[:, 3], found[:, 4:]
+        return run(forward, self.network, pixels)
 
     def heat(self, image: Image) -> Float32:
         """(rows, columns): the attention of each cell of the photo, for people to look at."""
         from stages.fine_network import heat
 
+        if isinstance(self.network, FineQuantised):
+            raise TypeError("DescribeFine.heat: expected a network as it is, got whole numbers")
         return run(heat, self.network, padded(seen_at(image, self.side)[-1]))
 
 
@@ -97,8 +103,6 @@ def padded(pixels: UInt8) -> UInt8:
     """(h, w, 3) with its last row and column repeated until both sides are multiples of the
     network's stride.
     """
-    from stages.fine_network import STRIDE
-
     below, right = (-side % STRIDE for side in pixels.shape[:2])
     whole = cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_REPLICATE)
     return whole.astype(np.uint8, copy=False)

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stages.fine_quantised import CELL
 from stages.trunk import filled
 
 WIDTHS = (16, 32, 64, 128)  # channels of the maps
 DETECTION = 8  # channels in which the maps vote for keypoints
 LENGTH = 64  # numbers a descriptor
-CELL = 8  # px: the square in which at most one keypoint is expected
-STRIDE = 16  # px between the values of the coarsest map: sides are multiples of it
 
 
 class FineNetwork(nn.Module):

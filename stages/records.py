@@ -41,19 +41,39 @@ def check_array(record: str, name: str, array: Any, dtype: type, *shape: int | N
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """A decoded photo."""
+    """A decoded photo, or one whose decoder has made every `each` x `each` px one pixel."""
 
     pixels: UInt8  # (H, W, 3) RGB, upright
+    each: int = 1  # px of the photo along a pixel's side
+    # (width, height) px of the photo, where the pixels at its edge stand for fewer
+    whole: tuple[int, int] | None = None
+    left_top: tuple[int, int] = (0, 0)  # px of the photo at which the first pixel begins, 0 or less
 
     def __post_init__(self) -> None:
         check_array("Image", "pixels", self.pixels, np.uint8, None, None, 3)
         if 0 in self.pixels.shape:
             raise ArrayError(f"Image.pixels: expected at least one pixel, got {self.pixels.shape}")
+        lacks = [most - length for most, length in zip(self._covered, self.size, strict=True)]
+        if self.each < 1 or not all(0 <= lack < self.each for lack in lacks):
+            raise ArrayError(
+                f"Image.whole: expected a photo that {self.each} x {self.each} px a pixel cover,"
+                f" got {self.size[0]} x {self.size[1]} for {self.pixels.shape[:2]} rows and columns"
+            )
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) px."""
-        return self.pixels.shape[1], self.pixels.shape[0]
+        """(width, height) px of the photo."""
+        return self.whole or self._covered
+
+    @property
+    def _covered(self) -> tuple[int, int]:
+        return self.pixels.shape[1] * self.each, self.pixels.shape[0] * self.each
+
+    def place(self, xy: np.ndarray, width: int, height: int) -> Float32:
+        """Points (M, 2) px of the pixels as width x height -> (M, 2) px of the photo."""
+        scale = np.array(self._covered) / (width, height)
+        placed = (xy + 0.5) * scale - 0.5 + self.left_top
+        return np.ascontiguousarray(placed, np.float32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,12 +33,13 @@ class RootSift:
     reduce: Reduce | None = None  # PCA to D, unit length
 
     def __call__(self, image: Image) -> LocalFeatures:
-        width, height = image.size
         shrink = min(1.0, self.side / max(image.size))
         w, h = (max(1, round(side * shrink)) for side in image.size)
         grey = cv2.cvtColor(resize(image.pixels, w, h), cv2.COLOR_RGB2GRAY)
-        # without the precise upscale every place would be a quarter of a pixel to the lower right
-        points, sift = cv2.SIFT.create(enable_precise_upscale=True).detectAndCompute(grey, None)
+        # without the precise upscale every place would be a quarter of a pixel to the lower right;
+        # OpenCV keeps those that respond as much as the last one wanted, and describes no others
+        find = cv2.SIFT.create(self.keep, enable_precise_upscale=True)
+        points, sift = find.detectAndCompute(grey, None)
         if not points:
             return LocalFeatures(
                 np.empty((0, 2), np.float32),
@@ -54,10 +55,8 @@ class RootSift:
         unit = np.sqrt(sift[best] / np.maximum(sift[best].sum(1, keepdims=True), 1e-12))
         if self.reduce is not None:
             unit = self.reduce(unit)
-        y, x = table[best, 1], table[best, 2]
-        xy = np.stack([(x + 0.5) * (width / w) - 0.5, (y + 0.5) * (height / h) - 0.5], 1)
         return LocalFeatures(
-            xy.astype(np.float32),
+            image.place(table[best][:, [2, 1]], w, h),
             np.rint(unit * 127).astype(np.int8),
             table[best, 0].astype(np.float32),
             image.size,

@@ -43,11 +43,10 @@ def search_parts(features: LocalFeatures, count: int, gallery: Gallery) -> Candi
 
 
 def most_voted(votes: Int32, count: int) -> Int64:
-    """votes (N,) -> (min(count, N),) rows, most votes first, equal ones by row; only what is among
-    the first is sorted.
+    """votes (N,), none below 0 -> (min(count, N),) rows, most votes first, equal ones by row. Few
+    have any, and only those are sorted.
     """
-    count = min(count, len(votes))
-    least = np.partition(votes, len(votes) - count)[len(votes) - count] if count else votes.max()
-    more = np.flatnonzero(votes > least)
-    first = more[np.argsort(-votes[more], kind="stable")]
-    return np.concatenate([first, np.flatnonzero(votes == least)])[:count]
+    voted = np.flatnonzero(votes)
+    best = voted[np.argsort(-votes[voted], kind="stable")][:count]
+    rest = np.flatnonzero(votes == 0)[: count - len(best)]
+    return np.concatenate([best, rest])

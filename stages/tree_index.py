@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -20,14 +21,20 @@ class TreeIndex:
     kind: ClassVar[str] = "tree"
     recall: ClassVar[float] = 1.0
     codes: Float32 = field(repr=False)  # (N, D)
-    tree: BallTree = field(repr=False)
 
     @classmethod
     def build(cls, codes: Float32) -> TreeIndex:
         """codes (N, D), at least one."""
+        return cls(codes)
+
+    @cached_property
+    def tree(self) -> BallTree:
+        """Made when it is first needed: where all photos are candidates, it never is, and importing
+        scikit-learn takes longer than all the rest of a query.
+        """
         from sklearn.neighbors import BallTree
 
-        return cls(codes, BallTree(codes))
+        return BallTree(self.codes)
 
     def nearest(self, code: Float32, count: int) -> Candidates:
         """As `CodeIndex.nearest`. A ball tree alone returns whichever of the tied photos it met."""

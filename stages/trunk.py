@@ -6,7 +6,9 @@ A photo goes through alone: its numbers never depend on which others are process
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -30,11 +32,24 @@ def pick_device(wanted: str) -> str:
     """`auto` is the GPU where there is one. Raises ValueError when `cuda` is wanted and there is
     none.
     """
+    if wanted == "cpu" or (wanted == "auto" and "torch" not in sys.modules and not has_driver()):
+        return "cpu"
     import torch
 
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: expected a CUDA GPU, got none; run with `--device cpu`")
-    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def has_driver() -> bool:
+    """Whether this machine has a CUDA driver: known in no time, where importing torch takes a
+    second.
+    """
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def build_resnet(name: str, classes: int, how: Attend | None = None) -> nn.Module:

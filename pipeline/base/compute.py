@@ -4,6 +4,9 @@ The libraries' own threads are switched off, so that ours never wait for each ot
 makes a photo's numbers the same in an index, in a query and on a machine with more cores.
 """
 
+import os
+import sys
+
 from pipeline.base.errors import UsageError
 
 
@@ -19,13 +22,17 @@ def device_of(choice: str) -> str:
 
 def one_thread_each() -> None:
     """torch, OpenCV and numpy's BLAS compute on the calling thread alone, for the rest of the
-    process.
+    process; torch also where it is imported later.
     """
     import cv2
     import numpy  # noqa: F401 its BLAS has to be loaded to be found
-    import torch
     from threadpoolctl import threadpool_limits
 
-    torch.set_num_threads(1)
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(1)
+    else:
+        os.environ["OMP_NUM_THREADS"] = "1"  # what it begins with
     cv2.setNumThreads(1)
     threadpool_limits(1, "blas")

@@ -71,6 +71,12 @@ _TURNS = {
     2: _TURN.FLIP_LEFT_RIGHT, 3: _TURN.ROTATE_180, 4: _TURN.FLIP_TOP_BOTTOM, 5: _TURN.TRANSPOSE,
     6: _TURN.ROTATE_270, 7: _TURN.TRANSVERSE, 8: _TURN.ROTATE_90,
 }  # fmt: skip
+# of what was turned so: whether width and height changed places; whether x and y run backwards
+_ON_ITS_SIDE = (5, 6, 7, 8)
+_MIRRORED = {
+    2: (True, False), 3: (True, True), 4: (False, True),
+    6: (True, False), 7: (True, True), 8: (False, True),
+}  # fmt: skip
 _ORIENTATION, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 274, 258, 262, 339  # EXIF and TIFF tags
 _BROKEN_EXIF = (
     ArithmeticError,
@@ -103,9 +109,11 @@ class Found:
     reason: str | None = None
 
 
-def load_image(source: Path | bytes, max_pixels: int = MAX_PIXELS) -> Image:
-    """Decode a file, or bytes that are one. Raises ImageError and nothing else."""
-    return decode(source if isinstance(source, bytes) else read_photo(source), max_pixels)
+def load_image(source: Path | bytes, max_pixels: int = MAX_PIXELS, side: int = 0) -> Image:
+    """Decode a file, or bytes that are one, as `decode` does. Raises ImageError and nothing
+    else.
+    """
+    return decode(source if isinstance(source, bytes) else read_photo(source), max_pixels, side)
 
 
 def read_photo(path: Path, max_bytes: int = MAX_BYTES, head: int | None = None) -> bytes:
@@ -132,8 +140,11 @@ def read_photo(path: Path, max_bytes: int = MAX_BYTES, head: int | None = None) 
     return data
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
+def decode(data: bytes, max_pixels: int = MAX_PIXELS, side: int = 0) -> Image:
     """Decode a photo's bytes: first frame, EXIF orientation applied, alpha over white.
+
+    side: where not 0, of a JPEG only as much is decoded as leaves its longest side at least so many
+    px: a half, a quarter or an eighth of it, by the means of its own cosine transform.
 
     16-bit grey is divided by 257. 32-bit and float grey is multiplied by 255 where all values lie
     in [0, 1] and stretched from minimum to maximum otherwise; NaN is black.
@@ -153,8 +164,10 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image:
                 raise ImageError(f"expected at most {max_pixels:,} pixels, got {width} x {height}")
             if name == "PNG":  # Pillow decodes pixels without a look at their checksums
                 PngImagePlugin.PngImageFile(io.BytesIO(data)).verify()
+            each = _reduce(photo, side) if name == "JPEG" and side else 1
             photo.load()
-            return Image(_to_rgb(photo))
+            pixels, turn = _to_rgb(photo)
+            return _placed(pixels, each, (width, height), turn)
     except ImageError:
         raise
     except Exception as error:  # hostile bytes raise anything: SyntaxError, TypeError, MemoryError
@@ -169,7 +182,7 @@ def from_pillow(photo: Pillow.Image) -> Image:
     """
     try:
         photo.load()
-        return Image(_to_rgb(photo))
+        return Image(_to_rgb(photo)[0])
     except Exception as error:  # a lazily opened file raises what `decode` meets
         raise ImageError(
             f"expected a Pillow image that can be converted to RGB, got: {_words(error)}"
@@ -269,11 +282,39 @@ def _recognise(head: bytes) -> tuple[str, type[ImageFile.ImageFile]] | None:
     )
 
 
-def _to_rgb(photo: Pillow.Image) -> UInt8:
+def _reduce(photo: Pillow.Image, side: int) -> int:
+    """Have the decoder make so many px by so many px one pixel: how many it is going to."""
+    longest = max(photo.size)
+    wanted = next((each for each in (8, 4, 2) if longest >= each * side), 1)
+    if wanted > 1:
+        width, height = (max(1, length // wanted) for length in photo.size)
+        photo.draft(None, (width, height))
+    return round(longest / max(photo.size))
+
+
+def _placed(pixels: UInt8, each: int, size: tuple[int, int], turn: int) -> Image:
+    """size: (width, height) px of the photo before it was turned upright."""
+    if each == 1:
+        return Image(pixels)
+    whole = size[::-1] if turn in _ON_ITS_SIDE else size
+    # what the last pixels of a mirrored axis lack of a whole one, its first lack
+    left, top = (
+        min(0, length - count * each) if mirrored else 0
+        for length, count, mirrored in zip(
+            whole, pixels.shape[1::-1], _MIRRORED.get(turn, (False, False)), strict=True
+        )
+    )
+    return Image(pixels, each, whole, (left, top))
+
+
+def _to_rgb(photo: Pillow.Image) -> tuple[UInt8, int]:
+    """(H, W, 3), and the EXIF orientation that it was turned by."""
     tags: Any = getattr(photo, "tag_v2", {})
+    orientation = 1
     with contextlib.suppress(*_BROKEN_EXIF):  # a photo whose EXIF is broken is still a photo
-        turn = _TURNS.get(photo.getexif().get(_ORIENTATION, 1))
-        photo = photo if turn is None else photo.transpose(turn)
+        found = photo.getexif().get(_ORIENTATION, 1)
+        if (turn := _TURNS.get(found)) is not None:
+            photo, orientation = photo.transpose(turn), found
     key = photo.info.get("transparency")
     # of a 16-bit PNG, of which Pillow keeps the high bytes
     if isinstance(key, tuple) and max(key) > 255:
@@ -298,7 +339,7 @@ def _to_rgb(photo: Pillow.Image) -> UInt8:
             out[:] = 255 - out
         if isinstance(key, int):
             out[values == key] = 255
-    return pixels
+    return pixels, orientation
 
 
 def _over_white(band: Pillow.Image) -> Pillow.Image:

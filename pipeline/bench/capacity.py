@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.bench.code_search import timed
-from pipeline.gallery.store import Binding, Encoded, Entry, read_gallery
+from pipeline.gallery.binding import Binding
+from pipeline.gallery.store import Encoded, Entry, read_gallery
 from pipeline.gallery.writer import writing
 from pipeline.recipes import second_look
 from pipeline.search.code_index import choose

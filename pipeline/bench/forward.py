@@ -1,6 +1,7 @@
 """The baseline of the benches of encoding: the forward passes alone, on tensors that are ready."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import UsageError
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pipeline.graph import Graph
+    from stages.quantised import EmbedQuantised
     from stages.records import Image
 
 
@@ -19,7 +21,9 @@ def inputs(encode: "Graph", image: "Image") -> list[Callable[[], object]]:
     from stages.delf import Describe
     from stages.embed import Embed
     from stages.fine import DescribeFine, padded, seen_at
+    from stages.fine_quantised import FineQuantised
     from stages.kinds import DescribeBoth
+    from stages.quantised import EmbedQuantised
     from stages.trunk import last_map, resize, third_map, to_tensor
 
     stages = {node.name: node.stage for node in encode.rows}
@@ -29,9 +33,11 @@ def inputs(encode: "Graph", image: "Image") -> list[Callable[[], object]]:
             " a hashing recipe's; run with another `--model`"
         )
     embed, describe = stages["embed"], stages["describe"]
-    assert isinstance(embed, Embed)
     if isinstance(describe, DescribeBoth):
         describe = describe.first
+    if isinstance(embed, EmbedQuantised):
+        return quantised_inputs(embed, describe, image)
+    assert isinstance(embed, Embed)
     if not isinstance(describe, Describe | DescribeFine):
         raise UsageError(
             "--model: expected learned features, whose forward passes are the baseline, got"
@@ -52,11 +58,33 @@ def inputs(encode: "Graph", image: "Image") -> list[Callable[[], object]]:
 
     first = forward(last_map, embed.trunk, embed.input_size(image))
     if isinstance(describe, DescribeFine):
+        network = describe.network
+        assert not isinstance(network, FineQuantised)
         shapes = [padded(seen).shape for seen in seen_at(image, describe.side)]
-        return [first, *(forward(seen_by, describe.network, shape[1::-1]) for shape in shapes)]
+        return [first, *(forward(seen_by, network, shape[1::-1]) for shape in shapes)]
     return [
         first,
         *(forward(third_map, describe.trunk, size) for size in describe.input_sizes(image)),
+    ]
+
+
+def quantised_inputs(
+    embed: "EmbedQuantised", describe: object, image: "Image"
+) -> list[Callable[[], object]]:
+    """The same in whole numbers."""
+    from stages.embed import input_size
+    from stages.fine import DescribeFine, padded, seen_at
+    from stages.fine_quantised import FineQuantised, standardised
+    from stages.quantised import PHOTO, normalised_photo
+    from stages.trunk import resize
+
+    assert isinstance(describe, DescribeFine)
+    assert isinstance(describe.network, FineQuantised)
+    whole = normalised_photo(resize(image.pixels, *input_size(image, embed.side)))
+    levels = [standardised(padded(seen)) for seen in seen_at(image, describe.side)]
+    return [
+        lambda: embed.session.run(None, {PHOTO: whole}),
+        *(partial(describe.network.session.run, None, {PHOTO: level}) for level in levels),
     ]
 
 

@@ -35,7 +35,7 @@ def bench_index(
         for i, path in enumerate(sample):
             shutil.copyfile(path, copies / f"{i:06d}{path.suffix}")
         binding = bind(gallery, model, copies)
-        encode = load_encoder(binding.where, device)
+        encode = load_encoder(binding.where, device, binding.precision)
         ready = [inputs(encode, load_image(path)) for path in sample[:: max(1, len(sample) // 48)]]
 
         def bare() -> float:

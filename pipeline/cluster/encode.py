@@ -13,8 +13,9 @@ from pipeline.base.install import SOURCES
 from pipeline.base.retry import DIED
 from pipeline.cluster.connect import Cluster
 from pipeline.cluster.tasks import run_on
+from pipeline.gallery.binding import Binding
 from pipeline.gallery.encode import Failed, Same, encode_file
-from pipeline.gallery.store import Binding, Encoded, Entry
+from pipeline.gallery.store import Encoded, Entry
 from pipeline.graph import Graph
 from pipeline.model.card import read_identity
 from pipeline.recipes import load_encoder
@@ -39,7 +40,7 @@ def encode_on(cluster: Cluster, device: str) -> "EncodeElsewhere":
             (replace(found, path=found.path.absolute()), known.get(found.name)) for found in todo
         ]
         chunks = (asked[begin : begin + BATCH] for begin in range(0, len(asked), BATCH))
-        work = partial(_encode_some, binding.where, binding.identity, read_program(SOURCES), device)
+        work = partial(_encode_some, binding, read_program(SOURCES), device)
         for place, done in run_on(cluster, work, asked, chunks, Counter()):
             yield Failed(todo[place].name, DIED) if done is None else done
 
@@ -47,16 +48,17 @@ def encode_on(cluster: Cluster, device: str) -> "EncodeElsewhere":
 
 
 def _encode_some(
-    where: str, identity: str, program: str, device: str, some: Sequence[tuple[Found, Entry | None]]
+    binding: Binding, program: str, device: str, some: Sequence[tuple[Found, Entry | None]]
 ) -> list[Encoded | Failed | Same]:
     with LOADING:
-        encode = _loaded(where, identity, program, device)
+        encode = _loaded(binding, program, device)
     return [encode_file(found, known, encode) for found, known in some]
 
 
 @lru_cache(maxsize=1)
-def _loaded(where: str, identity: str, program: str, device: str) -> Graph:
-    encode = load_encoder(where, device)
-    if (read_identity(where)[1], read_program(SOURCES)) != (identity, program):
-        raise ModelError(f"model {where}: {changed(program)}")
+def _loaded(binding: Binding, program: str, device: str) -> Graph:
+    encode = load_encoder(binding.where, device, binding.precision)
+    identity = read_identity(binding.where, binding.precision)[1]
+    if (identity, read_program(SOURCES)) != (binding.identity, program):
+        raise ModelError(f"model {binding.where}: {changed(program)}")
     return encode

@@ -8,7 +8,7 @@ yet, so that any worker can take over from one that is lost.
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ import numpy as np
 
 from pipeline.base.errors import GalleryError
 from pipeline.base.install import SOURCES
-from pipeline.gallery.store import Binding, Reading, read_gallery
+from pipeline.gallery.binding import Binding
+from pipeline.gallery.store import Reading, read_gallery
 from pipeline.model.codebook import read_codebook
 from pipeline.search.code_index import choose
 from pipeline.search.open import lack_of_parts
@@ -179,8 +180,7 @@ def _opened(member: Member) -> Reading:
         member.program,
     ):
         raise GalleryError(f"gallery {member.folder}: {changed(member.program)}")
-    # most of the memory, and nobody asks for it
-    return replace(reading, pooled=np.empty((len(reading.names), 2, 0), np.float16))
+    return reading
 
 
 def _searched(member: Member, choice: IndexChoice) -> Gallery:

@@ -40,7 +40,7 @@ from pipeline.cluster.member import (
 from pipeline.cluster.tasks import POLL_SECONDS, next_done, result_of, retried, send
 from pipeline.gallery.chance import gallery_null
 from pipeline.gallery.merge import Galleries, joined, members, read_paths
-from pipeline.gallery.store import Reading, read_binding
+from pipeline.gallery.store import Reading, ShardRows, read_binding
 from pipeline.recipes import Recipe, second_look, with_shortlist
 from pipeline.search.engine import Engine
 from pipeline.search.open import choose_shortlist
@@ -314,7 +314,8 @@ def _reading(owners: Owners, member: int, found: Listing) -> Reading:
     )
     return Reading(
         found.names,
-        np.empty((len(start), 2, 0), np.float16),
+        # nobody asks for them
+        ShardRows((), np.zeros(len(start), np.int32), np.zeros(len(start), np.int64)),
         found.codes,
         features,
         found.contents,

@@ -4,6 +4,10 @@ not.
 index       photos a second of the whole job, decoding and writing included, against the bare
             forward passes of the same networks at the same sizes on the same threads, on tensors
             already in memory; ratio = job / bare
+photo       milliseconds from one photo's file to its row, small and of a phone's size, against
+            reading it with OpenCV and 500 SIFT features; ratio = ours / SIFT at 12 megapixels
+start       processor and clock seconds of whole commands over --gallery, each in a process of its
+            own; ratio = a query / `python -c pass`
 query       seconds a query by stage, medians after a warm-up, against the bare forward passes;
             ratio = bare / total
 verify      pairs a second with seed 004's rule on published features, against its own way, a good
@@ -37,6 +41,14 @@ from pipeline.results.file import check_results, command, write_row
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """The bench that is named, loaded with what it alone needs."""
     match args.name:
+        case "photo":
+            from pipeline.bench.photo import bench_photo
+
+            return bench_photo(args.photos, args.model, args.count, args.jobs)
+        case "start":
+            from pipeline.bench.start import bench_start
+
+            return bench_start(args.gallery, args.queries)
         case "index":
             from pipeline.bench.index import bench_index
 
@@ -96,6 +108,8 @@ def make_parser() -> Parser:
         "name",
         choices=(
             "index",
+            "photo",
+            "start",
             "query",
             "verify",
             "hamming",
@@ -110,7 +124,7 @@ def make_parser() -> Parser:
         type=Path,
         default=Path("demo/photos"),
         metavar="DIR",
-        help="index: photos (default: the demo's)",
+        help="index, photo: photos (default: the demo's)",
     )
     parser.add_argument(
         "--queries",
@@ -118,8 +132,8 @@ def make_parser() -> Parser:
         default=Path("demo/queries"),
         metavar="DIR",
         help=(
-            "query: the query photos (default: the demo's); parts: a gallery of the same model,"
-            " whose photos are the queries"
+            "query, start: the query photos (default: the demo's); parts: a gallery of the same"
+            " model, whose photos are the queries"
         ),
     )
     parser.add_argument(
@@ -146,8 +160,8 @@ def make_parser() -> Parser:
         default=300,
         metavar="N",
         help=(
-            "index, query, cluster: photos or queries at most; verify: pairs per query that OpenCV"
-            " verifies, skimage a twentieth of them (default: 300)"
+            "index, photo, query, cluster: photos or queries at most; verify: pairs per query that"
+            " OpenCV verifies, skimage a twentieth of them (default: 300)"
         ),
     )
     parser.add_argument(

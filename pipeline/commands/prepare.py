@@ -8,6 +8,7 @@ STEPS = {  # name -> its module, whose docstring says what it does
     "demo": "pipeline.datasets.demo",
     "padding": "pipeline.commands.padding",
     "partition": "pipeline.gallery.partition",
+    "quantise": "pipeline.commands.quantise",
     "scenes": "pipeline.datasets.scenes",
     "split": "pipeline.datasets.split",
     "weights": "pipeline.datasets.torchvision_weights",

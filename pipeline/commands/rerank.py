@@ -150,8 +150,8 @@ def main(argv: list[str] | None = None) -> int:
 
     def job() -> int:
         from pipeline.base.files import write_whole
+        from pipeline.gallery.binding import check_recipe
         from pipeline.gallery.merge import listed, members, read_bindings
-        from pipeline.gallery.store import check_recipe
         from pipeline.model.card import find_model, read_settings
         from pipeline.rerank.journal import fits, journalling
         from pipeline.rerank.lists import COLUMNS, check_writable, form_of, write_lists

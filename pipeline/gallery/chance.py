@@ -16,7 +16,8 @@ import numpy as np
 
 from pipeline.base.errors import GalleryError
 from pipeline.base.names import HASHING
-from pipeline.gallery.store import Binding, Reading, read_gallery, read_meta
+from pipeline.gallery.binding import Binding, binding_of
+from pipeline.gallery.store import Reading, read_gallery, read_meta
 from pipeline.model.card import DEFAULT
 from pipeline.model.chance import null_from_json, null_to_json
 from stages.null import SPEAKING, Null
@@ -85,7 +86,7 @@ def calibrate(writer: "GalleryWriter", verify: Verify) -> Null | None:
     meta = read_meta(writer.connection)
     if meta.get("recipe", DEFAULT) in HASHING:  # compares no points
         return None
-    binding = Binding(meta["model"], meta["identity"], meta["where"], meta["photos"])
+    binding = binding_of(meta)
     contents = [entry.sha256 for entry in writer.known().values()]
     try:
         known, reason = _stored(meta.get("null", ""), contents, binding, verify)

@@ -9,12 +9,27 @@ from pipeline.base.names import STORED
 
 if TYPE_CHECKING:
     from pipeline.base.images import Found
-    from pipeline.gallery.store import Binding, Encoded, Entry
+    from pipeline.gallery.binding import Binding
+    from pipeline.gallery.store import Encoded, Entry
     from pipeline.graph import Graph
 
     # what the gallery is made by, files, and what is known of them by name -> what became of each
     Outcomes = Iterator["Encoded | Failed | Same"]
     EncodeElsewhere = Callable[[Binding, Sequence[Found], Mapping[str, Entry]], Outcomes]
+
+
+def side_read(encode: "Graph") -> int:
+    """px: a photo's longest side of which no more is looked at; 0 where all of it may be."""
+    from stages.fine import DescribeFine
+    from stages.fine_quantised import FineQuantised
+    from stages.kinds import DescribeBoth
+
+    described = encode.stage("features")
+    if isinstance(described, DescribeBoth):
+        described = described.first
+    if isinstance(described, DescribeFine) and isinstance(described.network, FineQuantised):
+        return described.side
+    return 0
 
 
 @dataclass(frozen=True)
@@ -47,7 +62,7 @@ def encode_file(
         entry = Entry(hashlib.sha256(data).hexdigest(), len(data), mtime_ns)
         if known is not None and known.sha256 == entry.sha256:
             return Same(found.name, entry)
-        image = decode(data)
+        image = decode(data, side=side_read(encode))
     except OSError as error:
         return Failed(found.name, f"expected a readable file, got {error.strerror}")
     except ImageError as error:

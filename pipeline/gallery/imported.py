@@ -19,8 +19,9 @@ from pipeline.base.errors import UsageError
 from pipeline.base.images import Found
 from pipeline.base.install import add_extra
 from pipeline.base.names import IMPORTED, printable
+from pipeline.gallery.binding import Binding
 from pipeline.gallery.encode import Failed, Same
-from pipeline.gallery.store import Binding, Encoded, Entry
+from pipeline.gallery.store import Encoded, Entry
 from stages.records import Float32, LocalFeatures
 
 MOST_FEATURES = 16_384  # of a photo, as stages/match.py counts them

@@ -18,11 +18,12 @@ import numpy as np
 
 from pipeline.base.errors import GalleryError
 from pipeline.base.names import printable
+from pipeline.gallery.binding import Binding
 from pipeline.gallery.chance import Count, null_text
 from pipeline.gallery.parts import joined_parts
 from pipeline.gallery.store import (
-    Binding,
     Reading,
+    ShardRows,
     connected,
     read_binding,
     read_gallery,
@@ -56,10 +57,12 @@ def listed(given: Galleries) -> str:
 def check_model(folder: Path | str, got: Binding, first: Path | str, wanted: Binding) -> None:
     """Galleries that meet have to be of one model. Raises GalleryError."""
     if got.identity != wanted.identity:
+        same = got.precision == wanted.precision
+        precision = "" if same else f" --precision {wanted.precision}"
         raise GalleryError(
-            f"gallery {folder}: expected model {wanted.model} ({wanted.identity[:12]}) as {first}"
-            f" has, got {got.model} ({got.identity[:12]}); run `python -m pipeline.index"
-            f" {shlex.quote(got.photos)} --gallery NEW --model {shlex.quote(wanted.where)}`"
+            f"gallery {folder}: expected model {wanted.made_by} as {first} has, got {got.made_by};"
+            f" run `python -m pipeline.index {shlex.quote(got.photos)} --gallery NEW --model"
+            f" {shlex.quote(wanted.where)}{precision}`"
         )
 
 
@@ -104,7 +107,7 @@ def joined(
     contents = [content for part in parts for content in part.contents]
     whole = Reading(
         tuple(os.fsdecode(named[row]) for row in order),
-        np.concatenate([part.pooled for part in filled])[order],
+        _pooled([part.pooled for part in filled], order),
         np.concatenate([part.codes for part in filled])[order],
         _packed([part.features for part in filled]).part(order),
         tuple(contents[row] for row in order),
@@ -164,6 +167,16 @@ def _ascending(names: Sequence[bytes], owners: Sequence[Path]) -> np.ndarray:
                 f" {path} in both; run without one of them"
             )
     return np.array(order, np.int64)
+
+
+def _pooled(parts: Sequence[ShardRows], order: np.ndarray) -> ShardRows:
+    before = np.cumsum([0, *(len(part.shards) for part in parts)])
+    shard = [part.shard + first for part, first in zip(parts, before[:-1], strict=True)]
+    return ShardRows(
+        tuple(each for part in parts for each in part.shards),
+        np.concatenate(shard).astype(np.int32)[order],
+        np.concatenate([part.row for part in parts])[order],
+    )
 
 
 def _packed(parts: Sequence[PackedFeatures]) -> PackedFeatures:

@@ -44,7 +44,8 @@ def write_shard(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
     """Write and return the sha256."""
     from safetensors.numpy import save
 
-    data = save(dict(arrays))
+    # it takes an array's bytes as they lie, whatever its strides
+    data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
     write_whole(path, data)
     return hashlib.sha256(data).hexdigest()
 

@@ -18,15 +18,14 @@ import numpy as np
 
 from pipeline.base.errors import GalleryError
 from pipeline.base.files import file_sha256
-from pipeline.base.names import HASHING
+from pipeline.gallery.binding import Binding, binding_of
 from pipeline.gallery.parts import FOLDER as PARTS
 from pipeline.gallery.parts import MEND as MEND_PARTS
 from pipeline.gallery.parts import PartsReading, map_segment
 from pipeline.gallery.shards import map_shard
-from pipeline.model.card import made_by
 from stages.gallery import CodeIndex, Gallery, PartsVotes
 from stages.null import Null
-from stages.records import Float32, Int64, LocalFeatures, PackedFeatures
+from stages.records import Float32, Int32, Int64, LocalFeatures, PackedFeatures
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -68,20 +67,6 @@ class Encoded:
     pooled: Float32  # (2, C) float16-rounded
     code: Float32  # (D,)
     features: LocalFeatures
-
-
-@dataclass(frozen=True)
-class Binding:
-    """What a gallery's numbers were made by. They mean nothing beside numbers made by anything
-    else.
-    """
-
-    model: str  # name
-    identity: str  # sha256 over weights and settings
-    where: str  # the model as it was given: a name under artifacts/ or a path
-    photos: str  # the folder of photos
-    # whose encode half made them; galleries from before there was a choice do not say
-    recipe: str = "two_stage"
 
 
 @contextmanager
@@ -165,37 +150,6 @@ def read_binding(folder: Path) -> Binding:
         return _binding(connection, folder)
 
 
-def check_recipe(
-    folder: Path | str, made: Binding, length: int, recipe: str | None, bits: int | None
-) -> None:
-    """Whether a gallery can be asked, or added to, by this recipe at this code length. Raises
-    GalleryError.
-    """
-    anew = (
-        f"index again with `python -m pipeline.index {shlex.quote(made.photos)} --gallery NEW"
-        " --recipe"
-    )
-    if (
-        recipe is not None
-        and recipe != made.recipe
-        and {recipe, made.recipe} != {"two_stage", "seed004"}
-    ):
-        raise GalleryError(
-            f"gallery {folder}: expected recipe {made.recipe}, which made it, got {recipe}; leave"
-            f" out --recipe, or {anew} {recipe}`"
-        )
-    if bits is not None and made.recipe not in HASHING:
-        raise GalleryError(
-            f"gallery {folder}: expected no --bits, recipe {made.recipe} has no binary code, got"
-            f" {bits}; leave out --bits"
-        )
-    if bits is not None and bits != length:
-        raise GalleryError(
-            f"gallery {folder}: expected --bits {length}, at which it was made, got {bits}; or"
-            f" {anew} {made.recipe} --bits {bits}`"
-        )
-
-
 def read_meta(connection: sqlite3.Connection) -> dict[str, str]:
     return {
         key: os.fsdecode(value) for key, value in connection.execute("SELECT key, value FROM meta")
@@ -203,17 +157,29 @@ def read_meta(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 def _binding(connection: sqlite3.Connection, folder: Path) -> Binding:
-    meta = read_meta(connection)
     try:
-        return Binding(
-            meta["model"],
-            meta["identity"],
-            made_by(meta["where"], meta["identity"]),
-            meta["photos"],
-            meta.get("recipe", Binding.recipe),
-        )
+        return binding_of(read_meta(connection))
     except KeyError:
         raise _empty(folder) from None
+
+
+@dataclass(frozen=True, eq=False)
+class ShardRows:
+    """Rows of arrays in several shards, read when one is asked for."""
+
+    shards: tuple[np.ndarray, ...]
+    shard: Int32  # (N,)
+    row: Int64  # (N,) in that shard
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[place] for place in range(len(self)))
+
+    def __getitem__(self, place: int) -> np.ndarray:
+        found: np.ndarray = self.shards[self.shard[place]][self.row[place]]
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +187,7 @@ class Reading:
     """One consistent version of a gallery, whatever a writer does meanwhile."""
 
     names: tuple[str, ...]  # (N,) ascending
-    pooled: np.ndarray  # (N, 2, C) float16
+    pooled: "ShardRows"  # (N,) of (2, C) float16
     codes: Float32  # (N, D) as stored: the PCA codes
     features: PackedFeatures  # (N,)
     contents: tuple[str, ...]  # (N,) sha256 of each photo's bytes
@@ -349,7 +315,6 @@ def _assemble(
     row = np.array([r for _, _, r, _ in rows], np.int64)
     gathered: dict[str, np.ndarray] = {}
     for name, dtype in (
-        ("pooled", np.float16),
         ("code", np.float32),
         ("size", np.int32),
         ("start", np.int64),
@@ -358,7 +323,7 @@ def _assemble(
         tail = (
             maps[0]["start" if name == "stop" else name].shape[1:]
             if maps
-            else {"pooled": (2, 0), "code": (0,), "size": (2,)}.get(name, ())
+            else {"code": (0,), "size": (2,)}.get(name, ())
         )
         gathered[name] = np.empty((len(rows), *tail), dtype)
         for i, arrays in enumerate(maps):
@@ -377,4 +342,5 @@ def _assemble(
         tuple(os.fsdecode(path) for path, *_ in rows),
         tuple(content for *_, content in rows),
     )
-    return Reading(names, gathered["pooled"], gathered["code"], features, contents, null, binding)
+    pooled = ShardRows(tuple(m["pooled"] for m in maps), block, row)
+    return Reading(names, pooled, gathered["code"], features, contents, null, binding)

@@ -17,8 +17,9 @@ from pipeline.gallery.encode import Failed, Same, encode_file
 
 if TYPE_CHECKING:
     from pipeline.base.images import Found
+    from pipeline.gallery.binding import Binding
     from pipeline.gallery.encode import Outcomes
-    from pipeline.gallery.store import Binding, Encoded, Entry
+    from pipeline.gallery.store import Encoded, Entry
     from pipeline.gallery.writer import GalleryWriter
     from pipeline.graph import Graph
 
@@ -151,13 +152,24 @@ def bind(
     photos: Path,
     recipe: str | None = None,
     bits: int | None = None,
+    precision: str | None = None,
+    device: str = "auto",
 ) -> "Binding":
-    """What this gallery's numbers are made by: the model asked for, else the one it remembers, else
-    the recipe's own.
+    """What this gallery's numbers are made by: the model and the precision asked for, else those it
+    remembers, else the recipe's own.
     """
+    from pipeline.base.compute import device_of
     from pipeline.base.errors import GalleryError, ModelError
-    from pipeline.gallery.store import Binding, check_recipe, read_binding
-    from pipeline.model.card import DEFAULT, default_model, find_model, read_identity, read_settings
+    from pipeline.gallery.binding import Binding, check_recipe
+    from pipeline.gallery.store import read_binding
+    from pipeline.model.card import (
+        DEFAULT,
+        default_model,
+        default_precision,
+        find_model,
+        read_identity,
+        read_settings,
+    )
 
     try:
         made = read_binding(gallery)
@@ -180,4 +192,7 @@ def bind(
             f"model {where}: expected a code of {bits} bits, got recipe {settings.recipe}{length};"
             " run with another `--model`"
         )
-    return Binding(*read_identity(where), where, str(photos.resolve()), settings.recipe)
+    if precision is None:
+        precision = made.precision if made else default_precision(where, device_of(device))
+    identity = read_identity(where, precision)
+    return Binding(*identity, where, str(photos.resolve()), settings.recipe, precision)

@@ -18,10 +18,11 @@ import numpy as np
 
 from pipeline.base.errors import GalleryError
 from pipeline.base.files import file_sha256
+from pipeline.gallery.binding import Binding, binding_of
 from pipeline.gallery.parts import FOLDER, SCHEMA
 from pipeline.gallery.parts_writer import PartsWriter, Written
 from pipeline.gallery.shards import map_shard, write_new, write_shard
-from pipeline.gallery.store import Binding, Encoded, Entry, connected, read_meta, transaction
+from pipeline.gallery.store import Encoded, Entry, connected, read_meta, transaction
 from pipeline.model.codebook import ModelCodebook
 
 LOG = logging.getLogger(__name__)
@@ -235,15 +236,18 @@ def writing(
             meta = read_meta(connection)
             if meta.get("identity", binding.identity) != binding.identity:
                 old, new = meta.get("recipe", Binding.recipe), binding.recipe
+                known = binding_of(meta)
+                same = known.precision == binding.precision
+                precision = "" if same else f" --precision {known.precision}"
                 wanted, got = (
                     (f"recipe {old}, model ", f"recipe {new}, model ")
                     if old != new
                     else ("model ", "")
                 )
                 raise GalleryError(
-                    f"gallery {folder}: expected {wanted}{meta['model']} ({meta['identity'][:12]}),"
-                    f" got {got}{binding.model} ({binding.identity[:12]}); run with `--model"
-                    f" {shlex.quote(meta['where'])}`, or index into another `--gallery`"
+                    f"gallery {folder}: expected {wanted}{known.made_by}, got"
+                    f" {got}{binding.made_by}; run with `--model {shlex.quote(meta['where'])}"
+                    f"{precision}`, or index into another `--gallery`"
                 )
             with transaction(connection) as sql:
                 sql.execute(SCHEMA)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import ModelError
 from pipeline.base.install import ARTIFACTS, CHECKOUT, call
-from pipeline.base.names import FUSIONS, HASHING, LITE, OF_THEIR_OWN
+from pipeline.base.names import FLOAT32, FUSIONS, HASHING, INT8, LITE, OF_THEIR_OWN
 from pipeline.model.chance import null_from_json
 
 if TYPE_CHECKING:
@@ -102,20 +102,25 @@ def find_model(name: str | Path) -> Path:
     )
 
 
-def read_identity(name: str | Path) -> tuple[str, str]:
+def read_identity(name: str | Path, precision: str = FLOAT32) -> tuple[str, str]:
     """(name, identity) of a model by its card alone, without reading its weights."""
     card = read_card(find_model(name))
-    return str(card["name"]), identity_of(card)
+    return str(card["name"]), identity_of(card, precision)
 
 
-def made_by(name: str, identity: str) -> str:
+def default_precision(name: str | Path, device: str) -> str:
+    """Of a model by name or folder: whole numbers on the CPU, where it has networks in them."""
+    return INT8 if device == "cpu" and "int8" in read_card(find_model(name)) else FLOAT32
+
+
+def made_by(name: str, identity: str, precision: str = FLOAT32) -> str:
     """Where the model of this identity is: at the name or path that is remembered of it, or, where
     a later one took its name, wherever it is shipped now; as remembered where it is nowhere.
     """
     shipped = sorted(str(path.parent.name) for path in ARTIFACTS.glob("*/card.json"))
     for other in (name, *shipped):
         try:
-            if read_identity(other)[1] == identity:
+            if read_identity(other, precision)[1] == identity:
                 return other
         except ModelError:
             continue
@@ -179,7 +184,18 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card  # type: ignore[no-any-return]
 
 
-def identity_of(card: Mapping[str, Any]) -> str:
-    return hashlib.sha256(
-        json.dumps([card["sha256"], card["settings"]], sort_keys=True).encode()
-    ).hexdigest()
+def identity_of(card: Mapping[str, Any], precision: str = FLOAT32) -> str:
+    """sha256 over weights and settings; and over the networks in whole numbers, where they encode.
+    Raises ModelError for a model without them.
+    """
+    made: list[Any] = [card["sha256"], card["settings"]]
+    if precision != FLOAT32:
+        if "int8" not in card:
+            raise ModelError(
+                f"model {card['name']}: expected networks in whole numbers for --precision int8,"
+                f" got none; run `{call('prepare quantise')} {card['name']} PHOTOS`, or with"
+                " --precision float32"
+            )
+        networks = {name: each["sha256"] for name, each in card["int8"]["networks"].items()}
+        made += [networks, card["int8"]["rootsift_side"]]
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()

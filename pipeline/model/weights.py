@@ -33,6 +33,10 @@ class Model:
     card: Mapping[str, Any] = field(repr=False)
     arrays: Mapping[str, np.ndarray] = field(repr=False)
 
+    def identity_at(self, precision: str) -> str:
+        """What a gallery binds that is encoded at this precision. Raises ModelError."""
+        return identity_of(self.card, precision)
+
     @property
     def null(self) -> Null | None:
         """What chance does, measured on the photos the model was fitted on; None for one that

@@ -15,6 +15,7 @@ from pipeline.report.plots import as_png
 from stages.delf import STRIDE, Describe, feature_norm
 from stages.embed import Embed
 from stages.fine import DescribeFine, seen_at
+from stages.fine_quantised import CELL
 from stages.records import Float32, Image
 from stages.trunk import last_map, resize, run
 
@@ -27,8 +28,6 @@ def heat(describe: Describe | DescribeFine, image: Image, width: int, height: in
     the scales of the pyramid.
     """
     if isinstance(describe, DescribeFine):
-        from stages.fine_network import CELL
-
         cells = describe.heat(image)
         rows, columns = (np.array(cells.shape) * CELL).tolist()
         whole = cv2.resize(cells, (columns, rows), interpolation=cv2.INTER_LINEAR)

@@ -143,4 +143,5 @@ def probes(row: Row, photos: int) -> int:
     most: int = row["most_probes"]
     length = max(1, photos * row["most_features"] // row["words"])
     fewer = math.isqrt(most * most * row["full_list"] // length)
-    return min(most, max(row["least_probes"], fewer))
+    least: int = row["least_probes"]
+    return min(most, max(least, fewer))

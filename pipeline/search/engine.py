@@ -10,7 +10,8 @@ import numpy as np
 
 from pipeline.base.errors import QueryError
 from pipeline.base.names import ASKING, INDEXED, count_candidates
-from pipeline.gallery.store import Binding
+from pipeline.gallery.binding import Binding
+from pipeline.gallery.encode import side_read
 from pipeline.graph import Graph
 from pipeline.recipes import Recipe
 from pipeline.search.answer import Answer, Evidence, Result, affine_rows, round_digits
@@ -63,8 +64,13 @@ class Engine:
         if name.startswith(INDEXED):
             row = self.row(name)
             return Query(name, self.gallery.codes[row], self.gallery.features[row], {})
-        image = read_query(name)
+        image = read_query(name, 0 if box else self.side_read)
         return self.encode(name, image if box is None else cropped(name, image, box))
+
+    @property
+    def side_read(self) -> int:
+        """As `decode` takes it."""
+        return side_read(self.recipe.encode) if self.recipe.encode.rows else 0
 
     def row(self, name: str) -> int:
         """The gallery's row of an indexed photo, with or without `gallery:`. Raises QueryError."""

@@ -13,6 +13,7 @@ from pipeline.base.compute import device_of, one_thread_each
 from pipeline.base.errors import GalleryError, UsageError
 from pipeline.base.names import IMPORTED
 from pipeline.base.options import SearchOptions
+from pipeline.gallery.binding import Binding, check_recipe
 from pipeline.gallery.chance import gallery_null
 from pipeline.gallery.merge import (
     Galleries,
@@ -23,7 +24,7 @@ from pipeline.gallery.merge import (
     read_galleries,
 )
 from pipeline.gallery.parts import MEND
-from pipeline.gallery.store import Binding, Reading, check_recipe
+from pipeline.gallery.store import Reading
 from pipeline.model.codebook import ModelCodebook, read_codebook
 from pipeline.model.weights import open_model
 from pipeline.recipes import RECIPES, Recipe, imported, second_look, with_shortlist
@@ -118,17 +119,23 @@ def open_engine(where: Galleries, options: SearchOptions, assemble: Assemble = e
     if remembered.recipe == IMPORTED:
         return _open_imported(where, remembered, options, assemble)
     opened = open_model(remembered.where if options.model is None else options.model)
-    if opened.identity != remembered.identity:
+    identity = opened.identity_at(remembered.precision)
+    if identity != remembered.identity:
         raise GalleryError(
-            f"gallery {folder}: expected model {remembered.model} ({remembered.identity[:12]}), got"
-            f" {opened.name} ({opened.identity[:12]}); leave out --model, or index again with"
-            f" `python -m pipeline.index {remembered.photos} --gallery NEW --model"
-            f" {options.model or opened.name}`"
+            f"gallery {folder}: expected model {remembered.made_by}, got {opened.name}"
+            f" ({identity[:12]}); leave out --model, or index again with `python -m pipeline.index"
+            f" {remembered.photos} --gallery NEW --model {options.model or opened.name}`"
         )
     check_recipe(folder, remembered, opened.settings.bits, options.recipe, options.bits)
     try:
         recipe = RECIPES[options.recipe or opened.settings.recipe]
-        built = recipe(opened, options.seed, device_of(options.device), options.false_alarm)
+        built = recipe(
+            opened,
+            options.seed,
+            device_of(options.device),
+            options.false_alarm,
+            remembered.precision,
+        )
     except ValueError as error:
         raise UsageError(str(error)) from None
     code = options.code or built.stored

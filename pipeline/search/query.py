@@ -33,8 +33,10 @@ class Query:
     seconds: dict[str, float]  # what it cost so far, by stage
 
 
-def read_photo(photo: Photo, max_pixels: int | None = None) -> tuple[str, Image]:
-    """Its name, a path or `query`, and its pixels. Raises QueryError for what is no photo."""
+def read_photo(photo: Photo, side: int = 0) -> tuple[str, Image]:
+    """Its name, a path or `query`, and its pixels; side: as `decode` takes it. Raises QueryError
+    for what is no photo.
+    """
     if isinstance(photo, Image):
         return UNNAMED, photo
     if isinstance(photo, np.ndarray):
@@ -42,9 +44,9 @@ def read_photo(photo: Photo, max_pixels: int | None = None) -> tuple[str, Image]
     name = str(photo) if isinstance(photo, (str, Path)) else UNNAMED
     try:
         if isinstance(photo, (str, Path)):
-            return name, load_image(Path(photo))
+            return name, load_image(Path(photo), side=side)
         if isinstance(photo, bytes):
-            return name, load_image(photo) if max_pixels is None else load_image(photo, max_pixels)
+            return name, load_image(photo, side=side)
         if hasattr(photo, "getbands"):  # a Pillow image, without importing Pillow for its type
             return name, from_pillow(photo)
     except OSError as error:
@@ -57,9 +59,9 @@ def read_photo(photo: Photo, max_pixels: int | None = None) -> tuple[str, Image]
     )
 
 
-def read_query(name: str) -> Image:
+def read_query(name: str, side: int = 0) -> Image:
     """The photo of a file. Raises QueryError."""
-    return read_photo(name)[1]
+    return read_photo(name, side)[1]
 
 
 def _from_array(pixels: np.ndarray[Any, Any]) -> Image:

@@ -21,7 +21,7 @@ from torch.nn import functional
 from pipeline.base.errors import UsageError
 from pipeline.base.install import packaged_weights
 from pipeline.gallery.imported import read_codes
-from pipeline.recipes import lite_trunk
+from pipeline.model.encoders import lite_trunk
 from pipeline.training.data import Photos, crop, list_rows, made_ahead
 from pipeline.training.embedding import TRUNK, optimizer, same_photo
 from pipeline.training.loop import Plan, Task

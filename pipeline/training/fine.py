@@ -27,7 +27,8 @@ from pipeline.base.images import load_image
 from pipeline.gallery.imported import UNUSABLE, as_features, read_arrays
 from pipeline.training.data import list_rows, made_ahead
 from pipeline.training.loop import Plan
-from stages.fine_network import CELL, LENGTH, FineNetwork
+from stages.fine_network import LENGTH, FineNetwork
+from stages.fine_quantised import CELL
 from stages.records import Bool, Float32, Int64, LocalFeatures, UInt8
 from stages.reduce import Reduce
 from stages.trunk import to_tensor

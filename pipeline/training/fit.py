@@ -21,7 +21,8 @@ from pipeline.base.images import find_photos, load_image
 from pipeline.gallery.chance import measure_null
 from pipeline.model.card import LITE0, Settings
 from pipeline.model.chance import null_to_json
-from pipeline.recipes import describe_kinds, lite_trunk, second_look
+from pipeline.model.encoders import describe_kinds, lite_trunk
+from pipeline.recipes import second_look
 from stages.delf import Attention, Describe, normalised
 from stages.embed import Embed, normalise
 from stages.kinds import join_kinds

@@ -46,7 +46,8 @@ from pipeline.training.fine import (
 )
 from pipeline.training.loop import Plan, Schedule, run
 from pipeline.training.options import FOR_ATTENDED, FREE, TrainOptions, usual_rate
-from stages.fine_network import STRIDE, FineNetwork, load_fine
+from stages.fine_network import FineNetwork, load_fine
+from stages.fine_quantised import STRIDE
 from stages.lite import NETWORKS
 from stages.records import Float32, Int64
 

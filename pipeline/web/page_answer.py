@@ -49,7 +49,7 @@ class PageAnswer:
 def encode_bytes(engine: Engine, data: bytes) -> Query:
     """A photo's bytes as a query. Raises ImageError."""
     seconds: dict[str, float] = {}
-    image: Image = load_image(data, MAX_PIXELS)
+    image: Image = load_image(data, MAX_PIXELS, engine.side_read)
     code, features = engine.recipe.encode(
         {"image": image}, engine.code, "features", seconds=seconds
     )

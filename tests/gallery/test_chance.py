@@ -18,8 +18,9 @@ from small import answers, complaint, indexed
 from pipeline import run
 from pipeline.base.errors import GalleryError
 from pipeline.gallery import chance
+from pipeline.gallery.binding import Binding
 from pipeline.gallery.chance import gallery_null
-from pipeline.gallery.store import Binding, Reading, read_gallery
+from pipeline.gallery.store import Reading, read_gallery
 from pipeline.gallery.writer import writing
 from pipeline.model.chance import null_to_json
 from pipeline.model.weights import open_model, write_model

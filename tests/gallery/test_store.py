@@ -14,7 +14,8 @@ from filled import BINDING, as_read, as_written, encoded, files, fill, rows_of
 from pipeline.base.errors import GalleryError
 from pipeline.gallery import store as gallery_module
 from pipeline.gallery import writer as gallery_writer
-from pipeline.gallery.store import Binding, Entry, read_binding, read_gallery
+from pipeline.gallery.binding import Binding
+from pipeline.gallery.store import Entry, read_binding, read_gallery
 from pipeline.gallery.writer import writing
 
 # every name a folder can hold
@@ -36,7 +37,7 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
         "日本/é.jpg",
     ]
     assert as_read(reading) == as_written(*photos)
-    assert (reading.binding, reading.pooled.dtype, reading.codes.dtype) == (
+    assert (reading.binding, reading.pooled[0].dtype, reading.codes.dtype) == (
         BINDING,
         np.float16,
         np.float32,

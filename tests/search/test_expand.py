@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.gallery.store import Binding
+from pipeline.gallery.binding import Binding
 from pipeline.graph import Graph
 from pipeline.recipes import Recipe, answer
 from pipeline.search.engine import Engine

@@ -11,7 +11,8 @@ from pictures import picture
 from planted_fine import SAME, planted_network
 
 from stages.fine import DescribeFine, padded, seen_at
-from stages.fine_network import STRIDE, FineNetwork, load_fine
+from stages.fine_network import FineNetwork, load_fine
+from stages.fine_quantised import STRIDE
 from stages.records import Image
 
 

@@ -24,7 +24,12 @@ BLOCK = (np.zeros((5, 2), f4), np.zeros((5, 40), i1), np.zeros(5, f4))
 
 # a right one of each, by field
 RIGHT: dict[type, dict[str, Any]] = {
-    Image: {"pixels": np.zeros((3, 4, 3), np.uint8)},
+    Image: {
+        "pixels": np.zeros((3, 4, 3), np.uint8),
+        "each": 2,
+        "whole": (7, 6),
+        "left_top": (-1, 0),
+    },
     LocalFeatures: {
         "xy": np.zeros((5, 2), f4),
         "descriptor": np.zeros((5, 40), i1),
@@ -75,6 +80,8 @@ WRONG: list[tuple[type, str, Any, str]] = [
         np.zeros((3, 4, 4), np.uint8),
         "expected uint8 (*, *, 3), got uint8 (3, 4, 4)",
     ),
+    (Image, "whole", (9, 6), "expected a photo that 2 x 2 px a pixel cover, got 9 x 6 for (3, 4)"),
+    (Image, "whole", (7, 4), "expected a photo that 2 x 2 px a pixel cover, got 7 x 4 for (3, 4)"),
     (Image, "pixels", np.zeros((0, 4, 3), np.uint8), "expected at least one pixel, got (0, 4, 3)"),
     (Image, "pixels", [[1, 2, 3]], "expected uint8 (*, *, 3), got list"),
     (LocalFeatures, "xy", np.zeros((4, 2), f4), "expected float32 (5, 2), got float32 (4, 2)"),

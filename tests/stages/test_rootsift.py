@@ -32,7 +32,7 @@ def test_a_planted_spot_lies_where_it_lies(at: tuple[float, float], times: int) 
 def test_descriptors_are_the_roots_of_sifts_shares() -> None:
     """Their products are Hellinger's kernel of SIFT's own histograms."""
     image = Image(picture(0, 320, 240))
-    points, sift = cv2.SIFT.create(enable_precise_upscale=True).detectAndCompute(
+    points, sift = cv2.SIFT.create(enable_precise_upscale=True).detectAndCompute(  # all there are
         cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY), None
     )
     features = RootSift(keep=10_000)(image)

@@ -68,7 +68,8 @@ def plant_gallery(folder: Path, photos: int, rng: "np.random.Generator") -> None
     drawn."""
     import numpy as np
 
-    from pipeline.gallery.store import Binding, Encoded, Entry
+    from pipeline.gallery.binding import Binding
+    from pipeline.gallery.store import Encoded, Entry
     from pipeline.gallery.writer import writing
     from pipeline.model.card import DEFAULT, read_identity
     from stages.records import LocalFeatures

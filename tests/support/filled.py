@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from pipeline.gallery.store import Binding, Encoded, Entry, Reading
+from pipeline.gallery.binding import Binding
+from pipeline.gallery.store import Encoded, Entry, Reading
 from pipeline.gallery.writer import writing
 from pipeline.model.codebook import ModelCodebook
 from stages.records import LocalFeatures

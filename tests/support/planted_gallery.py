@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from planted_features import described, directions, lengths_one, rounded, scattered
 
-from pipeline.gallery.store import Binding, Encoded, Entry
+from pipeline.gallery.binding import Binding
+from pipeline.gallery.store import Encoded, Entry
 from pipeline.gallery.writer import writing
 from pipeline.model.codebook import read_codebook
 from pipeline.model.weights import open_model

@@ -25,7 +25,8 @@ from pipeline.training.distil import learned_code, load_teacher, network_teacher
 from pipeline.training.export import with_features_of
 from pipeline.training.fine import fit_teacher, make_batch, read_examples
 from pipeline.training.options import TrainOptions
-from stages.fine_network import CELL, LENGTH, load_fine
+from stages.fine_network import LENGTH, load_fine
+from stages.fine_quantised import CELL
 from stages.rootsift import RootSift
 from stages.views import moved
 

@@ -1,0 +1,53 @@
+"""`bench.py start`: what whole commands cost from their first instruction to their last, each in a
+process of its own.
+"""
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.base.errors import UsageError
+from pipeline.base.images import find_photos
+
+TIMES = 7  # after one that warms the disk's cache
+
+
+def bench_start(gallery: Path, queries: Path) -> dict[str, Any]:
+    """`ratio`: processor seconds of a query / those of `python -c pass`. Raises UsageError."""
+    found = next((photo.path for photo in find_photos(queries) if photo.reason is None), None)
+    if found is None:
+        raise UsageError(f"--queries {queries}: expected a folder of photos, got none in it")
+    opened = f"import pipeline; pipeline.open_gallery({str(gallery)!r})"
+    run = [sys.executable, "-m", "pipeline.run"]
+    commands = {
+        "python": [sys.executable, "-c", "pass"],
+        "--help": [*run, "--help"],
+        "open_gallery": [sys.executable, "-c", opened],
+        "run": [*run, str(found), "--gallery", str(gallery), "-k", "5"],
+    }
+    spent = {name: whole(command) for name, command in commands.items()}
+    return {
+        "gallery": str(gallery),
+        **{name: {"cpu": cpu, "clock": clock} for name, (cpu, clock) in spent.items()},
+        "ratio": spent["run"][0] / spent["python"][0],
+    }
+
+
+def whole(command: Sequence[str]) -> tuple[float, float]:
+    """Medians of processor seconds and of the clock's. Raises UsageError where it fails."""
+    cpu, clock = [], []
+    for _ in range(1 + TIMES):
+        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
+        clock.append(time.perf_counter() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        if done.returncode:
+            raise UsageError(f"{' '.join(command)}: {done.stderr.strip().splitlines()[-1]}")
+    return statistics.median(cpu[1:]), statistics.median(clock[1:])

@@ -1,0 +1,30 @@
+"""The compiled part of `stages/fine_quantised.py`: what a map says at points."""
+
+import numba
+import numpy as np
+
+
+@numba.njit(nogil=True, cache=True)
+def sample(channels, xy, height, width, out):  # type: ignore[no-untyped-def]
+    """channels (C, h, w) float32 of a photo of height x width px, points (M, 2) px of it -> out
+    (M, C), filled: bilinear between the middles of the map's cells, beyond the outermost as there.
+    """
+    rows, columns = channels.shape[1], channels.shape[2]
+    points = len(xy)
+    left, above = np.empty(points, np.int32), np.empty(points, np.int32)
+    across, down = np.empty(points, np.float32), np.empty(points, np.float32)
+    for m in range(points):
+        x = (xy[m, 0] + np.float32(0.5)) * np.float32(columns / width) - np.float32(0.5)
+        y = (xy[m, 1] + np.float32(0.5)) * np.float32(rows / height) - np.float32(0.5)
+        x = min(max(x, np.float32(0)), np.float32(columns - 1))
+        y = min(max(y, np.float32(0)), np.float32(rows - 1))
+        left[m], above[m] = int(x), int(y)
+        across[m], down[m] = x - np.float32(left[m]), y - np.float32(above[m])
+    for c in range(len(channels)):  # a channel at a time stays in the cache
+        each = channels[c]
+        for m in range(points):
+            x, y = left[m], above[m]
+            right, below = min(x + 1, columns - 1), min(y + 1, rows - 1)
+            top = each[y, x] + (each[y, right] - each[y, x]) * across[m]
+            bottom = each[below, x] + (each[below, right] - each[below, x]) * across[m]
+            out[m, c] = top + (bottom - top) * down[m]
