@@ -9,12 +9,13 @@ sends, matches or counts features need not know that there are kinds.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from stages.records import Image, LocalFeatures
+from stages.rootsift import RootSift
 
 # of 127: with + and - of it, features of two kinds are 180 apart or more; a right angle is 179.6
 MARK = 90
@@ -29,9 +30,15 @@ class DescribeBoth:
     first: Callable[[Image], LocalFeatures]
     second: Callable[[Image], LocalFeatures]
     keep: int = 500  # features a photo at most: where one kind has few, the other has more
+    # no more of the second kind are described than are kept; the scores alone tell the difference
+    frugal: bool = False
 
     def __call__(self, image: Image) -> LocalFeatures:
-        return join_kinds((self.first(image), self.second(image)), self.keep)
+        first, second = self.first(image), self.second
+        if self.frugal and isinstance(second, RootSift):
+            wanted = self.keep - min(len(first), -(-self.keep // 2))
+            second = replace(second, keep=min(wanted, second.keep))
+        return join_kinds((first, second(image)), self.keep)
 
 
 def join_kinds(kinds: Sequence[LocalFeatures], keep: int) -> LocalFeatures:

@@ -16,10 +16,11 @@ from typing import Any
 import cv2
 
 from pipeline.base.errors import UsageError
+from pipeline.base.files import digest, file_sha256
 from pipeline.base.images import Found, find_photos, load_image
 from pipeline.base.names import PRECISIONS
 from pipeline.gallery.encode import Failed, encode_file
-from pipeline.model.card import DEFAULT, find_model, read_card
+from pipeline.model.card import DEFAULT, find_model, read_card, read_identity, read_settings
 from pipeline.recipes import load_encoder
 
 SIZES = {"12 megapixels": (4000, 3000), "48 megapixels": (8000, 6000)}  # px
@@ -51,7 +52,11 @@ def bench_photo(photos: Path, model: str | None, count: int, jobs: int) -> dict[
         rows = {size: timed(ways, paths) for size, paths in files.items()}
         phones = files[next(iter(SIZES))]
         threads = [seconds(ways[some[-1]], phones, each) for each in (1, jobs)]
+    given = [(path.name, file_sha256(path)) for path in sample]
     return {
+        "recipe": read_settings(name).recipe,
+        "model": dict(zip(("name", "identity"), read_identity(name, some[-1]), strict=True)),
+        "data": {"photos": len(sample), "sha256": digest(given)},
         "photos": len(sample),
         "milliseconds": rows,
         "threads": jobs,

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import UsageError
+from pipeline.base.files import digest
 from pipeline.base.images import find_photos
+from pipeline.gallery.merge import read_bindings, read_paths
 
 TIMES = 7  # after one that warms the disk's cache
 
@@ -32,8 +34,11 @@ def bench_start(gallery: Path, queries: Path) -> dict[str, Any]:
         "run": [*run, str(found), "--gallery", str(gallery), "-k", "5"],
     }
     spent = {name: whole(command) for name, command in commands.items()}
+    made, photos = read_bindings(gallery), read_paths(gallery)[0]
     return {
-        "gallery": str(gallery),
+        "recipe": made.recipe,
+        "model": {"name": made.model, "identity": made.identity},
+        "data": {"photos": len(photos), "sha256": digest(photos)},
         **{name: {"cpu": cpu, "clock": clock} for name, (cpu, clock) in spent.items()},
         "ratio": spent["run"][0] / spent["python"][0],
     }

@@ -98,6 +98,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return bench_hamming(args.codes, args.bits, args.candidates, args.seed, args.jobs)
 
 
+KEPT = ("photo", "start", "parts")  # a row of a results file each
+
+
 def make_parser() -> Parser:
     parser = Parser(
         description=__doc__.split("\n\n")[0],
@@ -207,7 +210,10 @@ def make_parser() -> Parser:
     add_jobs(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE.json", help="parts: also a row of this results file"
+        "--out",
+        type=Path,
+        metavar="FILE.json",
+        help="photo, start, parts: also a row of this results file",
     )
     return parser
 
@@ -216,13 +222,15 @@ def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
 
     def job() -> int:
-        if args.out is not None and args.name != "parts":
-            raise UsageError(f"--out {args.out}: expected it with parts, got {args.name}")
+        if args.out is not None and args.name not in KEPT:
+            raise UsageError(
+                f"--out {args.out}: expected it with {', '.join(KEPT)}, got {args.name}"
+            )
         check_results("--out", args.out)
         result = run(args)
         if args.out is not None:
             given = sys.argv[1:] if argv is None else argv
-            row = {"label": "parts", "seed": args.seed, **result}
+            row = {"label": args.name, "seed": args.seed, **result}
             write_row(args.out, {"command": command("scripts/bench.py", given), **row})
         if args.json:
             print(json.dumps(result))

@@ -163,17 +163,19 @@ def _whole(contents: list[UInt8], entries: list[tuple[np.ndarray, ...]], words: 
 
 
 def worth_merging(sizes: Mapping[int, int]) -> list[int]:
-    """Which segments (id -> photos) to make one of: the smaller ones, as long as together they are
-    as many as the next; so that there are few, and each photo is rewritten seldom.
+    """Which segments (id -> photos) to make one of: the smaller ones, as many as there may be of
+    which the largest has no more photos than the others together. So few are left, and a photo is
+    rewritten only into a segment at least twice as large as its own.
     """
-    group: list[int] = []
-    total = 0
-    for segment in sorted(sizes, key=lambda each: (sizes[each], each)):
-        if group and (sizes[segment] > total or total + sizes[segment] > MOST_PHOTOS):
+    order = sorted(sizes, key=lambda each: (sizes[each], each))
+    total, count = 0, 0
+    for place, segment in enumerate(order):
+        if total + sizes[segment] > MOST_PHOTOS:
             break
-        group.append(segment)
+        if sizes[segment] <= total:
+            count = place + 1
         total += sizes[segment]
-    return group if len(group) > 1 else []
+    return order[:count]
 
 
 def segment_of(

@@ -110,8 +110,7 @@ class PartsWriter:
                         batch = []
             self._add(batch)
             bar.update(len(batch))
-        if total:
-            self.merge()
+        self.merge()
         return total
 
     def _add(self, photos: Sequence[tuple[str, LocalFeatures]]) -> None:

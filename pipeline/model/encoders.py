@@ -79,7 +79,7 @@ def quantised_looks(model: Model) -> Looks:
         model.card["int8"]["rootsift_side"],
     )
     embedded = EmbedQuantised(embed, model.settings.embed_side)
-    return Looks(embedded, both_kinds(model.settings, kinds))
+    return Looks(embedded, both_kinds(model.settings, kinds, frugal=True))
 
 
 def local_features(
@@ -163,9 +163,9 @@ def describe_kinds(
 
 
 def both_kinds(
-    settings: Settings, kinds: Mapping[str, DescribeFine | RootSift]
+    settings: Settings, kinds: Mapping[str, DescribeFine | RootSift], *, frugal: bool = False
 ) -> DescribeFine | RootSift | DescribeBoth:
     """Fine features alone, or with the other kind."""
     if settings.features == "fine":
         return kinds["fine"]
-    return DescribeBoth(kinds["fine"], kinds["rootsift"], settings.keep)
+    return DescribeBoth(kinds["fine"], kinds["rootsift"], settings.keep, frugal)

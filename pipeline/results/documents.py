@@ -16,6 +16,7 @@ from pipeline.results.attention import attention, gain, gam, networks
 from pipeline.results.capacity import capacity, first_look, plan
 from pipeline.results.hashing import hamming, hashing
 from pipeline.results.parts import parts, parts_dial, parts_plan, parts_sets
+from pipeline.results.photo import photo, start
 from pipeline.results.tables import (
     Row,
     accuracy,
@@ -59,6 +60,8 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "attention_gain": (("attention",), gain),
     "first_look": (("first_look",), first_look),
     "capacity": (("capacity",), capacity),
+    "photo": (("photo",), photo),
+    "start": (("start",), start),
     "parts": (("parts",), parts),
     "parts_sets": (("parts",), parts_sets),
     "parts_dial": (("parts",), parts_dial),

@@ -288,7 +288,8 @@ def shortlists(rows: Sequence[Row]) -> list[str]:
 def sets_table(rows: Sequence[Row], title: str, names: Sequence[str]) -> list[str]:
     """A column for each set, in the order of the first kind's rows, and the mean over sets."""
     kinds = by_label(rows)
-    sets = [row["label"].rpartition(", ")[2] for row in next(iter(kinds.values()), [])]
+    first = next(iter(kinds.values()), [])
+    sets = [row["label"].rpartition(", ")[2] for row in first]
     body = []
     for kind, of_kind in kinds.items():
         if [row["label"].rpartition(", ")[2] for row in of_kind] != sets:
@@ -298,7 +299,7 @@ def sets_table(rows: Sequence[Row], title: str, names: Sequence[str]) -> list[st
         body.append([kind, *(", ".join(map(fraction, cell)) for cell in cells)])
     head = [
         f"{name}, {number(row['queries'], ',d')} queries"
-        for name, row in zip(sets, rows, strict=False)
+        for name, row in zip(sets, first, strict=True)
     ]
     return markdown([title, *head, "mean of the sets"], body)
 

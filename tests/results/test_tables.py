@@ -22,6 +22,7 @@ from pipeline.results.tables import (
     headline,
     number,
     selection,
+    shortlists,
     sweep,
 )
 
@@ -352,3 +353,21 @@ def test_numbers_are_short() -> None:
         "4.1e-05",
         "4,000",
     ]
+
+
+def test_a_sets_column_says_how_many_queries_it_has() -> None:
+    rows = [
+        {
+            "label": f"both, {name}, {size}",
+            "candidates": size,
+            "queries": queries,
+            "ceiling": 0.5,
+            "hit@1": 0.25,
+            "command": "sweep",
+        }
+        for name, queries in (("covers", 100), ("walk", 55))
+        for size in ("coarse", 40, 200)
+    ]
+    for row in rows:
+        row["candidates"] = 0 if row["candidates"] == "coarse" else row["candidates"]
+    assert "| covers, 100 queries | walk, 55 queries |" in shortlists(rows)[0]

@@ -6,6 +6,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from pictures import picture
 
 from stages.kinds import REST, DescribeBoth, join_kinds
 from stages.match import Nearest
@@ -116,6 +117,21 @@ def test_both_looks_at_the_same_photo() -> None:
     both = DescribeBoth(RootSift(keep=20), RootSift(keep=20))(Image(pixels))
     assert len(both) == 40
     assert both.size == (160, 120)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 9, 40])
+@pytest.mark.parametrize("keep", [1, 9, 10])
+def test_what_is_not_kept_need_not_be_described(count: int, keep: int) -> None:
+    image = Image(picture(2))
+    some = RootSift(keep=count)(image)
+    assert len(some) == count
+    sought = RootSift(keep=keep)
+    whole, part = (
+        DescribeBoth(lambda _: some, sought, keep, frugal)(image) for frugal in (False, True)
+    )
+    np.testing.assert_array_equal(whole.xy, part.xy)
+    np.testing.assert_array_equal(whole.descriptor, part.descriptor)
+    assert len(part) == keep
 
 
 def test_the_published_distance_is_one_of_each_kinds_own_vectors() -> None:
