@@ -1,5 +1,8 @@
 """Networks in whole numbers: what they say without torch is what torch says, but for rounding."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from planted_fine import planted_network
 from planted_quantised import make_quantised
 
 from pipeline.gallery.encode import side_read
-from pipeline.model.card import DEFAULT
+from pipeline.model.card import DEFAULT, find_model
 from pipeline.model.quantised import file_of
 from pipeline.model.weights import Model, open_model
 from pipeline.recipes import encode, load_encoder
@@ -114,9 +117,6 @@ def test_a_photo_of_one_colour_has_no_fine_features() -> None:
 
 
 def test_torch_is_not_needed(model: Model, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     program = f"""
 import sys
 from pipeline.recipes import load_encoder
@@ -132,3 +132,34 @@ print("torch" in sys.modules)
     )
     if not torch.cuda.is_available():
         assert done.stdout == "False\n"
+
+
+SUMS = """
+import hashlib, sys
+import numpy as np
+from stages.quantised import PHOTO, load_quantised
+
+photo = np.random.default_rng(0).standard_normal((1, 3, 96, 96)).astype(np.float32)
+for path in sys.argv[1:]:
+    with open(path, "rb") as file:
+        network = load_quantised(file.read())
+    for array in network.run(None, {PHOTO: photo}):
+        print(hashlib.sha256(array.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.skipif(
+    shutil.which("qemu-x86_64") is None, reason="needs qemu-x86_64, of the package qemu-user"
+)
+@pytest.mark.parametrize("processor", ["Haswell", "Nehalem"])
+def test_processors_without_vnni_compute_the_same_bytes(processor: str) -> None:
+    """AVX2 adds products in pairs, SSE4 likewise."""
+    files = [str(find_model(DEFAULT) / file_of(network)) for network in ("embed", "fine")]
+    here = [sys.executable, "-c", SUMS, *files]
+    other = ["qemu-x86_64", "-cpu", processor, *here]
+    native, emulated = (
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        for command in (here, other)
+    )
+    assert len(native.split()) == 6
+    assert emulated == native
