@@ -34,7 +34,8 @@ def bench_start(gallery: Path, queries: Path) -> dict[str, Any]:
         "run": [*run, str(found), "--gallery", str(gallery), "-k", "5"],
     }
     spent = {name: whole(command) for name, command in commands.items()}
-    made, photos = read_bindings(gallery), read_paths(gallery)[0]
+    made = read_bindings(gallery)
+    photos = [(os.fsdecode(path), content) for path, content in read_paths(gallery)[0]]
     return {
         "recipe": made.recipe,
         "model": {"name": made.model, "identity": made.identity},
