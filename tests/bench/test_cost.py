@@ -48,7 +48,7 @@ def test_whole_commands_are_timed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(start, "TIMES", 1)
+    monkeypatch.setattr(start, "TIMES", 0)
     given = ["start", "--gallery", str(indexed_photos / "gallery")]
     given += ["--queries", str(indexed_photos / "photos"), "--json", "--out"]
     assert bench.main([*given, str(tmp_path / "start.json")]) == 0

@@ -280,8 +280,8 @@ def test_the_plan_follows_its_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
     # 3,000 bytes a photo: 16 million fill three quarters of 64 GB; 5 ns an entry, 16 cores; a
     # word looked into in place of five, of lists 16 times as long
     assert tables.parts_plan([ROW])[2:] == [
-        "| 1,000,000 | 1 | 0.003 | 3.0 | 5 | 80 | 25 + 10 |",
-        "| 32,000,000 | 2 | 0.096 | 48.0 | 1 | 256 | 80 + 160 |",
+        "| 1,000,000 | 1 | 0.003 | 3.0 | 4 | 64 | 20 + 10 |",
+        "| 32,000,000 | 2 | 0.096 | 48.0 | 4 | 1,024 | 320 + 160 |",
     ]
 
 
