@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.base.compute import device_of, one_thread_each
 from pipeline.base.errors import ModelError, UsageError
-from pipeline.base.names import ATTENDED, FLOAT32, HASHING, IMPORTED, INT8, LITE, STORED
+from pipeline.base.names import ATTENDED, HASHING, IMPORTED, INT8, LITE, STORED
 from pipeline.graph import Graph, Node
 from pipeline.model.card import default_precision
 from pipeline.model.encoders import plain_looks, quantised_looks
@@ -56,13 +56,7 @@ class Recipe:
         return self.encode.row_among(STORED) if self.encode.rows else "code"
 
 
-def two_stage(
-    model: Model,
-    seed: int = 0,
-    device: str = "cpu",
-    false_alarm: float = 0.1,
-    precision: str = FLOAT32,
-) -> Recipe:
+def two_stage(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
     """Ours: ResNet18 -> PCA 32 -> ball tree, and votes of local features where the gallery has an
     index of them; then local features, mutual nearest neighbours, a robust affine map, accepted at
     a stated rate of false alarms a query. Seeds 000 and 001 are the same with a
@@ -75,7 +69,7 @@ def two_stage(
     )
     return Recipe(
         model.settings.recipe,
-        encode(model, device, precision),
+        encode(model, device),
         answer(second_look(seed, device=device), verdict, "both"),
         "4000",
         prefers="both",
@@ -97,13 +91,7 @@ def second_look(seed: int = 0, threads: int = 0, device: str = "cpu") -> Verify:
     return Verify(Nearest(), RobustAffine(), seed, threads or os.cpu_count() or 1, device)
 
 
-def seed004(
-    model: Model,
-    seed: int = 0,
-    device: str = "cpu",
-    false_alarm: float = 0.1,
-    precision: str = FLOAT32,
-) -> Recipe:
+def seed004(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
     """Seed 004 as published: 4 x k candidates, one-way matches under 0.8, RANSAC with 3 points and
     20 px, any affine map, accepted above 20 inliers. Its first look is the shared one, so that one
     gallery serves both recipes.
@@ -112,7 +100,7 @@ def seed004(
     if "+" in model.settings.features:  # of two kinds: their own part of a descriptor is compared
         second = replace(second, match=replace(second.match, distance=0.8 * REST / 127))
     table = answer(second, FixedCount(21))
-    return Recipe("seed004", encode(model, device, precision), table, "4x", model=model.folder)
+    return Recipe("seed004", encode(model, device), table, "4x", model=model.folder)
 
 
 def published_second_look(seed: int = 0, threads: int = 0, device: str = "cpu") -> Verify:
@@ -129,13 +117,7 @@ def published_second_look(seed: int = 0, threads: int = 0, device: str = "cpu") 
     )
 
 
-def hashing(
-    model: Model,
-    seed: int = 0,
-    device: str = "cpu",
-    false_alarm: float = 0.1,
-    precision: str = FLOAT32,
-) -> Recipe:
+def hashing(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float = 0.1) -> Recipe:
     """Seeds 002 and 003, and what they are compared with: short binary codes, then the distance of
     the real-valued ones.
     """
@@ -148,20 +130,16 @@ def hashing(
         Node("ranking", euclidean, "code", "candidates", "gallery"),  # Ranking (1, K)
     ]
     return Recipe(
-        model.settings.recipe,
-        encode(model, device, precision),
-        Graph(inputs, rows),
-        "4000",
-        binary=True,
+        model.settings.recipe, encode(model, device), Graph(inputs, rows), "4000", binary=True
     )
 
 
 @lru_cache(maxsize=1)  # galleries of one model share its network in memory
-def encode(model: Model, device: str, precision: str = FLOAT32) -> Graph:
+def encode(model: Model, device: str) -> Graph:
     """How a photo becomes a row of the gallery, whichever recipe the model is of."""
     if model.settings.recipe in HASHING:
         return encode_bits(model, device)
-    return encode_photo(model, device, precision)
+    return encode_photo(model, device)
 
 
 def encode_bits(model: Model, device: str) -> Graph:
@@ -198,9 +176,9 @@ def encode_bits(model: Model, device: str) -> Graph:
     )
 
 
-def encode_photo(model: Model, device: str, precision: str) -> Graph:
+def encode_photo(model: Model, device: str) -> Graph:
     """The first look searches `pca`, `embedding` or `logits`: `--code` says which."""
-    looks = quantised_looks(model) if precision == INT8 else plain_looks(model, device)
+    looks = quantised_looks(model) if model.precision == INT8 else plain_looks(model, device)
     classify = Classify(*(model.float32(f"trunk.{name}") for name in looks.head))
     reduce = Reduce(
         model.float32("reduce.mean"),
@@ -211,9 +189,8 @@ def encode_photo(model: Model, device: str, precision: str) -> Graph:
         inputs=("image",),
         rows=[
             #    output       stage      reads
-            Node(
-                "pooled", looks.embed, "image"
-            ),  # (2, 512) mean and generalised mean of the last map
+            # (2, 512) mean and generalised mean of the last map
+            Node("pooled", looks.embed, "image"),
             Node("logits", classify, "pooled"),  # (L,)
             Node("embedding", normalise, "pooled"),  # (512,) unit
             Node("pca", reduce, "embedding"),  # (32,)
@@ -230,8 +207,8 @@ def load_encoder(model: str, device: str, precision: str | None = None) -> Graph
     """
     one_thread_each()
     try:
-        wanted = precision or default_precision(model, device_of(device))
-        return encode(open_model(model), device_of(device), wanted)
+        device = device_of(device)
+        return encode(open_model(model, precision or default_precision(model, device)), device)
     except ValueError as error:
         raise UsageError(str(error)) from None
 

@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         from pipeline.base.files import file_sha256, write_file
         from pipeline.base.images import find_photos, load_image
         from pipeline.base.install import add_extra
-        from pipeline.model.card import find_model
+        from pipeline.model.card import FINE, find_model
         from pipeline.model.quantised import write_quantised
         from pipeline.model.weights import open_model
         from stages.embed import input_size
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
             ) from None
         model = open_model(find_model(args.model))
         settings = model.settings
-        if settings.trunk != "resnet18" or settings.how or not settings.features.startswith("fine"):
+        if settings.trunk != "resnet18" or settings.how or settings.features not in FINE:
             raise UsageError(
                 f"{args.model}: expected a plain resnet18 with fine features, got"
                 f" {settings.trunk} with {settings.features}"

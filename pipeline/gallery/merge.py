@@ -29,7 +29,7 @@ from pipeline.gallery.store import (
     read_gallery,
     read_meta,
 )
-from stages.records import PackedFeatures
+from stages.records import Int32, PackedFeatures
 from stages.verify import Verify
 
 Galleries = Path | Sequence[Path]  # one or several, each a gallery or a folder of galleries
@@ -170,25 +170,30 @@ def _ascending(names: Sequence[bytes], owners: Sequence[Path]) -> np.ndarray:
 
 
 def _pooled(parts: Sequence[ShardRows], order: np.ndarray) -> ShardRows:
-    before = np.cumsum([0, *(len(part.shards) for part in parts)])
-    shard = [part.shard + first for part, first in zip(parts, before[:-1], strict=True)]
     return ShardRows(
-        tuple(each for part in parts for each in part.shards),
-        np.concatenate(shard).astype(np.int32)[order],
+        tuple(shard for part in parts for shard in part.shards),
+        _one_row([(part.shard, len(part.shards)) for part in parts])[order],
         np.concatenate([part.row for part in parts])[order],
     )
 
 
 def _packed(parts: Sequence[PackedFeatures]) -> PackedFeatures:
     """The features of all parts, one after the other, in the blocks that they are mapped in."""
-    before = np.cumsum([0, *(len(part.blocks) for part in parts)])
     return PackedFeatures(
         tuple(block for part in parts for block in part.blocks),
-        np.concatenate(
-            [part.block + first for part, first in zip(parts, before[:-1], strict=True)]
-        ).astype(np.int32),
+        _one_row([(part.block, len(part.blocks)) for part in parts]),
         *(
             np.concatenate([getattr(part, name) for part in parts])
             for name in ("start", "count", "size")
         ),
     )
+
+
+def _one_row(parts: Sequence[tuple[Int32, int]]) -> Int32:
+    """Each part's numbers (N,) of its own blocks, and how many blocks it has -> the numbers of all,
+    where the blocks of one part stand behind those of the part before.
+    """
+    before = np.cumsum([0, *(held for _, held in parts)])[:-1]
+    return np.concatenate(
+        [numbers + first for (numbers, _), first in zip(parts, before, strict=True)]
+    ).astype(np.int32)

@@ -187,7 +187,7 @@ class Reading:
     """One consistent version of a gallery, whatever a writer does meanwhile."""
 
     names: tuple[str, ...]  # (N,) ascending
-    pooled: "ShardRows"  # (N,) of (2, C) float16
+    pooled: ShardRows  # (N,) of (2, C) float16
     codes: Float32  # (N, D) as stored: the PCA codes
     features: PackedFeatures  # (N,)
     contents: tuple[str, ...]  # (N,) sha256 of each photo's bytes

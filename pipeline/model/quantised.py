@@ -8,8 +8,6 @@ from typing import Any
 
 from pipeline.base.errors import ModelError
 from pipeline.base.files import write_whole
-from pipeline.base.names import INT8
-from pipeline.model.card import identity_of
 from pipeline.model.weights import Model
 
 
@@ -19,8 +17,7 @@ def file_of(network: str) -> str:
 
 
 def read_quantised(model: Model, network: str) -> bytes:
-    """One network's file, checked against the card. Raises ModelError."""
-    identity_of(model.card, INT8)  # it says what to do where there are none
+    """One network's file of a model that has them, checked against the card. Raises ModelError."""
     path, named = model.folder / file_of(network), model.card["int8"]["networks"][network]
     try:
         data = path.read_bytes()

@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.base.errors import ModelError
 from pipeline.base.files import write_whole
+from pipeline.base.names import FLOAT32, INT8
 from pipeline.model.card import FORMAT, Settings, find_model, identity_of, read_card
 from pipeline.model.chance import null_from_json
 from stages.null import Null
@@ -28,14 +29,11 @@ class Model:
 
     folder: Path
     name: str
-    identity: str  # sha256 over weights and settings: what a gallery binds
+    identity: str  # sha256 over weights, settings and precision: what a gallery binds
     settings: Settings
     card: Mapping[str, Any] = field(repr=False)
     arrays: Mapping[str, np.ndarray] = field(repr=False)
-
-    def identity_at(self, precision: str) -> str:
-        """What a gallery binds that is encoded at this precision. Raises ModelError."""
-        return identity_of(self.card, precision)
+    precision: str = FLOAT32  # of the networks that encode
 
     @property
     def null(self) -> Null | None:
@@ -62,13 +60,20 @@ class Model:
         return np.asarray(self.arrays[name], np.float32)
 
 
-def open_model(name: str | Path) -> Model:
+def open_model(name: str | Path, precision: str = FLOAT32) -> Model:
     """Read a model whole, its bytes checked against the card; the last one that was read is kept in
     memory. Raises ModelError.
     """
     folder = find_model(name)
     with _READING:
-        return _read_model(folder, tuple(_stamp(folder / file) for file in ("card.json", WEIGHTS)))
+        stamps = tuple(_stamp(folder / file) for file in ("card.json", WEIGHTS))
+        model = _read_model(folder, stamps)
+        return model if precision == FLOAT32 else _in_whole_numbers(model)
+
+
+@lru_cache(maxsize=1)  # one object, as the model itself is
+def _in_whole_numbers(model: Model) -> Model:
+    return replace(model, precision=INT8, identity=identity_of(model.card, INT8))
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -118,24 +118,19 @@ def open_engine(where: Galleries, options: SearchOptions, assemble: Assemble = e
     folder, remembered = listed(where), read_bindings(where)
     if remembered.recipe == IMPORTED:
         return _open_imported(where, remembered, options, assemble)
-    opened = open_model(remembered.where if options.model is None else options.model)
-    identity = opened.identity_at(remembered.precision)
-    if identity != remembered.identity:
+    asked = remembered.where if options.model is None else options.model
+    opened = open_model(asked, remembered.precision)
+    if opened.identity != remembered.identity:
         raise GalleryError(
             f"gallery {folder}: expected model {remembered.made_by}, got {opened.name}"
-            f" ({identity[:12]}); leave out --model, or index again with `python -m pipeline.index"
-            f" {remembered.photos} --gallery NEW --model {options.model or opened.name}`"
+            f" ({opened.identity[:12]}); leave out --model, or index again with `python -m"
+            f" pipeline.index {remembered.photos} --gallery NEW --model"
+            f" {options.model or opened.name}`"
         )
     check_recipe(folder, remembered, opened.settings.bits, options.recipe, options.bits)
     try:
         recipe = RECIPES[options.recipe or opened.settings.recipe]
-        built = recipe(
-            opened,
-            options.seed,
-            device_of(options.device),
-            options.false_alarm,
-            remembered.precision,
-        )
+        built = recipe(opened, options.seed, device_of(options.device), options.false_alarm)
     except ValueError as error:
         raise UsageError(str(error)) from None
     code = options.code or built.stored

@@ -68,7 +68,7 @@ def test_unrounded_the_trunk_is_torchs(model: Model, shape: tuple[int, int]) -> 
 
 
 def test_in_whole_numbers_a_photo_is_still_itself(model: Model) -> None:
-    table, plain = encode(model, "cpu", "int8"), encode(model, "cpu")
+    table, plain = encode(open_model(model.folder, "int8"), "cpu"), encode(model, "cpu")
     nearest, found = [], 0.0
     for seed in range(6):
         image = Image(picture(seed))
@@ -86,7 +86,7 @@ def test_in_whole_numbers_a_photo_is_still_itself(model: Model) -> None:
 def test_the_same_photo_gives_the_same_bytes(model: Model) -> None:
     image, rows = Image(picture(7)), []
     for _ in range(2):
-        table = encode.__wrapped__(model, "cpu", "int8")
+        table = encode.__wrapped__(open_model(model.folder, "int8"), "cpu")
         pooled, features = table({"image": image}, "pooled", "features")
         rows.append((pooled.tobytes(), features.xy.tobytes(), features.descriptor.tobytes()))
     assert rows[0] == rows[1]
