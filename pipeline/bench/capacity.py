@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.bench.code_search import timed
+from pipeline.bench.photos import photos_in, spread
 from pipeline.gallery.binding import Binding
 from pipeline.gallery.store import Encoded, Entry, read_gallery
 from pipeline.gallery.writer import writing
@@ -115,13 +116,12 @@ def encoding(photos: Path, model: str | None) -> dict[str, Any]:
     included.
     """
     from pipeline.base.compute import one_thread_each
-    from pipeline.base.images import find_photos, load_image
+    from pipeline.base.images import load_image
     from pipeline.model.card import DEFAULT
     from pipeline.recipes import load_encoder
 
     one_thread_each()
-    found = [photo.path for photo in find_photos(photos) if photo.reason is None]
-    sample = found[:: max(1, len(found) // 30)][:30]
+    sample = spread(photos_in(photos, "--photos"), 30)
     encode = load_encoder(model or DEFAULT, "cpu")
     encode({"image": load_image(sample[0])}, "pca", "features")
     counts, spent = [], time.process_time()

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.errors import UsageError
 from pipeline.bench.forward import inputs
+from pipeline.bench.photos import photos_in, spread
 
 
 def bench_index(
@@ -19,16 +19,12 @@ def bench_index(
     """Half of the bare passes run before the job and half after, so that a drifting clock hits both
     alike.
     """
-    from pipeline.base.images import find_photos, load_image
+    from pipeline.base.images import load_image
     from pipeline.gallery.update import bind, index_folder
     from pipeline.gallery.writer import writing
     from pipeline.recipes import load_encoder
 
-    found = [photo.path for photo in find_photos(photos) if photo.reason is None]
-    if not found:
-        raise UsageError(f"--photos {photos}: expected a folder of photos, got none in it")
-    step = max(1, len(found) // count)
-    sample = found[::step][:count]
+    sample = spread(photos_in(photos, "--photos"), count)
     with tempfile.TemporaryDirectory() as scratch:
         copies, gallery = Path(scratch, "photos"), Path(scratch, "gallery")
         copies.mkdir()

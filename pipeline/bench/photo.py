@@ -17,8 +17,9 @@ import cv2
 
 from pipeline.base.errors import UsageError
 from pipeline.base.files import digest, file_sha256
-from pipeline.base.images import Found, find_photos, load_image
+from pipeline.base.images import Found, load_image
 from pipeline.base.names import INT8, PRECISIONS
+from pipeline.bench.photos import photos_in, spread
 from pipeline.gallery.encode import Failed, encode_file
 from pipeline.model.card import DEFAULT, find_model, read_card, read_identity, read_settings
 from pipeline.recipes import load_encoder
@@ -34,10 +35,7 @@ def bench_photo(photos: Path, model: str | None, count: int, jobs: int) -> dict[
     UsageError and ModelError.
     """
     name = model or DEFAULT
-    found = [photo.path for photo in find_photos(photos) if photo.reason is None]
-    if not found:
-        raise UsageError(f"--photos {photos}: expected a folder of photos, got none in it")
-    sample = found[:: max(1, len(found) // count)][:count]
+    sample = spread(photos_in(photos, "--photos"), count)
     some = PRECISIONS[: 2 if INT8 in read_card(find_model(name)) else 1]
     ways: dict[str, Callable[[Path], object]] = {"sift": sift}
     for precision in some:

@@ -5,21 +5,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.errors import UsageError
 from pipeline.base.options import SearchOptions
 from pipeline.bench.forward import inputs
+from pipeline.bench.photos import photos_in
 
 
 def bench_query(gallery: Path, options: SearchOptions, queries: Path, count: int) -> dict[str, Any]:
     """One query after another, as `pipeline.run` answers them."""
-    from pipeline.base.images import find_photos
     from pipeline.search.open import open_engine
     from pipeline.search.query import read_query
 
     engine = open_engine(gallery, options)
-    names = [str(photo.path) for photo in find_photos(queries) if photo.reason is None]
-    if not names:
-        raise UsageError(f"--queries {queries}: expected a folder of photos, got none in it")
+    names = [str(path) for path in photos_in(queries, "--queries")]
     engine.answer(engine.query(names[0]), 10)
     spent: list[dict[str, float]] = []
     bare: list[float] = []

@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.base.errors import UsageError
 from pipeline.base.files import digest
-from pipeline.base.images import find_photos
+from pipeline.bench.photos import photos_in
 from pipeline.gallery.merge import read_bindings, read_paths
 
 TIMES = 7  # after one that warms the disk's cache
@@ -22,16 +22,14 @@ TIMES = 7  # after one that warms the disk's cache
 
 def bench_start(gallery: Path, queries: Path) -> dict[str, Any]:
     """`ratio`: processor seconds of a query / those of `python -c pass`. Raises UsageError."""
-    found = next((photo.path for photo in find_photos(queries) if photo.reason is None), None)
-    if found is None:
-        raise UsageError(f"--queries {queries}: expected a folder of photos, got none in it")
+    query = photos_in(queries, "--queries")[0]
     opened = f"import pipeline; pipeline.open_gallery({str(gallery)!r})"
     run = [sys.executable, "-m", "pipeline.run"]
     commands = {
         "python": [sys.executable, "-c", "pass"],
         "--help": [*run, "--help"],
         "open_gallery": [sys.executable, "-c", opened],
-        "run": [*run, str(found), "--gallery", str(gallery), "-k", "5"],
+        "run": [*run, str(query), "--gallery", str(gallery), "-k", "5"],
     }
     spent = {name: whole(command) for name, command in commands.items()}
     made = read_bindings(gallery)
