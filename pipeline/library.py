@@ -178,7 +178,7 @@ class OpenGallery:
                 f" {self.engine.recipe.name}"
             )
         reading = read_galleries(self.where, None)
-        if (reading.names, reading.contents) != (self.names, tuple(self.engine.contents.values())):
+        if (reading.names, reading.contents) != (self.names, self.engine.contents):
             raise GalleryError(
                 f"gallery {self.name}: expected the photos that were opened, got others since; open"
                 " it again"

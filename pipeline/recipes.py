@@ -15,7 +15,7 @@ from pipeline.base.errors import ModelError, UsageError
 from pipeline.base.names import ATTENDED, HASHING, IMPORTED, INT8, LITE, STORED
 from pipeline.graph import Graph, Node
 from pipeline.model.card import default_precision
-from pipeline.model.encoders import plain_looks, quantised_looks
+from pipeline.model.encoders import load_networks, plain_looks, quantised_looks
 from pipeline.model.weights import Model, open_model
 from stages.affine import RobustAffine
 from stages.delf import Describe
@@ -208,7 +208,10 @@ def load_encoder(model: str, device: str, precision: str | None = None) -> Graph
     one_thread_each()
     try:
         device = device_of(device)
-        return encode(open_model(model, precision or default_precision(model, device)), device)
+        table = encode(open_model(model, precision or default_precision(model, device)), device)
+        # whoever encodes many photos hears of a damaged one before the first
+        load_networks([node.stage for node in table.rows])
+        return table
     except ValueError as error:
         raise UsageError(str(error)) from None
 

@@ -13,9 +13,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.affine_kernels import fit_block
-from stages.match import WHO, constant
+from stages.compiled import Kernel
+from stages.match import WHO
 from stages.records import Bool, Float32, Int32, Int64, UInt8
+
+FIT = Kernel.of(
+    "stages.affine_kernels",
+    "fit",
+    "float32[:,:] query, float32[:,:] xy, int64[:] start, int64[:] offset, int32[:,:] pairs,"
+    " float32[:] reach, int32[:] table, int64 polish, int64 least, float64[:] bounds,"
+    " bool backward, float32[:] points, float32[:] columns, float32[:] floats, int32[:] rows,"
+    " float32[:,:] affine, uint8[:] inlier",
+)
+ROUNDS = 8  # of least squares at most
+FLOATS, ROWS = 408, 80  # room that FIT works in
 
 
 @dataclass(frozen=True)
@@ -84,11 +95,15 @@ class RobustAffine:
             [self.largest_scale, 0 if self.largest_stretch is None else self.largest_stretch],
             np.float64,
         )
-        photos, rule = (
-            (constant(query), constant(xy), start, offset, pairs),
-            (self.polish, self.least, bounds, self.backward),
+        flat, inlier = np.empty((len(start), 6), np.float32), np.empty(len(pairs), np.uint8)
+        FIT(
+            *(np.ascontiguousarray(query), xy, start, offset, pairs),
+            *(reach.astype(np.float32), draws(self.trials, seed)),
+            *(self.polish, self.least, bounds, self.backward),
+            *(np.empty(4 * (-(-most // 16) * 16), np.float32) for _ in range(2)),
+            *(np.empty(FLOATS, np.float32), np.empty(ROWS, np.int32)),
+            *(flat, inlier),
         )
-        flat, inlier = fit_block(*photos, reach.astype(np.float32), draws(self.trials, seed), *rule)
         affine = flat.reshape(-1, 2, 3)
         return inverse(affine) if self.backward else affine, inlier
 

@@ -5,6 +5,7 @@ of them polished.
 import numba
 import numpy as np
 
+from stages.affine import ROUNDS
 from stages.simd import (
     add,
     count_within,
@@ -23,13 +24,8 @@ from stages.simd import (
     where_within,
 )
 
-# of stages/simd.py: what numba keeps on the disk knows this file's changes alone, so a change there
-# has to show here
-SIMD = "2ce630945d79"
-ROUNDS = 8  # of least squares at most
 
-
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, error_model="numpy")
 def _hypotheses(points, n, table, t, rows):  # type: ignore[no-untyped-def]
     """Sixteen maps (a, b, c, d, e, f): x' = a x + b y + c, y' = d x + e y + f, each through three
     different matches.
@@ -37,13 +33,13 @@ def _hypotheses(points, n, table, t, rows):  # type: ignore[no-untyped-def]
     points (n, 4) flat; table (T, 3, 16) flat; rows (16,) to work in. Three points of one line give
     NaN or infinity, which no match fits.
     """
-    one, two = splat(numba.int32(1)), splat(numba.int32(2))
-    i = shift_right(mul(load(table, 48 * t), splat(numba.int32(n))), numba.int32(16))
-    j = shift_right(mul(load(table, 48 * t + 16), splat(numba.int32(n - 1))), numba.int32(16))
-    k = shift_right(mul(load(table, 48 * t + 32), splat(numba.int32(n - 2))), numba.int32(16))
-    j = add(j, where_more(i, j, splat(numba.int32(0)), one))  # of the others
+    one, two = splat(np.int32(1)), splat(np.int32(2))
+    i = shift_right(mul(load(table, 48 * t), splat(np.int32(n))), np.int32(16))
+    j = shift_right(mul(load(table, 48 * t + 16), splat(np.int32(n - 1))), np.int32(16))
+    k = shift_right(mul(load(table, 48 * t + 32), splat(np.int32(n - 2))), np.int32(16))
+    j = add(j, where_more(i, j, splat(np.int32(0)), one))  # of the others
     low, high = where_more(i, j, j, i), larger(i, j)
-    k = add(k, where_more(low, k, splat(numba.int32(0)), where_more(high, add(k, one), one, two)))
+    k = add(k, where_more(low, k, splat(np.int32(0)), where_more(high, add(k, one), one, two)))
     store(rows, 0, i)
     x0, y0, u0, v0 = gather_points(points, rows)
     store(rows, 0, j)
@@ -52,13 +48,13 @@ def _hypotheses(points, n, table, t, rows):  # type: ignore[no-untyped-def]
     x2, y2, u2, v2 = gather_points(points, rows)
     x1, y1, u1, v1 = sub(x1, x0), sub(y1, y0), sub(u1, u0), sub(v1, v0)
     x2, y2, u2, v2 = sub(x2, x0), sub(y2, y0), sub(u2, u0), sub(v2, v0)
-    over = div(splat(numba.float32(1)), sub(mul(x1, y2), mul(x2, y1)))
+    over = div(splat(np.float32(1)), sub(mul(x1, y2), mul(x2, y1)))
     a, b = mul(sub(mul(u1, y2), mul(u2, y1)), over), mul(sub(mul(u2, x1), mul(u1, x2)), over)
     d, e = mul(sub(mul(v1, y2), mul(v2, y1)), over), mul(sub(mul(v2, x1), mul(v1, x2)), over)
     return a, b, sub(u0, fma(a, x0, mul(b, y0))), d, e, sub(v0, fma(d, x0, mul(e, y0)))
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, error_model="numpy")
 def _credible(a, b, d, e, bounds):  # type: ignore[no-untyped-def]
     """Whether a map of the plane is one that a camera's move can make."""
     # sum of squares, product of the singular values
@@ -68,33 +64,65 @@ def _credible(a, b, d, e, bounds):  # type: ignore[no-untyped-def]
     return det >= 1 / scale and det <= scale and square <= det * (bounds[1] + 1 / bounds[1])
 
 
-@numba.njit(nogil=True, cache=True)
-def _tally(points, n, table, t, reach, bounds, rows):  # type: ignore[no-untyped-def]
-    """Sixteen hypotheses and how many matches agree with each; those that are not credible have
-    none.
-    """
-    a, b, c, d, e, f = _hypotheses(points, n, table, t, rows)
-    never, square = splat(numba.float32(np.nan)), fma(a, a, fma(b, b, fma(d, d, mul(e, e))))
+@numba.njit(nogil=True, error_model="numpy")
+def _believed(a, b, c, d, e, bounds):  # type: ignore[no-untyped-def]
+    """c of sixteen maps, NaN where `_credible` says no, so that nothing agrees with them."""
+    never, square = splat(np.float32(np.nan)), fma(a, a, fma(b, b, fma(d, d, mul(e, e))))
     # many matches of one feature would send everything to that one point
-    c = where_within(splat(numba.float32(1e-20)), square, c, never)
+    c = where_within(splat(np.float32(1e-20)), square, c, never)
     if bounds[1] > 0:
-        det, scale = sub(mul(a, e), mul(b, d)), numba.float32(bounds[0] ** 2)
+        det, scale = sub(mul(a, e), mul(b, d)), np.float32(bounds[0] ** 2)
         c = where_within(splat(1 / scale), det, c, never)
         c = where_within(det, splat(scale), c, never)
-        c = where_within(
-            square, mul(det, splat(numba.float32(bounds[1] + 1 / bounds[1]))), c, never
-        )
-    limit = splat(numba.float32(reach * reach))
-    count = splat(numba.int32(0))
+        c = where_within(square, mul(det, splat(np.float32(bounds[1] + 1 / bounds[1]))), c, never)
+    return c
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _tally(points, n, a, b, c, d, e, f, reach):  # type: ignore[no-untyped-def]
+    """How many matches agree with each of sixteen maps."""
+    limit = splat(np.float32(reach * reach))
+    count = splat(np.int32(0))
     for p in range(n):
         x, y = splat(points[4 * p]), splat(points[4 * p + 1])
         over, down = sub(c, splat(points[4 * p + 2])), sub(f, splat(points[4 * p + 3]))
         over, down = fma(a, x, fma(b, y, over)), fma(d, x, fma(e, y, down))
         count = count_within(count, fma(over, over, mul(down, down)), limit)
-    return a, b, c, d, e, f, count
+    return count
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, error_model="numpy")
+def _tally_waiting(points, n, reach, waiting, of_lane, held, maps, counts, rows):  # type: ignore[no-untyped-def]
+    """The first sixteen of the maps that wait, of which `held` are there: each is the best so far
+    of its lane if more agree with it. What is left moves up.
+    """
+    for m in range(held, 16):
+        waiting[64 + m] = np.nan
+    count = _tally(
+        points,
+        n,
+        load(waiting, 0),
+        load(waiting, 32),
+        load(waiting, 64),
+        load(waiting, 96),
+        load(waiting, 128),
+        load(waiting, 160),
+        reach,
+    )
+    store(rows, 0, count)
+    for m in range(min(held, 16)):
+        lane = of_lane[m]
+        if rows[m] > counts[lane]:
+            counts[lane] = rows[m]
+            for k in range(6):
+                maps[16 * k + lane] = waiting[32 * k + m]
+    for m in range(16, held):
+        of_lane[m - 16] = of_lane[m]
+        for k in range(6):
+            waiting[32 * k + m - 16] = waiting[32 * k + m]
+
+
+@numba.njit(nogil=True, error_model="numpy")
 def _misses(columns, p, map):  # type: ignore[no-untyped-def]
     """The squared residuals of matches p to p + 15. columns (4, n') flat of x, y, u, v, NaN beyond
     the last match.
@@ -110,24 +138,24 @@ def _misses(columns, p, map):  # type: ignore[no-untyped-def]
     return fma(over, over, mul(down, down))
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, error_model="numpy")
 def _agree(columns, n, map, reach):  # type: ignore[no-untyped-def]
-    limit = splat(numba.float32(reach * reach))
-    count = splat(numba.int32(0))
+    limit = splat(np.float32(reach * reach))
+    count = splat(np.int32(0))
     for p in range(0, n, 16):
         count = count_within(count, _misses(columns, p, map), limit)
     return total(count)
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, error_model="numpy")
 def _refit(columns, n, map, reach, flat, better):  # type: ignore[no-untyped-def]
     """Least squares over the inliers of `map` into `better`; False where they do not span the
     plane: where the smaller variance of their query points is below `flat` of the larger.
     """
     limit, zero, one = (
-        splat(numba.float32(reach * reach)),
-        splat(numba.float32(0)),
-        splat(numba.float32(1)),
+        splat(np.float32(reach * reach)),
+        splat(np.float32(0)),
+        splat(np.float32(1)),
     )
     room = len(columns) // 4
     sn, sx, sy, su, sv = zero, zero, zero, zero, zero
@@ -153,7 +181,7 @@ def _refit(columns, n, map, reach, flat, better):  # type: ignore[no-untyped-def
         v = where_within(miss, limit, sub(load(columns, 3 * room + p), around_v), zero)
         sxx, sxy, syy = fma(x, x, sxx), fma(x, y, sxy), fma(y, y, syy)
         sxu, syu, sxv, syv = fma(x, u, sxu), fma(y, u, syu), fma(x, v, sxv), fma(y, v, syv)
-    xx, xy, yy = numba.float64(total(sxx)), numba.float64(total(sxy)), numba.float64(total(syy))
+    xx, xy, yy = np.float64(total(sxx)), np.float64(total(sxy)), np.float64(total(syy))
     xu, yu, xv, yv = total(sxu), total(syu), total(sxv), total(syv)
     det = xx * yy - xy * xy
     if not det > flat * (xx + yy) * (xx + yy):
@@ -165,41 +193,68 @@ def _refit(columns, n, map, reach, flat, better):  # type: ignore[no-untyped-def
     return True
 
 
-@numba.njit(nogil=True, cache=True)
-def _search(points, columns, n, table, reach, polish, least, bounds, best):  # type: ignore[no-untyped-def]
-    """The best map of one pair of photos into `best` (6,); returns how many agree, 0 where there is
-    no map.
+@numba.njit(nogil=True, error_model="numpy")
+def _best_of_lanes(points, n, table, reach, bounds, maps, counts, floats, rows):  # type: ignore[no-untyped-def]
+    """Fill maps (6, 16) flat and counts (16,): of each lane's hypotheses the first with which most
+    matches agree, and how many do; those that are not credible have none.
+
+    Most of what chance makes is not credible: it is left out, and what is left shares the sixteen
+    lanes in which matches are counted.
     """
-    zero = splat(numba.float32(0))
-    a, b, c, d, e, f = zero, zero, zero, zero, zero, zero
-    most = splat(numba.int32(0))
-    rows = np.empty(16, np.int32)
+    counts[:] = 0
+    maps[:] = 0
+    waiting, credible, of_lane, held = floats[:192], floats[192:208], rows[16:48], 0
     for t in range(len(table) // 48):
-        a1, b1, c1, d1, e1, f1, count = _tally(points, n, table, t, reach, bounds, rows)
-        a, b, c = (
-            where_more(count, most, a1, a),
-            where_more(count, most, b1, b),
-            where_more(count, most, c1, c),
-        )
-        d, e, f = (
-            where_more(count, most, d1, d),
-            where_more(count, most, e1, e),
-            where_more(count, most, f1, f),
-        )
-        most = larger(count, most)
-    maps, counts = np.empty(96, np.float32), np.empty(16, np.int32)
-    store(counts, 0, most)
-    store(maps, 0, a)
-    store(maps, 16, b)
-    store(maps, 32, c)
-    store(maps, 48, d)
-    store(maps, 64, e)
-    store(maps, 80, f)
+        a, b, c, d, e, f = _hypotheses(points, n, table, t, rows)
+        c = _believed(a, b, c, d, e, bounds)
+        store(credible, 0, c)
+        if bounds[1] > 0:
+            store(floats, 208, a)
+            store(floats, 224, b)
+            store(floats, 240, d)
+            store(floats, 256, e)
+            store(floats, 272, f)
+            for lane in range(16):
+                if credible[lane] == credible[lane]:
+                    of_lane[held] = lane
+                    waiting[held] = floats[208 + lane]
+                    waiting[32 + held] = floats[224 + lane]
+                    waiting[64 + held] = credible[lane]
+                    waiting[96 + held] = floats[240 + lane]
+                    waiting[128 + held] = floats[256 + lane]
+                    waiting[160 + held] = floats[272 + lane]
+                    held += 1
+            if held >= 16:
+                _tally_waiting(points, n, reach, waiting, of_lane, held, maps, counts, rows)
+                held -= 16
+        else:  # nearly all are credible
+            most, count = load(counts, 0), _tally(points, n, a, b, c, d, e, f, reach)
+            store(maps, 0, where_more(count, most, a, load(maps, 0)))
+            store(maps, 16, where_more(count, most, b, load(maps, 16)))
+            store(maps, 32, where_more(count, most, c, load(maps, 32)))
+            store(maps, 48, where_more(count, most, d, load(maps, 48)))
+            store(maps, 64, where_more(count, most, e, load(maps, 64)))
+            store(maps, 80, where_more(count, most, f, load(maps, 80)))
+            store(counts, 0, larger(count, most))
+    if held:
+        _tally_waiting(points, n, reach, waiting, of_lane, held, maps, counts, rows)
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _search(points, columns, n, table, reach, polish, least, bounds, floats, rows):  # type: ignore[no-untyped-def]
+    """The best map of one pair of photos into the first six of `floats`; returns how many agree, 0
+    where there is no map.
+    """
+    best, now, next = floats[:6], floats[8:14], floats[16:22]
+    maps, counts = floats[24:120], rows[:16]
+    _best_of_lanes(points, n, table, reach, bounds, maps, counts, floats[120:], rows[16:])
     flat = 1e-6 if bounds[1] > 0 else 1e-9
     found = 0
-    now, next = np.empty(6, np.float32), np.empty(6, np.float32)
     for _ in range(max(1, polish)):
-        lane = counts.argmax()
+        lane = 0
+        for other in range(1, 16):
+            if counts[other] > counts[lane]:
+                lane = other
         count = counts[lane]
         counts[lane] = 0
         if count < 3:
@@ -219,27 +274,48 @@ def _search(points, columns, n, table, reach, polish, least, bounds, best):  # t
                 break
             settled = agree == count and turn > 0
             count = agree
-            now[:] = next
+            for k in range(6):
+                now[k] = next[k]
             if settled:
                 break
             spans = _refit(columns, n, now, reach, flat, next)
         if count > found:
             found = count
-            best[:] = now
+            for k in range(6):
+                best[k] = now[k]
     return found if found >= least else 0
 
 
-@numba.njit(nogil=True, cache=True)
-def fit_block(query, xy, start, offset, pairs, reach, table, polish, least, bounds, backward):  # type: ignore[no-untyped-def]
-    """`RobustAffine.block`: affine (P, 6), NaN where none, and 1 for each match that agrees
-    (n,)."""
-    room = 0
+@numba.njit(nogil=True, error_model="numpy")
+def fit(  # type: ignore[no-untyped-def]
+    query,
+    xy,
+    start,
+    offset,
+    pairs,
+    reach,
+    table,
+    polish,
+    least,
+    bounds,
+    backward,
+    points,
+    columns,
+    floats,
+    rows,
+    affine,
+    inlier,
+):
+    """`RobustAffine.block`: fill affine (P, 6), NaN where none, and inlier (n,), 1 for each match
+    that agrees. Room to work in: points and columns (4 n') each, n' the most matches of a pair and
+    a multiple of 16; floats (408,), rows (80,) int32.
+    """
+    room = len(points) // 4
     for p in range(len(start)):
-        room = max(room, offset[p + 1] - offset[p])
-    room = (room + 15) // 16 * 16
-    points, columns = np.empty(4 * room, np.float32), np.empty(4 * room, np.float32)
-    affine, inlier = np.full((len(start), 6), np.nan, np.float32), np.zeros(len(pairs), np.uint8)
-    best = np.empty(6, np.float32)
+        for k in range(6):
+            affine[p, k] = np.nan
+    for m in range(len(inlier)):
+        inlier[m] = 0
     for p in range(len(start)):
         first, n = offset[p], offset[p + 1] - offset[p]
         if n < max(3, least):
@@ -263,15 +339,16 @@ def fit_block(query, xy, start, offset, pairs, reach, table, polish, least, boun
         for m in range(n, (n + 15) // 16 * 16):
             for k in range(4):
                 columns[k * room + m] = np.nan
-        if _search(points, columns, n, table, reach[p], polish, least, bounds, best) == 0:
+        if _search(points, columns, n, table, reach[p], polish, least, bounds, floats, rows) == 0:
             continue
-        limit = numba.float32(reach[p] * reach[p])
-        misses = np.empty(16, np.float32)
+        limit = np.float32(reach[p] * reach[p])
+        best, misses = floats[:6], floats[24:40]
         for m in range(0, n, 16):
             store(misses, 0, _misses(columns, m, best))
             for k in range(min(16, n - m)):
                 inlier[first + m + k] = misses[k] <= limit
-        affine[p] = best
+        for k in range(6):
+            affine[p, k] = best[k]
         affine[p, 2] += c0[0] - best[0] * q0[0] - best[1] * q0[1]
         affine[p, 5] += c0[1] - best[3] * q0[0] - best[4] * q0[1]
-    return affine, inlier
+    return 1

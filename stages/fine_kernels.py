@@ -4,15 +4,15 @@ import numba
 import numpy as np
 
 
-@numba.njit(nogil=True, cache=True)
-def sample(channels, xy, height, width, out):  # type: ignore[no-untyped-def]
-    """channels (C, h, w) float32 of a photo of height x width px, points (M, 2) px of it -> out
-    (M, C), filled: bilinear between the middles of the map's cells, beyond the outermost as there.
+@numba.njit(nogil=True, error_model="numpy")
+def sample(channels, xy, height, width, begin, out, corner, share):  # type: ignore[no-untyped-def]
+    """channels (C, h, w) float32 of a photo of height x width px, points (M, 2) px of it -> the C
+    columns of out (M, ...) from `begin`, filled: bilinear between the middles of the map's cells,
+    beyond the outermost as there. To work in: corner (2, M) int32, share (2, M) float32.
     """
     rows, columns = channels.shape[1], channels.shape[2]
     points = len(xy)
-    left, above = np.empty(points, np.int32), np.empty(points, np.int32)
-    across, down = np.empty(points, np.float32), np.empty(points, np.float32)
+    left, above, across, down = corner[0], corner[1], share[0], share[1]
     for m in range(points):
         x = (xy[m, 0] + np.float32(0.5)) * np.float32(columns / width) - np.float32(0.5)
         y = (xy[m, 1] + np.float32(0.5)) * np.float32(rows / height) - np.float32(0.5)
@@ -27,4 +27,5 @@ def sample(channels, xy, height, width, out):  # type: ignore[no-untyped-def]
             right, below = min(x + 1, columns - 1), min(y + 1, rows - 1)
             top = each[y, x] + (each[y, right] - each[y, x]) * across[m]
             bottom = each[below, x] + (each[below, right] - each[below, x]) * across[m]
-            out[m, c] = top + (bottom - top) * down[m]
+            out[m, begin + c] = top + (bottom - top) * down[m]
+    return 0

@@ -6,34 +6,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from stages.fine_kernels import sample
-from stages.quantised import NORMALISED, PHOTO, looked_up
+from stages.compiled import Kernel
+from stages.quantised import NORMALISED, Network, looked_up
 from stages.records import Float32, UInt8
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
 
 CELL = 8  # px: the square in which at most one keypoint is expected
 STRIDE = 16  # px between the values of the coarsest map: sides are multiples of it
+SAMPLE = Kernel.of(
+    "stages.fine_kernels",
+    "sample",
+    "float32[:,:,:] channels, float32[:,:] xy, int64 height, int64 width, int64 begin,"
+    " float32[:,:] out, int32[:,:] corner, float32[:,:] share",
+)
 
 
 @dataclass(frozen=True, eq=False)
 class FineQuantised:
     """heads: the weights of `FineNetwork.describe` and `FineNetwork.attend`, by their names."""
 
-    session: InferenceSession
+    network: Network
     heads: Mapping[str, Float32]
 
     def keypoints(self, pixels: UInt8, most: int, least: float, border: int) -> Float32:
         """(h, w, 3) RGB, sides multiples of STRIDE -> (M, 4 + LENGTH), as
         `stages.fine_network.keypoints` has them.
         """
-        pixel_votes, *maps = self.session.run(None, {PHOTO: standardised(pixels)})
+        pixel_votes, *maps = self.network(standardised(pixels))
         chance = chances(pixel_votes[0])
         around = cv2.dilate(chance, np.ones((5, 5), np.uint8))
         peaks = (chance == around) & (chance >= least)
@@ -45,11 +47,10 @@ class FineQuantised:
         y, x = y[order], x[order]
         xy = np.stack([x, y], 1).astype(np.float32)
         columns = np.empty((len(xy), sum(each.shape[1] for each in maps)), np.float32)
-        begin = 0
+        begin, work = 0, (np.empty((2, len(xy)), np.int32), np.empty((2, len(xy)), np.float32))
         for each in maps:
-            width = each.shape[1]
-            sample(each[0], xy, chance.shape[0], chance.shape[1], columns[:, begin : begin + width])
-            begin += width
+            SAMPLE(each[0], xy, *chance.shape, begin, columns, *work)
+            begin += each.shape[1]
         attention = 1 / (1 + np.exp(-self._head("attend", columns)))
         raw = self._head("describe", columns)
         unit = raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), np.float32(1e-12))

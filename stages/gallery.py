@@ -118,10 +118,18 @@ class Gallery:
         if not np.isfinite(codes).all():
             raise ArrayError("Gallery.codes: expected finite numbers, got NaN or infinity")
         order = np.array(sorted(range(len(names)), key=lambda i: os.fsencode(names[i])), np.int64)
-        codes = np.ascontiguousarray(codes[order])
+        if (order[1:] > order[:-1]).all():  # as a stored gallery's are: nothing is copied
+            names = tuple(names)
+        else:
+            names, codes, features = (
+                tuple(names[i] for i in order),
+                codes[order],
+                features.part(order),
+            )
+        codes = np.ascontiguousarray(codes)
         made = (index or TreeIndex.build)(codes) if len(order) else None
         voted = parts(order) if parts is not None and len(order) else None
-        return cls(tuple(names[i] for i in order), codes, features.part(order), made, null, voted)
+        return cls(names, codes, features, made, null, voted)
 
     def row(self, name: str) -> int:
         """The row of a path; KeyError when it is not there."""

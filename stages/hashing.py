@@ -12,9 +12,17 @@ from typing import ClassVar
 
 import numpy as np
 
+from stages.compiled import Kernel
 from stages.gallery import Gallery
-from stages.hashing_kernels import nearest
 from stages.records import Bool, Candidates, Float32, Matches, Ranking, UInt16, check_array
+
+BLOCK = 4096  # codes whose distances are in the nearest cache together
+NEAREST = Kernel.of(
+    "stages.hashing_kernels",
+    "nearest",
+    "uint16[:,:] words, uint16[:] query, int64 count, int64[:] rows, uint16[:] distance,"
+    " int64[:] of_distance, uint16[:] block",
+)
 
 
 def pack(codes: Float32) -> UInt16:
@@ -57,7 +65,11 @@ def nearest_words(query: UInt16, count: int, words: UInt16) -> tuple[np.ndarray,
     count = min(count, words.shape[1])
     if count == 0:
         return np.empty(0, np.int64), np.empty(0, np.uint16)
-    rows, distance = nearest(words, query, count)
+    room = 2 * count + 2 * BLOCK
+    rows, distance = np.empty(room, np.int64), np.empty(room, np.uint16)
+    work = np.empty(16 * len(words) + 1, np.int64), np.empty(BLOCK, np.uint16)
+    held = NEAREST(words, query, count, rows, distance, *work)
+    rows, distance = rows[:held], distance[:held]
     best = np.argsort(distance, kind="stable")[:count]  # rows ascend within one distance
     return rows[best], distance[best]
 

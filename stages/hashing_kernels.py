@@ -5,10 +5,9 @@ among the nearest.
 from typing import Any
 
 import numba
-import numpy as np
 from numba.extending import intrinsic
 
-BLOCK = 4096  # codes whose distances are in the nearest cache together
+from stages.hashing import BLOCK
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -19,22 +18,18 @@ def popcount(typing: Any, word: Any) -> Any:
     return word(word), lambda context, builder, signature, args: builder.ctpop(args[0])
 
 
-@numba.njit(nogil=True, cache=True)
-def nearest(words, query, count):  # type: ignore[no-untyped-def]
-    """words (W, N) uint16, query (W,), 1 <= count <= N -> rows (M,) int64 ascending, distances (M,)
-    uint16, M >= count: among them the `count` nearest, of equal ones those of lower rows.
+@numba.njit(nogil=True, error_model="numpy")
+def nearest(words, query, count, rows, distance, of_distance, block):  # type: ignore[no-untyped-def]
+    """words (W, N) uint16, query (W,), 1 <= count <= N -> how many of rows (2 count + 2 BLOCK,)
+    int64, ascending, and distance uint16 were filled: among them are the `count` nearest, of equal
+    ones those of lower rows. To work in: of_distance (16 W + 1,), block (BLOCK,).
 
     `bound` is the distance of the `count`-th nearest code so far: what lies beyond is never written
     down. Whenever the notes are full, what the bound has overtaken is struck out.
     """
     deepest = 16 * len(words)
-    rows, distance = (
-        np.empty(2 * count + 2 * BLOCK, np.int64),
-        np.empty(2 * count + 2 * BLOCK, np.uint16),
-    )
     held, bound = 0, deepest
-    of_distance = np.zeros(deepest + 1, np.int64)  # codes held, by distance
-    block = np.empty(BLOCK, np.uint16)
+    of_distance[:] = 0  # codes held, by distance
     for base in range(0, words.shape[1], BLOCK):
         size = min(BLOCK, words.shape[1] - base)
         block[:] = 0
@@ -69,4 +64,4 @@ def nearest(words, query, count):  # type: ignore[no-untyped-def]
             of_distance[bound:] = 0
             of_distance[bound] = count - seen
             held = kept
-    return rows[:held], distance[:held]
+    return held

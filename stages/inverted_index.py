@@ -18,11 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.compiled import Kernel
 from stages.errors import ArrayError
-from stages.inverted_kernels import count_votes, walk
-from stages.match import constant
 from stages.records import Int8, Int32, Int64, LocalFeatures, UInt8, UInt16, check_array
-from stages.visual_words import BYTES, Codebook
+from stages.visual_words import BYTES, CENTROIDS, Codebook
 
 KEEP = 290  # features of an indexed photo, the strongest; a query asks with all of its own
 # words that a query's feature looks into; where words have more entries in the mean than LIST, as
@@ -35,6 +34,19 @@ VOTES = 10  # photos that one feature may vote for
 SHIFT, STEPS = 6, 255
 MOST_PHOTOS = 1 << 16  # of a segment
 
+WALK = Kernel.of(
+    "stages.inverted_kernels",
+    "walk",
+    "int8[:,:] query, int32[:,:] probes, int8[:,:] words, int8[:,:,:] centroids, int32[:] start,"
+    " uint16[:] photo, uint8[:,:] code, int32[:] number, int64 shift, int64 most, int32[:] limit,"
+    " int32[:,:] hist, int32[:,:] table, int32[:] seen, int32[:] touched, uint8[:] nearest,"
+    " int32[:] feature, int32[:] content, uint8[:] distance",
+)
+COUNT_VOTES = Kernel.of(
+    "stages.inverted_kernels",
+    "count_votes",
+    "int32[:] feature, int32[:] content, uint8[:] distance, int32[:] limit, int32[:] votes",
+)
 Hits = tuple[Int32, Int32, UInt8]  # feature (H,), content (H,), distance (H,) in steps
 
 
@@ -91,7 +103,7 @@ class PartsIndex:
     """Segments, and the photos of a gallery whose contents they hold."""
 
     codebook: Codebook
-    segments: tuple[Segment, ...]
+    segments: Sequence[Segment]  # each read when it is first walked
     # of each segment's photos (P,): the number of its contents; -1 where no photo has them now
     number: tuple[Int32, ...]
     content: Int32  # (N,) of each row of the gallery: the number of its contents
@@ -100,13 +112,6 @@ class PartsIndex:
 
     def __post_init__(self) -> None:
         check_array("PartsIndex", "content", self.content, np.int32, None)
-        for segment, number in zip(self.segments, self.number, strict=True):
-            check_array("PartsIndex", "number", number, np.int32, segment.photos)
-            if len(segment.start) != len(self.codebook.words) + 1:
-                raise ArrayError(
-                    f"PartsIndex.segments: expected lists of {len(self.codebook.words)} words, got"
-                    f" {len(segment.start) - 1}"
-                )
 
     @property
     def probes(self) -> int:
@@ -123,7 +128,7 @@ class PartsIndex:
             hits, own, _ = self._walked(features.descriptor[rows])
             votes = np.zeros(int(self.content.max(initial=-1)) + 1, np.int32)
             for hit in hits:
-                count_votes(*hit, own if limit is None else limit[rows], votes)
+                COUNT_VOTES(*hit, own if limit is None else limit[rows], votes)
             return votes
 
         shares = np.array_split(np.arange(len(features)), self.threads)
@@ -145,24 +150,39 @@ class PartsIndex:
         limit = np.full(len(descriptor), STEPS, np.int32)
         hist = np.zeros((len(descriptor), STEPS), np.int32)
         probes = self.codebook.nearest(descriptor, self.probes)
-        words, centroids = constant(self.codebook.words), constant(self.codebook.centroids)
-        hits = [
-            walk(
-                constant(descriptor),
+        hits: list[Hits] = []
+        table = np.empty((BYTES, CENTROIDS), np.int32)
+        for segment, number in zip(self.segments, self.number, strict=True):
+            check_array("PartsIndex", "number", number, np.int32, segment.photos)
+            if len(segment.start) != len(self.codebook.words) + 1:
+                raise ArrayError(
+                    f"PartsIndex.segments: expected lists of {len(self.codebook.words)} words, got"
+                    f" {len(segment.start) - 1}"
+                )
+            photos = len(number)
+            work = table, *(np.empty(photos, dtype) for dtype in (np.int32, np.int32, np.uint8))
+            room = len(descriptor) * min(VOTES, photos)
+            feature, content = np.empty(room, np.int32), np.empty(room, np.int32)
+            distance = np.empty(room, np.uint8)
+            held = WALK(
+                descriptor,
                 probes,
-                words,
-                centroids,
-                constant(segment.start),
-                constant(segment.photo),
-                constant(segment.code),
+                self.codebook.words,
+                self.codebook.centroids,
+                segment.start,
+                segment.photo,
+                segment.code,
                 number,
                 SHIFT,
                 VOTES,
                 limit,
                 hist,
+                *work,
+                feature,
+                content,
+                distance,
             )
-            for segment, number in zip(self.segments, self.number, strict=True)
-        ]
+            hits.append((feature[:held], content[:held], distance[:held]))
         return hits, limit, hist
 
 

@@ -6,13 +6,12 @@ import numba
 import numpy as np
 
 
-@numba.njit(nogil=True, cache=True)
-def nearest_words(cost, found):  # type: ignore[no-untyped-def]
+@numba.njit(nogil=True, error_model="numpy")
+def nearest_words(cost, found, least):  # type: ignore[no-untyped-def]
     """cost (M, V) float32 -> found (M, P) int32, filled: the P least of each row, least first,
-    equal ones by number.
+    equal ones by number. least (P,) to work in.
     """
     wanted = found.shape[1]
-    least = np.empty(wanted, np.float32)
     for m in range(len(cost)):
         held = 0
         for v in range(cost.shape[1]):
@@ -25,9 +24,10 @@ def nearest_words(cost, found):  # type: ignore[no-untyped-def]
                 place -= 1
             least[place], found[m, place] = value, v
             held = min(held + 1, wanted)
+    return 0
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, error_model="numpy")
 def _tabulate(query, word, centroids, table):  # type: ignore[no-untyped-def]
     """query (D,), word (D,) int8, centroids (8, S, 256) -> table (8, 256) int32, filled: the
     squared distance of what the word leaves of the query from each centroid.
@@ -44,30 +44,41 @@ def _tabulate(query, word, centroids, table):  # type: ignore[no-untyped-def]
                 mine[c] += apart * apart
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, error_model="numpy")
 def walk(  # type: ignore[no-untyped-def]
-    query, probes, words, centroids, start, photo, code, number, shift, most, limit, hist
+    query,
+    probes,
+    words,
+    centroids,
+    start,
+    photo,
+    code,
+    number,
+    shift,
+    most,
+    limit,
+    hist,
+    table,
+    seen,
+    touched,
+    nearest,
+    feature,
+    content,
+    distance,
 ):
     """One segment: the query's features (M, D) int8 and the words that each looks into (M, P);
     words (V, D) and centroids (8, S, 256) int8; start (V + 1,), photo (T,), code (T, 8) of the
-    segment; number (photos,) of each photo's contents, -1 for one that does not count -> feature
-    (H,), content (H,), distance (H,): for each feature and photo the nearest entry, in steps of
-    2^shift of the squared distance, where that is below the feature's limit.
+    segment; number (photos,) of each photo's contents, -1 for one that does not count -> how many
+    of feature, content, distance were filled: for each feature and photo the nearest entry, in
+    steps of 2^shift of the squared distance, where that is below the feature's limit.
 
     hist (M, steps) counts photos by their distance, limit (M,) is the first distance within which
     more than `most` lie, else the number of steps; both go on from segment to segment. What is
-    beyond the limit is not kept, and its counts may be too small.
+    beyond the limit is not kept, and its counts may be too small; so M times `most` is room enough.
+    To work in: table (8, 256); seen, touched and nearest (photos,).
     """
-    photos = len(number)
-    seen, nearest = np.full(photos, -1, np.int32), np.zeros(photos, np.uint8)
-    touched = np.empty(photos, np.int32)
-    table = np.empty((8, 256), np.int32)
-    room, held = 4096, 0
-    feature, content, distance = (
-        np.empty(room, np.int32),
-        np.empty(room, np.int32),
-        np.empty(room, np.uint8),
-    )
+    seen[:] = -1
+    held = 0
     for m in range(len(query)):
         count, bound, within = 0, limit[m], 0
         for d in range(bound):
@@ -112,34 +123,21 @@ def walk(  # type: ignore[no-untyped-def]
                     within -= hist[m, bound]
                 farthest = bound << shift
         limit[m] = bound
-        if held + count > room:
-            room = 2 * (held + count)
-            feature, content, distance = (
-                _longer(feature, held, room),
-                _longer(content, held, room),
-                _longer(distance, held, room),
-            )
         for t in range(count):
             who = touched[t]
             if nearest[who] < bound:
                 feature[held], content[held], distance[held] = m, number[who], nearest[who]
                 held += 1
-    return feature[:held], content[:held], distance[:held]
+    return held
 
 
-@numba.njit(nogil=True, cache=True)
-def _longer(array, held, room):  # type: ignore[no-untyped-def]
-    grown = np.empty(room, array.dtype)
-    grown[:held] = array[:held]
-    return grown
-
-
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, error_model="numpy")
 def count_votes(feature, content, distance, limit, votes):  # type: ignore[no-untyped-def]
     """Each entry of a walk votes for its content by how much nearer it is than limit (M,) of its
     feature; votes (C,) int32, added to.
     """
     for hit in range(len(feature)):
-        nearer = limit[feature[hit]] - numba.int32(distance[hit])
+        nearer = limit[feature[hit]] - np.int32(distance[hit])
         if nearer > 0:
             votes[content[hit]] += nearer
+    return 0

@@ -7,7 +7,9 @@ once (VNNI).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import cv2
@@ -21,6 +23,23 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 PHOTO = "photo"  # what a network's input is called
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network in whole numbers, loaded when it is first asked."""
+
+    load: Callable[[], InferenceSession]
+
+    @cached_property
+    def session(self) -> InferenceSession:
+        """Raises what `load` does."""
+        return self.load()
+
+    def __call__(self, photo: Float32) -> list[Float32]:
+        """(1, 3, h, w) -> its maps."""
+        maps: list[Float32] = self.session.run(None, {PHOTO: photo})
+        return maps
 
 
 def load_quantised(network: bytes) -> InferenceSession:
@@ -61,12 +80,12 @@ class EmbedQuantised:
     """Image -> pooled (2, C) float32: `stages.embed.Embed` on a trunk in whole numbers."""
 
     known_as: ClassVar[str] = "embed"
-    session: InferenceSession
+    network: Network
     side: int
 
     def __call__(self, image: Image) -> Float32:
         photo = normalised_photo(resize(image.pixels, *input_size(image, self.side)))
-        (cells,) = self.session.run(None, {PHOTO: photo})  # (1, C, h / 32, w / 32)
+        (cells,) = self.network(photo)  # (1, C, h / 32, w / 32)
         cells = cells.reshape(cells.shape[1], -1)
         cubes = np.maximum(cells, np.float32(1e-6)) ** 3
         pooled = np.stack([cells.mean(1), np.cbrt(cubes.mean(1))])

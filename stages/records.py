@@ -105,8 +105,9 @@ class PackedFeatures:
     """The local features of many photos end to end, in one or more blocks that may be memory
     maps."""
 
-    # per block: xy (T, 2) px, descriptor (T, D), score (T,)
-    blocks: tuple[tuple[Float32, Int8, Float32], ...]
+    # per block: xy (T, 2) px, descriptor (T, D), score (T,); one that has to be looked at before it
+    # is read says how long they are: `lengths`
+    blocks: Sequence[tuple[Float32, Int8, Float32]]
     block: Int32  # (N,) the block photo n lies in
     start: Int64  # (N,) its first row there
     count: Int64  # (N,) its number of features
@@ -123,7 +124,10 @@ class PackedFeatures:
                 f"PackedFeatures.block: expected blocks 0 to {len(self.blocks) - 1}, got"
                 f" {self.block.min()} to {self.block.max()}"
             )
-        ends = np.array([min(len(array) for array in arrays) for arrays in self.blocks], np.int64)
+        lengths = getattr(self.blocks, "lengths", None)
+        if lengths is None:
+            lengths = [min(len(array) for array in arrays) for arrays in self.blocks]
+        ends = np.array(lengths, np.int64)
         if n and (
             self.start.min() < 0
             or self.count.min() < 0

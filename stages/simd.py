@@ -76,6 +76,20 @@ def load(typing: Any, array: Any, start: Any) -> Typed:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def load_word(typing: Any, array: Any, start: Any) -> Typed:
+    """array[start : start + 4] of a contiguous int8 array, as one int32."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        word = builder.load(
+            _address(context, builder, sig.args[0], args[0], args[1], ir.IntType(32))
+        )
+        word.align = 1
+        return word
+
+    return types.int32(array, types.intp), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def store(typing: Any, array: Any, start: Any, lanes: Any) -> Typed:
     """array[start : start + 16] = lanes."""
 

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.affine import RobustAffine, draws, inverse
-from stages.affine_kernels import ROUNDS
+from stages.affine import ROUNDS, RobustAffine, draws, inverse
 from stages.match import LONGEST, WHO, Nearest
 from stages.records import Float32, Int8, Int32, Int64, LocalFeatures, PackedFeatures
 
@@ -61,8 +60,9 @@ class Resident:
         for b in np.flatnonzero(np.diff(cuts)):
             # "clip" writes straight to `out`; "raise" would take a copy first
             here = slice(cuts[b], cuts[b + 1])
-            np.take(photos.blocks[b][0], at[here], 0, out=xy.numpy()[here], mode="clip")
-            np.take(photos.blocks[b][1], at[here], 0, out=descriptor.numpy()[here], mode="clip")
+            whole_xy, whole_descriptor, _ = photos.blocks[int(b)]
+            np.take(whole_xy, at[here], 0, out=xy.numpy()[here], mode="clip")
+            np.take(whole_descriptor, at[here], 0, out=descriptor.numpy()[here], mode="clip")
         return cls(
             xy.to(device, non_blocking=True),
             descriptor.to(device, non_blocking=True),

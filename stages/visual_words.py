@@ -12,8 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
+from stages.compiled import Kernel
 from stages.errors import ArrayError
-from stages.inverted_kernels import nearest_words
 from stages.records import Float32, Int8, Int32, UInt8, check_array
 
 BYTES, CENTROIDS = 8, 256  # a feature is so many bytes, each the number of one of so many centroids
@@ -21,6 +21,11 @@ ROUNDS = 15  # of k-means
 # words; numbers a descriptor, so that sums, of which a half may be left over, stay below 2^23
 MOST_WORDS, LONGEST = 1 << 16, 341
 AT_ONCE = 2048  # features whose distances from all words are in memory together: 64 MB
+NEAREST_WORDS = Kernel.of(
+    "stages.inverted_kernels",
+    "nearest_words",
+    "float32[:,:] cost, int32[:,:] found, float32[:] least",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +84,8 @@ class Codebook:
         for begin in range(0, len(descriptor), AT_ONCE):
             some = descriptor[begin : begin + AT_ONCE].astype(np.float32)
             # half of the squared distance, but for the feature's own length; exact
-            nearest_words(self._half - some @ self._words.T, found[begin : begin + AT_ONCE])
+            cost = self._half - some @ self._words.T
+            NEAREST_WORDS(cost, found[begin : begin + AT_ONCE], np.empty(count, np.float32))
         return found
 
     def encode(self, descriptor: Int8, word: Int32) -> UInt8:

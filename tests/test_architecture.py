@@ -28,6 +28,17 @@ FOREIGN_CODE = {
 FOREIGN = ("types.Type", "models.PrimitiveModel", "nn.Module", "nn.BatchNorm2d")
 # what a stage expects of another, said in types alone
 PROTOCOL = "Protocol"
+# the one file of the stages that reads and writes: what its own sources were compiled into; and
+# runs text, its own, for numba wants a function of as many parameters as a kernel has
+COMPILED = {
+    "stages/compiled.py": {
+        "calls exec",
+        "calls source.read_text",
+        "calls .read_bytes",
+        "calls part.write_bytes",
+        "uses os.environ",
+    }
+}
 HEAVY = ("torch", "torchvision", "sklearn", "skimage", "scipy", "matplotlib")
 
 
@@ -143,7 +154,8 @@ def impure(tree: ast.AST) -> list[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_a_file_keeps_the_rules(path: Path) -> None:
-    assert broken(path.read_text("utf-8"), path.relative_to(ROOT).parts[0]) == []
+    name = path.relative_to(ROOT)
+    assert set(broken(path.read_text("utf-8"), name.parts[0])) == COMPILED.get(str(name), set())
     tree = parsed(path)
     assert not tree.body or ast.get_docstring(tree)
 

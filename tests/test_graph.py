@@ -3,6 +3,7 @@ not fit together.
 """
 
 import re
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -78,6 +79,42 @@ def test_only_what_lies_between_is_computed(
 ) -> None:
     assert graph(given, *asked) == answer
     assert calls == CALLS
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_rows_side_by_side_are_the_same_rows(graph: Graph, threads: int) -> None:
+    every = [node.output for node in graph.rows]
+    alone = graph({"a": 3, "e": 2}, *every)
+    assert graph({"a": 3, "e": 2}, *every, threads=threads) == alone
+    assert set(CALLS.values()) == {2}
+
+
+def test_rows_that_do_not_wait_for_each_other_run_at_once() -> None:
+    """Each waits until the other has begun."""
+    both = threading.Barrier(2, timeout=20)
+
+    def one(x: int) -> int:
+        return x + both.wait() * 0
+
+    def other(x: int) -> int:
+        return 2 * x + both.wait() * 0
+
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    rows = [Node("b", one, "a"), Node("c", other, "a"), Node("d", add, "b", "c")]
+    seconds: dict[str, float] = {}
+    assert Graph(("a",), rows)({"a": 5}, "d", threads=2, seconds=seconds) == 15
+    assert seconds.keys() == {"one", "other", "add"}
+
+
+def test_what_a_row_raises_beside_others_is_raised() -> None:
+    def fail(x: int) -> int:
+        raise ZeroDivisionError(x)
+
+    rows = [Node("b", fail, "a"), Node("c", double, "a"), Node("d", double, "b")]
+    with pytest.raises(ZeroDivisionError):
+        Graph(("a",), rows)({"a": 5}, "c", "d", threads=2)
 
 
 def test_what_is_given_stays_as_it_was(graph: Graph) -> None:

@@ -5,7 +5,6 @@ optional part to this very installation, and what such parts bring.
 import os
 import shlex
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 from pipeline.base.errors import UsageError
@@ -34,6 +33,8 @@ def add_extra(extra: str) -> str:
     if CHECKOUT is not None:
         where = "." if Path.cwd() == CHECKOUT else os.fspath(CHECKOUT)
         return f"`pip install -e {shlex.quote(f'{where}[{extra}]')}`"
+    from importlib.metadata import PackageNotFoundError, requires
+
     try:
         wanted = [line.partition(";") for line in requires("two-look") or ()]
     except PackageNotFoundError:

@@ -75,7 +75,7 @@ def quantised_inputs(
     from stages.embed import input_size
     from stages.fine import DescribeFine, padded, seen_at
     from stages.fine_quantised import FineQuantised, standardised
-    from stages.quantised import PHOTO, normalised_photo
+    from stages.quantised import normalised_photo
     from stages.trunk import resize
 
     assert isinstance(describe, DescribeFine)
@@ -83,8 +83,8 @@ def quantised_inputs(
     whole = normalised_photo(resize(image.pixels, *input_size(image, embed.side)))
     levels = [standardised(padded(seen)) for seen in seen_at(image, describe.side)]
     return [
-        lambda: embed.session.run(None, {PHOTO: whole}),
-        *(partial(describe.network.session.run, None, {PHOTO: level}) for level in levels),
+        lambda: embed.network(whole),
+        *(partial(describe.network.network, level) for level in levels),
     ]
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from pipeline.base.errors import GalleryError
 from pipeline.base.install import SOURCES
 from pipeline.gallery.binding import Binding
+from pipeline.gallery.contents import Contents
 from pipeline.gallery.store import Reading, read_gallery
 from pipeline.model.codebook import read_codebook
 from pipeline.search.code_index import choose
@@ -59,7 +60,7 @@ class Listing:
 
     names: tuple[str, ...]  # (N,)
     codes: Float32  # (N, D)
-    contents: tuple[str, ...]  # (N,) sha256 of each photo's bytes
+    contents: Contents  # (N,) sha256 of each photo's bytes
     count: Int64  # (N,) local features
     size: Int32  # (N, 2) (width, height) px
     null: str  # as the manifest has it

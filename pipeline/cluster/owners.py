@@ -284,8 +284,8 @@ def assemble_remote(
         lambda _: RemoteIndex(kind, recall, owners, rows, choice),
         None if voting is None else lambda _: voting,
     )
-    contents = dict(zip(reading.names, reading.contents, strict=True))
-    return Engine(replace(built, answer=answer), gallery, reading.binding, code, contents, reason)
+    built = replace(built, answer=answer)
+    return Engine(built, gallery, reading.binding, code, reading.contents, reason)
 
 
 def _remote_parts(

@@ -15,6 +15,7 @@ COMMANDS = {  # name -> its module, whose docstring says what it does
     "search": "pipeline.run",
     "serve": "pipeline.serve",
     "parts": "pipeline.commands.parts",
+    "check": "pipeline.commands.check",
     "evaluate": "pipeline.commands.evaluate",
     "sweep": "pipeline.commands.sweep",
     "rerank": "pipeline.commands.rerank",

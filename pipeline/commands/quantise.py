@@ -16,7 +16,7 @@ from pipeline.base.values import at_least_one
 from pipeline.cli import Parser, finish
 
 PHOTOS = 200
-ROOTSIFT_SIDE = 480  # px
+DESCRIBE_SIDE, ROOTSIFT_SIDE = 500, 480  # px
 
 
 def make_parser() -> Parser:
@@ -35,12 +35,22 @@ def make_parser() -> Parser:
         help=f"photos that calibrate, spread over the folder's paths (default: {PHOTOS})",
     )
     parser.add_argument(
+        "--describe-side",
+        type=at_least_one,
+        default=DESCRIBE_SIDE,
+        metavar="PX",
+        help=(
+            "longest side of a photo in which local features are sought, if the model's own is not"
+            f" smaller (default: {DESCRIBE_SIDE})"
+        ),
+    )
+    parser.add_argument(
         "--rootsift-side",
         type=at_least_one,
         default=ROOTSIFT_SIDE,
         metavar="PX",
         help=(
-            "longest side of a photo in which RootSIFT is sought with these networks (default:"
+            "longest side of a photo in which RootSIFT is sought, in the same way (default:"
             f" {ROOTSIFT_SIDE})"
         ),
     )
@@ -87,15 +97,16 @@ def main(argv: list[str] | None = None) -> int:
         some = found[:: max(1, len(found) // args.count)][: args.count]
         if not some:
             raise UsageError(f"{args.photos}: expected a folder of photos, got none in it")
+        describe, rootsift = (
+            min(side, settings.describe_side) for side in (args.describe_side, args.rootsift_side)
+        )
         images = [load_image(path) for path in some]
         whole = [
             normalised_photo(resize(each.pixels, *input_size(each, settings.embed_side)))
             for each in images
         ]
         fine = [
-            standardised(padded(pixels))
-            for each in images
-            for pixels in seen_at(each, settings.describe_side)
+            standardised(padded(pixels)) for each in images for pixels in seen_at(each, describe)
         ]
         weights = {
             part: {name: np.asarray(each, np.float32) for name, each in model.part(part).items()}
@@ -107,7 +118,8 @@ def main(argv: list[str] | None = None) -> int:
         }
         entry = {
             "networks": write_quantised(model, networks),
-            "rootsift_side": args.rootsift_side,
+            "describe_side": describe,
+            "rootsift_side": rootsift,
             "photos": len(some),
             "photos_sha256": hashlib.sha256("".join(map(file_sha256, some)).encode()).hexdigest(),
         }

@@ -136,7 +136,7 @@ def _of_gallery(truth: Path, cases: Sequence[Case], asking: "Engine") -> list[Ca
     found = []
     for case in cases:
         name = os.path.relpath(case.query, truth.parent)
-        if name not in asking.contents:
+        if name not in asking.gallery.names:
             raise UsageError(
                 f"{truth}: expected a photo of the gallery --queries, got {printable(name)}; import"
                 " its features, or correct the path"
@@ -170,7 +170,7 @@ def read_cases(
         return cases
     cases = label_cases(engine.gallery.names)
     if not truth.allow_self:
-        cases = without_copies(cases, engine.contents)
+        cases = without_copies(cases, contents_by_name(engine))
     if not cases:
         raise UsageError(f"{listed(where)}: expected folders of at least two photos, got none")
     return cases
@@ -190,11 +190,12 @@ def read_contents(engine: "Engine", cases: Sequence[Case], allow_self: bool) -> 
     Raises UsageError.
     """
     copies: dict[str, list[str]] = defaultdict(list)
-    for name, content in engine.contents.items():
+    indexed = contents_by_name(engine)
+    for name, content in indexed.items():
         copies[content].append(name)
     contents = {}
     for case in cases:
-        contents[case.query] = _content(engine, case.query)
+        contents[case.query] = _content(engine, indexed, case.query)
         same = [name for name in copies[contents[case.query]] if name not in case.left_out]
         if same and not allow_self:
             raise UsageError(
@@ -204,14 +205,19 @@ def read_contents(engine: "Engine", cases: Sequence[Case], allow_self: bool) -> 
     return contents
 
 
-def _content(engine: "Engine", query: str) -> str:
+def contents_by_name(engine: "Engine") -> dict[str, str]:
+    """Indexed photo -> sha256 of its bytes."""
+    return dict(zip(engine.gallery.names, engine.contents, strict=True))
+
+
+def _content(engine: "Engine", indexed: Mapping[str, str], query: str) -> str:
     from pipeline.base.errors import ImageError
     from pipeline.base.images import read_photo
 
     if engine.asking is not None and query.startswith(ASKING):
-        return engine.asking.contents[query.removeprefix(ASKING)]
+        return engine.asking.content(query.removeprefix(ASKING))
     if query.startswith(INDEXED):
-        return engine.contents.get(query.removeprefix(INDEXED), "")
+        return indexed.get(query.removeprefix(INDEXED), "")
     try:
         return hashlib.sha256(read_photo(Path(query))).hexdigest()
     except ImageError as error:
@@ -238,7 +244,8 @@ def data_row(
     """
     from pipeline.base.files import digest, file_sha256
 
-    row: dict[str, Any] = {"photos": len(engine.gallery), "sha256": digest(engine.contents.items())}
+    answering = contents_by_name(engine)
+    row: dict[str, Any] = {"photos": len(answering), "sha256": digest(answering.items())}
     said = truth.truth or truth.revisited
     if said is None and options.queries is None:
         return {**row, "labels": "folder, leave-one-out"}

@@ -13,6 +13,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,9 @@ from pipeline.base.errors import GalleryError
 from pipeline.base.names import printable
 from pipeline.gallery.binding import Binding
 from pipeline.gallery.chance import Count, null_text
+from pipeline.gallery.contents import Contents
 from pipeline.gallery.parts import joined_parts
+from pipeline.gallery.shards import Blocks
 from pipeline.gallery.store import (
     Reading,
     ShardRows,
@@ -72,16 +75,20 @@ def read_bindings(given: Galleries) -> Binding:
     return _bound(folders, [read_binding(folder) for folder in folders])
 
 
-def read_galleries(given: Galleries, verify: Verify | None, *, parts: bool = False) -> Reading:
+def read_galleries(
+    given: Galleries, verify: Verify | None, *, parts: bool = False, late: bool = False
+) -> Reading:
     """Open for answering; each gallery is one consistent version. Raises GalleryError, also where
     two of them hold one photo.
 
     Several have no measured null of their own: that of the merged gallery is measured here by
     `verify`, in seconds, on the pairs that it would draw; those depend on the photos alone. Without
-    `verify` it is left out. parts: with the index of parts, where all have one by one codebook.
+    `verify` it is left out. parts: with the index of parts, where all have one by one codebook;
+    late: as `read_gallery` takes it.
     """
     folders = members(given)
-    return joined(folders, [read_gallery(folder, parts=parts) for folder in folders], verify)
+    readings = [read_gallery(folder, parts=parts, late=late) for folder in folders]
+    return joined(folders, readings, verify)
 
 
 def joined(
@@ -104,13 +111,12 @@ def joined(
     )
     # the codes of an empty one have no width
     filled = [part for part in parts if part.names] or parts[:1]
-    contents = [content for part in parts for content in part.contents]
     whole = Reading(
         tuple(os.fsdecode(named[row]) for row in order),
         _pooled([part.pooled for part in filled], order),
         np.concatenate([part.codes for part in filled])[order],
         _packed([part.features for part in filled]).part(order),
-        tuple(contents[row] for row in order),
+        Contents(np.concatenate([part.contents.digests for part in parts])[order]),
         "",
         binding,
         joined_parts([part.parts for part in parts if part.names]),
@@ -171,7 +177,7 @@ def _ascending(names: Sequence[bytes], owners: Sequence[Path]) -> np.ndarray:
 
 def _pooled(parts: Sequence[ShardRows], order: np.ndarray) -> ShardRows:
     return ShardRows(
-        tuple(shard for part in parts for shard in part.shards),
+        _chained([part.shards for part in parts]),
         _one_row([(part.shard, len(part.shards)) for part in parts])[order],
         np.concatenate([part.row for part in parts])[order],
     )
@@ -180,13 +186,20 @@ def _pooled(parts: Sequence[ShardRows], order: np.ndarray) -> ShardRows:
 def _packed(parts: Sequence[PackedFeatures]) -> PackedFeatures:
     """The features of all parts, one after the other, in the blocks that they are mapped in."""
     return PackedFeatures(
-        tuple(block for part in parts for block in part.blocks),
+        _chained([part.blocks for part in parts]),
         _one_row([(part.block, len(part.blocks)) for part in parts]),
         *(
             np.concatenate([getattr(part, name) for part in parts])
             for name in ("start", "count", "size")
         ),
     )
+
+
+def _chained(parts: Sequence[Sequence[Any]]) -> Sequence[Any]:
+    """One after the other; what is read later stays so."""
+    if all(isinstance(part, Blocks) for part in parts):
+        return Blocks(tuple(shard for part in parts for shard in part.shards), parts[0].names)  # type: ignore[attr-defined]
+    return tuple(itertools.chain.from_iterable(parts))
 
 
 def _one_row(parts: Sequence[tuple[Int32, int]]) -> Int32:

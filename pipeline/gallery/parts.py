@@ -6,13 +6,17 @@ local features that the gallery stores, without reading a photo.
 """
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
-from pipeline.gallery.shards import map_shard, write_shard
+from pipeline.base.errors import GalleryError
+from pipeline.gallery.contents import Contents, rows_of
+from pipeline.gallery.shards import Shard, map_shard, write_shard
 from pipeline.model.codebook import ModelCodebook
 from stages.inverted_index import MOST_PHOTOS, PartsIndex, Segment
 from stages.records import Int64, LocalFeatures, UInt8
@@ -32,7 +36,12 @@ class Stored:
     """One segment, and which photos it holds."""
 
     contents: UInt8  # (P, 32) sha256 of each photo's bytes
-    segment: Segment
+    make: Callable[[], Segment]
+
+    @cached_property
+    def segment(self) -> Segment:
+        """Its lists, their bytes checked where that is still to be done. Raises GalleryError."""
+        return self.make()
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +51,15 @@ class PartsReading:
     codebook: str  # sha256
     stored: tuple[Stored, ...]
 
-    def covers(self, contents: Collection[str]) -> int:
-        """How many of these contents lie in a segment."""
-        held = {digest for each in self.stored for digest in digests_of(each.contents)}
-        return sum(digest in held for digest in map(bytes.fromhex, contents))
+    def lacks(self, contents: Contents) -> int:
+        """How many different ones of these contents lie in no segment."""
+        held = np.concatenate([_keys(each.contents) for each in self.stored])
+        return len(np.setdiff1d(_keys(contents.digests), held))
 
     def index(
         self,
         codebook: ModelCodebook,
-        contents: Sequence[str],
+        contents: Contents,
         order: Int64,
         threads: int = 1,
         total: int | None = None,
@@ -58,8 +67,7 @@ class PartsReading:
         """Over the photos of these contents (sha256) in this order; total: as PartsIndex has it.
         What several photos or several segments hold counts once.
         """
-        whole = as_bytes([contents[row] for row in order])
-        unique, content = np.unique(_keys(whole), return_inverse=True)
+        unique, content = np.unique(_keys(contents.digests[order]), return_inverse=True)
         taken = np.zeros(len(unique), np.bool_)
         numbers = []
         for each in self.stored:
@@ -69,15 +77,33 @@ class PartsReading:
             live[live] = (unique[place[live]] == keys[live]) & ~taken[place[live]]
             taken[place[live]] = True
             numbers.append(np.where(live, place, -1).astype(np.int32))
-        segments = tuple(each.segment for each in self.stored)
         return PartsIndex(
             codebook.codebook,
-            segments,
+            Segments(self.stored),
             tuple(numbers),
             content.astype(np.int32),
             len(unique) if total is None else total,
             threads,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Segments(Sequence[Segment]):
+    """Those that are stored, each read when it is asked for."""
+
+    stored: tuple[Stored, ...]
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @overload
+    def __getitem__(self, place: int) -> Segment: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Segments": ...
+    def __getitem__(self, place: int | slice) -> "Segment | Segments":
+        if isinstance(place, slice):
+            return Segments(self.stored[place])
+        return self.stored[place].segment
 
 
 def joined_parts(readings: Sequence[PartsReading | None]) -> PartsReading | None:
@@ -88,18 +114,6 @@ def joined_parts(readings: Sequence[PartsReading | None]) -> PartsReading | None
     return PartsReading(
         known[0].codebook, tuple(itertools.chain.from_iterable(each.stored for each in known))
     )
-
-
-def as_bytes(contents: Sequence[str]) -> UInt8:
-    """Hexadecimal sha256 each -> (P, 32)."""
-    whole = b"".join(map(bytes.fromhex, contents))
-    return np.frombuffer(whole, np.uint8).reshape(len(contents), 32)
-
-
-def digests_of(contents: UInt8) -> list[bytes]:
-    """(P, 32) -> P; a memory map gives its rows one by one a hundred times slower."""
-    whole = contents.tobytes()
-    return [whole[begin : begin + 32] for begin in range(0, len(whole), 32)]
 
 
 def _keys(contents: UInt8) -> np.ndarray:
@@ -121,10 +135,32 @@ def write_segment(path: Path, contents: UInt8, segment: Segment) -> str:
 def map_segment(path: Path) -> Stored:
     """A segment whose sha256 was checked, as memory maps."""
     arrays = map_shard(path)
-    contents = arrays["contents"]
-    return Stored(
-        contents, Segment(arrays["start"], arrays["photo"], arrays["code"], len(contents))
-    )
+    return Stored(arrays["contents"], partial(_segment, arrays))
+
+
+def stored_in(shard: Shard) -> Stored:
+    """A segment whose sha256 is checked before its lists are read; its photos' contents are not
+    waited for. Raises GalleryError, ValueError or LookupError.
+    """
+
+    def make() -> Segment:
+        shard.check()
+        try:
+            return _segment(shard.arrays)
+        except (ValueError, LookupError) as error:  # the manifest vouches for what is no segment
+            raise GalleryError(
+                f"gallery {shard.what} {shard.path}: expected a segment, got {error}; run"
+                f" {shard.mend}"
+            ) from None
+
+    contents = shard.arrays["contents"]
+    if contents.dtype != np.uint8 or contents.ndim != 2 or contents.shape[1] != 32:
+        raise ValueError(f"contents {contents.shape} of {contents.dtype}")
+    return Stored(contents, make)
+
+
+def _segment(arrays: Mapping[str, np.ndarray]) -> Segment:
+    return Segment(arrays["start"], arrays["photo"], arrays["code"], len(arrays["contents"]))
 
 
 def merged(parts: Sequence[Stored], keep: set[bytes], words: int) -> Iterator[Stored]:
@@ -136,7 +172,7 @@ def merged(parts: Sequence[Stored], keep: set[bytes], words: int) -> Iterator[St
     entries: list[tuple[np.ndarray, ...]] = []
     held = 0
     for part in parts:
-        digests = digests_of(part.contents)
+        digests = list(rows_of(part.contents))
         kept = np.array(
             [digest in keep and digest not in seen for digest in digests], np.bool_
         ).reshape(len(digests))
@@ -159,7 +195,8 @@ def merged(parts: Sequence[Stored], keep: set[bytes], words: int) -> Iterator[St
 def _whole(contents: list[UInt8], entries: list[tuple[np.ndarray, ...]], words: int) -> Stored:
     word, photo, code = (np.concatenate(arrays) for arrays in zip(*entries, strict=True))
     whole = np.concatenate(contents)
-    return Stored(whole, Segment.from_entries(word, photo, code, words, len(whole)))
+    segment = Segment.from_entries(word, photo, code, words, len(whole))
+    return Stored(whole, lambda: segment)
 
 
 def worth_merging(sizes: Mapping[int, int]) -> list[int]:
@@ -182,4 +219,4 @@ def segment_of(
     codebook: ModelCodebook, contents: Sequence[str], photos: Sequence[LocalFeatures]
 ) -> Stored:
     """What one batch of photos becomes."""
-    return Stored(as_bytes(contents), Segment.of(codebook.codebook, photos))
+    return Stored(Contents.of(contents).digests, partial(Segment.of, codebook.codebook, photos))

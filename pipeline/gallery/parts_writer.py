@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.base.files import file_sha256
+from pipeline.gallery.contents import rows_of
 from pipeline.gallery.parts import (
     FOLDER,
     Stored,
-    digests_of,
     map_segment,
     merged,
     segment_of,
@@ -43,7 +43,7 @@ class PartsWriter:
             self._held = {
                 digest
                 for (file,) in self.connection.execute("SELECT file FROM parts")
-                for digest in digests_of(map_segment(self.folder / FOLDER / file).contents)
+                for digest in rows_of(map_segment(self.folder / FOLDER / file).contents)
             }
         return self._held
 
@@ -78,7 +78,7 @@ class PartsWriter:
 
     def committed(self, written: Written) -> None:
         """Know its photos from now on, without reading all segments again."""
-        self.held().update(digests_of(written[2]))
+        self.held().update(rows_of(written[2]))
 
     def complete(self, *, quiet: bool = False) -> int:
         """Index the photos that are not indexed yet, from the features that are stored, and return
@@ -130,7 +130,7 @@ class PartsWriter:
             for segment, file in self.connection.execute("SELECT id, file FROM parts ORDER BY id")
         }
         alive = {
-            segment: sum(digest in live for digest in digests_of(each.contents))
+            segment: sum(digest in live for digest in rows_of(each.contents))
             for segment, each in stored.items()
         }
         thinned = [

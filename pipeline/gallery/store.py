@@ -9,20 +9,22 @@ which the next writer sweeps away.
 import os
 import shlex
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline.base.errors import GalleryError
-from pipeline.base.files import file_sha256
 from pipeline.gallery.binding import Binding, binding_of
+from pipeline.gallery.contents import Contents
 from pipeline.gallery.parts import FOLDER as PARTS
 from pipeline.gallery.parts import MEND as MEND_PARTS
-from pipeline.gallery.parts import PartsReading, map_segment
-from pipeline.gallery.shards import map_shard
+from pipeline.gallery.parts import PartsReading, stored_in
+from pipeline.gallery.shards import Blocks, Shard
 from stages.gallery import CodeIndex, Gallery, PartsVotes
 from stages.null import Null
 from stages.records import Float32, Int32, Int64, LocalFeatures, PackedFeatures
@@ -38,6 +40,8 @@ CREATE TABLE photos (path BLOB PRIMARY KEY, sha256 TEXT NOT NULL, size INTEGER N
 CREATE INDEX photos_by_shard ON photos (shard);
 PRAGMA user_version = 1;
 """
+# a table of its own, as that of parts: earlier versions go on reading the manifest
+HEADS = "CREATE TABLE IF NOT EXISTS heads (shard INTEGER PRIMARY KEY, sha256 TEXT NOT NULL)"
 NOT_ITS_FAULT = (
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -165,9 +169,9 @@ def _binding(connection: sqlite3.Connection, folder: Path) -> Binding:
 
 @dataclass(frozen=True, eq=False)
 class ShardRows:
-    """Rows of arrays in several shards, read when one is asked for."""
+    """Rows of an array in several shards, read when one is asked for."""
 
-    shards: tuple[np.ndarray, ...]
+    shards: Sequence[tuple[np.ndarray, ...]]  # of that array alone
     shard: Int32  # (N,)
     row: Int64  # (N,) in that shard
 
@@ -178,7 +182,8 @@ class ShardRows:
         return (self[place] for place in range(len(self)))
 
     def __getitem__(self, place: int) -> np.ndarray:
-        found: np.ndarray = self.shards[self.shard[place]][self.row[place]]
+        (array,) = self.shards[self.shard[place]]
+        found: np.ndarray = array[self.row[place]]
         return found
 
 
@@ -190,7 +195,7 @@ class Reading:
     pooled: ShardRows  # (N,) of (2, C) float16
     codes: Float32  # (N, D) as stored: the PCA codes
     features: PackedFeatures  # (N,)
-    contents: tuple[str, ...]  # (N,) sha256 of each photo's bytes
+    contents: Contents  # (N,) sha256 of each photo's bytes
     null: str  # what pipeline/gallery/chance.py wrote, or nothing
     binding: Binding
     # the index of parts, where it was asked for and all of it is by one codebook
@@ -206,113 +211,127 @@ class Reading:
         return Gallery.from_arrays(self.names, codes, self.features, null, index, parts)
 
 
-def read_gallery(folder: Path, *, parts: bool = False) -> Reading:
+def read_gallery(folder: Path, *, parts: bool = False, late: bool = False) -> Reading:
     """Open for answering; parts: with the index of parts. Raises GalleryError, also when a single
-    byte of a shard differs from what was written.
+    byte of a shard differs from what was written; late: for what is not read now, when it is.
     """
     for attempt in range(5):
         with connected(folder) as connection:
             connection.execute("BEGIN")
             binding = _binding(connection, folder)
-            shards = dict(connection.execute("SELECT id, file FROM shards"))
-            digests = dict(connection.execute("SELECT id, sha256 FROM shards"))
-            rows = connection.execute(
-                "SELECT path, shard, row, sha256 FROM photos ORDER BY path"
-            ).fetchall()
+            mend = index_command(binding.photos, folder)
+            heads = _table(connection, "heads", "SELECT shard, sha256 FROM heads")
+            shards = {
+                number: Shard(
+                    folder / "shards" / file, sha256, dict(heads).get(number, ""), "shard", mend
+                )
+                for number, file, sha256 in connection.execute(
+                    "SELECT id, file, sha256 FROM shards ORDER BY id"
+                )
+            }
+            listed = _listed(connection, folder)
             null = read_meta(connection).get("null", "")
-            segments = _segments(connection) if parts else []
+            # none in a gallery from before there were any
+            segments = _table(
+                connection, "parts", "SELECT file, sha256, codebook FROM parts ORDER BY id"
+            )
             connection.execute("COMMIT")
         try:
-            maps = [
-                map_shard(
-                    _checked(
-                        folder / "shards" / shards[shard],
-                        digests[shard],
-                        "shard",
-                        index_command(binding.photos, folder),
-                    )
-                )
-                for shard in sorted(shards)
-            ]
-            index = _read_parts(folder, segments)
+            for shard in shards.values():
+                if late:
+                    shard.check_head()
+                else:
+                    shard.check()
+            index = _read_parts(folder, segments, late) if parts else None
         except FileNotFoundError as error:
             if attempt < 4:
                 continue  # a writer merged shards between our two looks: read its newer version
             of_parts = Path(str(error.filename)).parent.name == PARTS
             what = "index of parts" if of_parts else "shards"
-            mend = _mend_parts(folder) if of_parts else index_command(binding.photos, folder)
             raise GalleryError(
-                f"gallery {folder}: expected its {what}, got none: files were removed; run {mend}"
+                f"gallery {folder}: expected its {what}, got none: files were removed; run"
+                f" {_mend_parts(folder) if of_parts else mend}"
             ) from None
         break
     try:
-        if len({(shard, row) for _, shard, row, _ in rows}) < len(rows):
-            raise ValueError("two photos in one place")
-        whole = _assemble(rows, sorted(shards), maps, null, binding)
+        whole = _assemble(listed, shards, null, binding)
         return replace(whole, parts=index)
     # rows that point nowhere
     except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise _damaged(folder, str(error)) from None
 
 
-def _segments(connection: sqlite3.Connection) -> list[tuple[str, str, str]]:
-    """(file, sha256, codebook) of each segment of parts; none in a gallery from before there were
-    any.
-    """
-    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'parts'").fetchone()
-    found = "SELECT file, sha256, codebook FROM parts ORDER BY id"
-    return connection.execute(found).fetchall() if known else []
+def _table(connection: sqlite3.Connection, name: str, query: str) -> list[tuple[Any, ...]]:
+    """Of a table that galleries of earlier versions lack: nothing of them."""
+    there = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone()
+    return connection.execute(query).fetchall() if there else []
 
 
-def _read_parts(folder: Path, segments: Sequence[tuple[str, str, str]]) -> PartsReading | None:
+@dataclass(frozen=True, eq=False)
+class _Listed:
+    """The manifest's photos, by path."""
+
+    names: tuple[str, ...]
+    contents: Contents
+    shard: Int64  # (N,) its number
+    row: Int64  # (N,) in the shard
+
+
+def _listed(connection: sqlite3.Connection, folder: Path) -> _Listed:
+    """Row by row: 100,000 photos at once as Python has them take 60 MB. Raises GalleryError."""
+    names: list[str] = []
+    shard, row = array("q"), array("q")
+
+    def contents() -> Iterator[str]:
+        for path, number, place, content in connection.execute(
+            "SELECT path, shard, row, sha256 FROM photos ORDER BY path"
+        ):
+            names.append(os.fsdecode(path))
+            shard.append(number)
+            row.append(place)
+            yield content
+
+    try:
+        digests = Contents.of(contents())
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _damaged(folder, str(error)) from None
+    return _Listed(tuple(names), digests, *(np.array(each, np.int64) for each in (shard, row)))
+
+
+def _read_parts(
+    folder: Path, segments: Sequence[tuple[str, str, str]], late: bool
+) -> PartsReading | None:
     """None where there are no segments, or they are not all by one codebook."""
     if len({codebook for *_, codebook in segments}) != 1:
         return None
     mend = _mend_parts(folder)
+    shards = [
+        Shard(folder / PARTS / file, digest, "", "index of parts", mend)
+        for file, digest, _ in segments
+    ]
     try:
-        stored = tuple(
-            map_segment(_checked(folder / PARTS / file, digest, "index of parts", mend))
-            for file, digest, _ in segments
-        )
+        for shard in shards:
+            if not late:
+                shard.check()
+        return PartsReading(segments[0][2], tuple(map(stored_in, shards)))
     except (ValueError, LookupError) as error:  # the manifest vouches for what is no segment
         raise GalleryError(
             f"gallery {folder}: expected an index of parts, got {error}; run {mend}"
         ) from None
-    return PartsReading(segments[0][2], stored)
 
 
 def _mend_parts(folder: Path) -> str:
     return f"`{MEND_PARTS} {shlex.quote(str(folder))}`"
 
 
-def _checked(path: Path, digest: str, what: str, mend: str) -> Path:
-    """The file, when it holds what was written. Raises GalleryError, and FileNotFoundError."""
-    try:
-        got = file_sha256(path)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise GalleryError(
-            f"gallery {what} {path}: expected a readable file, got {error.strerror}; run {mend}"
-        ) from None
-    if got != digest:
-        raise GalleryError(
-            f"gallery {what} {path}: expected sha256 {digest[:12]}, got {got[:12]}: the file is"
-            f" damaged; run {mend}"
-        )
-    return path
-
-
-def _assemble(
-    rows: list[tuple[bytes, int, int, str]],
-    shards: list[int],
-    maps: list[dict[str, np.ndarray]],
-    null: str,
-    binding: Binding,
-) -> Reading:
-    place = {shard: i for i, shard in enumerate(shards)}
-    block = np.array([place[shard] for _, shard, _, _ in rows], np.int32)
-    row = np.array([r for _, _, r, _ in rows], np.int64)
+def _assemble(listed: _Listed, shards: Mapping[int, Shard], null: str, binding: Binding) -> Reading:
+    numbers = np.array(list(shards), np.int64)  # ascending
+    block = np.searchsorted(numbers, listed.shard).astype(np.int32)
+    if len(listed.names) and not np.isin(listed.shard, numbers).all():
+        raise ValueError("a photo in a shard that is not there")
+    if len(np.unique(np.stack([listed.shard, listed.row]), axis=1).T) < len(listed.names):
+        raise ValueError("two photos in one place")
+    heads = [shard.arrays for shard in shards.values()]
     gathered: dict[str, np.ndarray] = {}
     for name, dtype in (
         ("code", np.float32),
@@ -321,26 +340,22 @@ def _assemble(
         ("stop", np.int64),
     ):
         tail = (
-            maps[0]["start" if name == "stop" else name].shape[1:]
-            if maps
+            heads[0]["start" if name == "stop" else name].shape[1:]
+            if heads
             else {"code": (0,), "size": (2,)}.get(name, ())
         )
-        gathered[name] = np.empty((len(rows), *tail), dtype)
-        for i, arrays in enumerate(maps):
+        gathered[name] = np.empty((len(listed.names), *tail), dtype)
+        for i, arrays in enumerate(heads):
             mine = block == i
-            gathered[name][mine] = (
-                arrays["start"][row[mine] + 1] if name == "stop" else arrays[name][row[mine]]
-            )
+            row = listed.row[mine]
+            gathered[name][mine] = arrays["start"][row + 1] if name == "stop" else arrays[name][row]
+    whole = tuple(shards.values())
     features = PackedFeatures(
-        tuple((m["xy"], m["descriptor"], m["score"]) for m in maps),
+        Blocks(whole, ("xy", "descriptor", "score")),  # type: ignore[arg-type]
         block,
         gathered["start"],
         gathered["stop"] - gathered["start"],
         gathered["size"],
     )
-    names, contents = (
-        tuple(os.fsdecode(path) for path, *_ in rows),
-        tuple(content for *_, content in rows),
-    )
-    pooled = ShardRows(tuple(m["pooled"] for m in maps), block, row)
-    return Reading(names, pooled, gathered["code"], features, contents, null, binding)
+    pooled = ShardRows(Blocks(whole, ("pooled",)), block, listed.row)
+    return Reading(listed.names, pooled, gathered["code"], features, listed.contents, null, binding)

@@ -21,8 +21,8 @@ from pipeline.base.files import file_sha256
 from pipeline.gallery.binding import Binding, binding_of
 from pipeline.gallery.parts import FOLDER, SCHEMA
 from pipeline.gallery.parts_writer import PartsWriter, Written
-from pipeline.gallery.shards import map_shard, write_new, write_shard
-from pipeline.gallery.store import Encoded, Entry, connected, read_meta, transaction
+from pipeline.gallery.shards import head_sha256, map_shard, write_new, write_shard
+from pipeline.gallery.store import HEADS, Encoded, Entry, connected, read_meta, transaction
 from pipeline.model.codebook import ModelCodebook
 
 LOG = logging.getLogger(__name__)
@@ -82,6 +82,7 @@ class GalleryWriter:
         segment: Written | None = None,
     ) -> None:
         file, digest = write_new(self.folder, "shards", lambda path: write_shard(path, arrays))
+        head = head_sha256(np.memmap(self.folder / "shards" / file, np.uint8, "r"))
         with transaction(self.connection) as sql:
             if segment is not None and self.parts is not None:
                 self.parts.insert(sql, segment)
@@ -89,6 +90,7 @@ class GalleryWriter:
                 "INSERT INTO shards (file, sha256, photos) VALUES (?, ?, ?)",
                 (file, digest, len(photos)),
             ).lastrowid
+            sql.execute("INSERT INTO heads VALUES (?, ?)", (shard, head))
             sql.executemany(
                 "INSERT OR REPLACE INTO photos (path, sha256, size, mtime_ns, shard, row) VALUES"
                 " (?, ?, ?, ?, ?, ?)",
@@ -121,6 +123,7 @@ class GalleryWriter:
         encodes them again.
         """
         lost: list[str] = []
+        heads = {shard for (shard,) in self.connection.execute("SELECT shard FROM heads")}
         for shard, file, digest in self.connection.execute(
             "SELECT id, file, sha256 FROM shards"
         ).fetchall():
@@ -135,6 +138,9 @@ class GalleryWriter:
                 with transaction(self.connection) as sql:
                     sql.execute("DELETE FROM photos WHERE shard = ?", (shard,))
                     sql.execute("DELETE FROM shards WHERE id = ?", (shard,))
+            elif shard not in heads:  # an earlier version wrote it
+                head = head_sha256(np.memmap(path, np.uint8, "r"))
+                self.connection.execute("INSERT INTO heads VALUES (?, ?)", (shard, head))
         return lost
 
     def compact(self) -> None:
@@ -197,6 +203,7 @@ class GalleryWriter:
         """Remove the files that nothing points to: what a kill left behind, and shards that were
         merged away.
         """
+        self.connection.execute("DELETE FROM heads WHERE shard NOT IN (SELECT id FROM shards)")
         for folder, files in (
             ("shards", "SELECT file FROM shards"),
             (FOLDER, "SELECT file FROM parts"),
@@ -251,6 +258,7 @@ def writing(
                 )
             with transaction(connection) as sql:
                 sql.execute(SCHEMA)
+                sql.execute(HEADS)
                 sql.executemany(
                     "INSERT OR REPLACE INTO meta VALUES (?, ?)",
                     [(key, os.fsencode(value)) for key, value in vars(binding).items()],

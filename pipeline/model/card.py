@@ -197,5 +197,5 @@ def identity_of(card: Mapping[str, Any], precision: str = FLOAT32) -> str:
                 " --precision float32"
             )
         networks = {name: each["sha256"] for name, each in card["int8"]["networks"].items()}
-        made += [networks, card["int8"]["rootsift_side"]]
+        made += [networks, *(card["int8"][side] for side in ("describe_side", "rootsift_side"))]
     return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()

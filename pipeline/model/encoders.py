@@ -1,7 +1,8 @@
 """What a model's files become: the stages that encode a photo for both looks."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,13 +19,14 @@ from stages.fine import DescribeFine
 from stages.fine_quantised import FineQuantised
 from stages.kinds import DescribeBoth
 from stages.lite import HEAD, lite_map, load_lite
-from stages.quantised import EmbedQuantised, load_quantised
+from stages.quantised import EmbedQuantised, Network, load_quantised
 from stages.records import Float32, Image, LocalFeatures
 from stages.reduce import Reduce
 from stages.rootsift import RootSift
 from stages.trunk import last_map, load_local, load_resnet
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
     from torch import nn
 
 HEADS = ("fc.weight", "fc.bias")  # of a ResNet
@@ -55,31 +57,48 @@ def plain_looks(model: Model, device: str) -> Looks:
 
 
 def quantised_looks(model: Model) -> Looks:
-    """With networks in whole numbers, on the CPU and without torch. Raises ModelError for a model
-    without them.
+    """With networks in whole numbers, on the CPU and without torch; what is wrong with their files
+    is said when they are first asked.
     """
-    try:
-        embed, fine = (
-            load_quantised(read_quantised(model, network)) for network in ("embed", "fine")
-        )
-    except ValueError as error:
-        raise ModelError(
-            f"model {model.name}: expected networks in whole numbers, got {error}; run"
-            f" `{model.card['mend']}`"
-        ) from None
+    embed, fine = (Network(partial(_session, model, name)) for name in ("embed", "fine"))
     heads = {
         name: np.asarray(array, np.float32)
         for name, array in model.part("fine").items()
         if name.startswith(("describe.", "attend."))
     }
+    sides = model.card["int8"]
     kinds = describe_kinds(
-        model.settings,
+        replace(model.settings, describe_side=sides["describe_side"]),
         FineQuantised(fine, heads),
         lambda kind: reduce_by(model, kind),
-        model.card["int8"]["rootsift_side"],
+        sides["rootsift_side"],
     )
     embedded = EmbedQuantised(embed, model.settings.embed_side)
     return Looks(embedded, both_kinds(model.settings, kinds, frugal=True))
+
+
+def _session(model: Model, network: str) -> "InferenceSession":
+    """Raises ModelError."""
+    try:
+        return load_quantised(read_quantised(model, network))
+    except ValueError as error:
+        raise ModelError(
+            f"model {model.name}: expected networks in whole numbers, got {error}; run"
+            f" `{model.card['mend']}`"
+        ) from None
+
+
+def load_networks(looks: Sequence[object]) -> None:
+    """Load what would be when it is first asked, of the stages that are `embed` and `describe`.
+    Raises ModelError.
+    """
+    for stage in looks:
+        look = stage.first if isinstance(stage, DescribeBoth) else stage
+        network = getattr(look, "network", None)
+        if isinstance(network, FineQuantised):
+            network = network.network
+        if isinstance(network, Network):
+            assert network.session
 
 
 def local_features(

@@ -4,7 +4,7 @@ searches.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,12 +48,13 @@ class Engine:
     gallery: Gallery
     binding: Binding
     code: str  # the row of `encode` that the first look searches
-    # sha256 of each indexed photo's bytes
-    contents: Mapping[str, str] = field(default_factory=dict)
+    contents: Sequence[str] = ()  # (N,) sha256 of each indexed photo's bytes
     # why the model's null is used in place of one measured on the gallery's own photos
     model_null: str = ""
     asking: "Engine | None" = None  # another gallery, whose photos are queries
     expand: bool = False  # photos that were accepted ask again
+    # of encoding a query: more than one is sooner done, and their times overlap
+    rows_at_once: int = 1
 
     def query(self, name: str, box: Box | None = None) -> Query:
         """Encode a photo by path, or a box of it, or take an indexed one as it is stored. Raises
@@ -81,6 +82,10 @@ class Engine:
                 f"{name}: expected a path as the gallery has it, got one that is not indexed"
             ) from None
 
+    def content(self, name: str) -> str:
+        """The sha256 of an indexed photo's bytes, with or without `gallery:`. Raises QueryError."""
+        return self.contents[self.row(name)]
+
     def encode(self, name: str, image: Image) -> Query:
         """A photo as a query. Raises QueryError where only another program can encode it."""
         if not self.recipe.encode.rows:
@@ -91,7 +96,7 @@ class Engine:
             )
         seconds: dict[str, float] = {}
         code, features = self.recipe.encode(
-            {"image": image}, self.code, "features", seconds=seconds
+            {"image": image}, self.code, "features", seconds=seconds, threads=self.rows_at_once
         )
         return Query(name, code, features, seconds)
 

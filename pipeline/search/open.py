@@ -31,6 +31,7 @@ from pipeline.recipes import RECIPES, Recipe, imported, second_look, with_shortl
 from pipeline.search.code_index import choose
 from pipeline.search.engine import Engine
 from stages.inverted_index import PartsIndex
+from stages.kinds import DescribeBoth
 from stages.records import Float32
 from stages.verify import Verify
 
@@ -46,7 +47,7 @@ def engine_of(
     GalleryError, ModelError and UsageError.
     """
     built = with_shortlist(built, shortlist or built.prefers)
-    reading = read_galleries(where, second_look(), parts=built.shortlist != "global")
+    reading = read_galleries(where, second_look(), parts=built.shortlist != "global", late=True)
     built, codebook = choose_shortlist(where, built, partial(lack_of_parts, reading), shortlist)
     codes = reading.codes
     # stored pooled vectors go through the same rows of the table as a query's
@@ -64,8 +65,7 @@ def engine_of(
             reading.parts.index, codebook, reading.contents, threads=os.cpu_count() or 1
         )
     gallery = reading.gallery(codes, null, builder, voting)
-    contents = dict(zip(reading.names, reading.contents, strict=True))
-    return Engine(built, gallery, reading.binding, code, contents, reason)
+    return Engine(built, gallery, reading.binding, code, reading.contents, reason)
 
 
 def choose_shortlist(
@@ -104,9 +104,10 @@ def lack_of_parts(reading: Reading, codebook: ModelCodebook) -> str:
         return "none"
     if reading.parts.codebook != codebook.sha256:
         return f"one by codebook {reading.parts.codebook[:12]} in place of {codebook.sha256[:12]}"
-    wanted = set(reading.contents)
-    covered = reading.parts.covers(wanted)
-    return "" if covered == len(wanted) else f"one over {covered} of {len(wanted)}"
+    if not (lacking := reading.parts.lacks(reading.contents)):
+        return ""
+    different = len(set(reading.contents))
+    return f"one over {different - lacking} of {different}"
 
 
 def open_engine(where: Galleries, options: SearchOptions, assemble: Assemble = engine_of) -> Engine:
@@ -180,8 +181,14 @@ def _assembled(
 def with_threads(engine: Engine, threads: int) -> Engine:
     """The same engine, its work on so many threads; 0: as it is."""
     verify = engine.recipe.answer.stage("matches")
-    if not threads or not isinstance(verify, Verify):
+    if not isinstance(verify, Verify):
         return engine
+    threads = threads or verify.threads
+    encode = engine.recipe.encode
+    if encode.rows and isinstance(described := encode.stage("features"), DescribeBoth):
+        encode = encode.with_stage("features", replace(described, threads=threads))
+        recipe = replace(engine.recipe, encode=encode)
+        engine = replace(engine, recipe=recipe, rows_at_once=threads)
     parts = engine.gallery.parts
     if isinstance(parts, PartsIndex):
         parts = replace(parts, threads=threads)

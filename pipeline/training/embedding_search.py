@@ -116,7 +116,7 @@ def embedded(engine: Engine, embed: Embed, threads: int) -> Iterator[Float32]:
     def one(name: str) -> Float32:
         path = Path(engine.binding.photos, name)
         try:
-            if file_sha256(path) != engine.contents[name]:
+            if file_sha256(path) != engine.content(name):
                 raise UsageError(
                     f"{path}: expected the photo as it was indexed, got another; index again"
                 )

@@ -189,7 +189,7 @@ def make_app(live: Live, limits: Limits, defaults: Defaults, rules: Rules) -> Ap
         with showing.seat():
             try:
                 data = await work(
-                    painter, lambda: make(Path(engine.binding.photos) / name, engine.contents[name])
+                    painter, lambda: make(Path(engine.binding.photos) / name, engine.content(name))
                 )
             except ImageError:
                 raise Refused(

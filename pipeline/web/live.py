@@ -50,7 +50,7 @@ def photo_id(engine: Engine, name: str) -> str:
     """It says nothing of where the photo lies, stays when others come and go, and never means
     another photo.
     """
-    return engine.contents[name][:ID]
+    return engine.content(name)[:ID]
 
 
 def stamp(given: Galleries) -> Stamp:

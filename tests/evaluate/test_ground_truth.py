@@ -5,6 +5,7 @@ bytes would answer.
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from planted_engine import families
 from planted_gallery import planted, taken
@@ -166,9 +167,14 @@ def test_a_query_whose_bytes_answer_is_refused(
 
 def test_bytes_that_are_left_out_are_no_answer(classes: Path) -> None:
     from pipeline.search.open import open_engine
+    from stages.gallery import Gallery
 
     engine = open_engine(classes / "g", OPTIONS)
-    engine = replace(engine, asking=replace(engine, contents={"x.png": engine.contents["1/1.png"]}))
+    asking = Gallery.from_arrays(
+        ["x.png"], engine.gallery.codes[:1], engine.gallery.features.part(np.array([0]))
+    )
+    content = [engine.content("1/1.png")]
+    engine = replace(engine, asking=replace(engine, gallery=asking, contents=content))
     case = Case("queries:x.png", frozenset({"1/0.png"}))
     with pytest.raises(UsageError, match=r"got the bytes of 1/1\.png"):
         read_contents(engine, [case], False)

@@ -27,6 +27,7 @@ from pipeline.base.files import file_sha256
 from pipeline.commands import parts as parts_command
 from pipeline.commands import rerank
 from pipeline.gallery import partition, parts_writer
+from pipeline.gallery.contents import Contents
 from pipeline.gallery.merge import read_galleries
 from pipeline.gallery.parts import PartsReading, merged, segment_of, worth_merging
 from pipeline.gallery.store import Encoded, Reading, read_gallery
@@ -439,7 +440,7 @@ def test_parts_of_a_gallery_count_together_as_the_whole(
 def test_of_copies_alone_an_index_is_empty(made: Path, worded_model: Path) -> None:
     """As on a cluster, where a gallery's photos may all be copies of another's."""
     parts = whole_parts(read_gallery(made, parts=True), worded_model)
-    index = parts.index(codebook_of(worded_model), [], np.arange(0), total=30)
+    index = parts.index(codebook_of(worded_model), Contents.of([]), np.arange(0), total=30)
     features = related("", 0).features
     assert index.votes(features).tolist() == []
     assert not index.counts(features).any()
@@ -615,7 +616,7 @@ def test_merged_segments_hold_no_more_photos_than_one_can(
     assert [bytes(row) for each in found for row in each.contents] == [
         bytes.fromhex(p.entry.sha256) for p in seen[2:]
     ]
-    contents = [p.entry.sha256 for p in seen[2:]]
+    contents = Contents.of(p.entry.sha256 for p in seen[2:])
     one = PartsReading(codebook.sha256, tuple(found))
     other = PartsReading(codebook.sha256, tuple(stored))
     query = seen[3].features

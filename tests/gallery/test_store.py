@@ -12,7 +12,7 @@ import pytest
 from filled import BINDING, as_read, as_written, encoded, files, fill, rows_of
 
 from pipeline.base.errors import GalleryError
-from pipeline.gallery import store as gallery_module
+from pipeline.gallery import shards
 from pipeline.gallery import writer as gallery_writer
 from pipeline.gallery.binding import Binding
 from pipeline.gallery.store import Entry, read_binding, read_gallery
@@ -191,7 +191,7 @@ def test_shards_merged_between_two_looks_are_read_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = scattered(tmp_path)
-    look = gallery_module.file_sha256
+    look = shards.file_sha256
     merged: list[Path] = []
 
     def look_late(path: Path) -> str:
@@ -202,7 +202,7 @@ def test_shards_merged_between_two_looks_are_read_anew(
             assert not path.exists()
         return look(path)
 
-    monkeypatch.setattr(gallery_module, "file_sha256", look_late)
+    monkeypatch.setattr(shards, "file_sha256", look_late)
     assert as_read(read_gallery(tmp_path)) == rows
     assert merged
 

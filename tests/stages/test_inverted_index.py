@@ -241,12 +241,13 @@ def test_a_wrong_segment_is_refused_by_name(changed: dict[str, object], message:
 def test_segments_of_other_words_or_photos_are_refused() -> None:
     right = Segment(**RIGHT)  # type: ignore[arg-type]
     two, content = np.zeros(2, np.int32), np.zeros(1, np.int32)
+    query = look(np.random.default_rng(0), 3)
     with pytest.raises(
         ValueError, match=r"^PartsIndex.segments: expected lists of 16 words, got 2"
     ):
-        PartsIndex(CODEBOOK, (right,), (two,), content, 1)
+        PartsIndex(CODEBOOK, (right,), (two,), content, 1).votes(query)
     with pytest.raises(ValueError, match=r"^PartsIndex.number: expected int32 \(2\), got int32"):
-        PartsIndex(CODEBOOK, (right,), (np.zeros(3, np.int32),), content, 1)
+        PartsIndex(CODEBOOK, (right,), (np.zeros(3, np.int32),), content, 1).votes(query)
     with pytest.raises(ValueError, match=r"^PartsIndex.content: expected int32"):
         PartsIndex(CODEBOOK, (), (), np.zeros(1), 1)
 

@@ -126,12 +126,14 @@ def test_what_is_not_kept_need_not_be_described(count: int, keep: int) -> None:
     some = RootSift(keep=count)(image)
     assert len(some) == count
     sought = RootSift(keep=keep)
-    whole, part = (
-        DescribeBoth(lambda _: some, sought, keep, frugal)(image) for frugal in (False, True)
+    whole, *others = (
+        DescribeBoth(lambda _: some, sought, keep, frugal, threads)(image)
+        for frugal, threads in ((False, 1), (True, 1), (True, 2), (False, 2))
     )
-    np.testing.assert_array_equal(whole.xy, part.xy)
-    np.testing.assert_array_equal(whole.descriptor, part.descriptor)
-    assert len(part) == keep
+    for part in others:
+        np.testing.assert_array_equal(whole.xy, part.xy)
+        np.testing.assert_array_equal(whole.descriptor, part.descriptor)
+        assert len(part) == keep
 
 
 def test_the_published_distance_is_one_of_each_kinds_own_vectors() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from planted_features import directions, lengths_one, planted_pair, rounded, unrelated
 from scipy.spatial import cKDTree
 
-from stages.match import LONGEST, WHO, Nearest, _match, constant, in_words
+from stages.match import LONGEST, WHO, Nearest, match
 from stages.records import Int8, Int32, Int64
 
 RULES = [Nearest(), Nearest(mutual=False, distance=0.8)]
@@ -83,17 +83,9 @@ def test_it_is_brute_force(rows: int, dimensions: int) -> None:
             whole = np.zeros(1, np.int64), np.array([columns])
             limit = math.ceil((distance * 127) ** 2) - 1
             # without the instruction of its own
-            slow = (
-                constant(query),
-                constant(candidate),
-                in_words(candidate),
-                *whole,
-                mutual,
-                limit,
-                False,
-            )
-            anywhere = _match(*slow)[1]
-            np.testing.assert_array_equal(anywhere, wanted)
+            anywhere = match(query, candidate, *whole, mutual, limit, fast=False)
+            assert anywhere is not None
+            np.testing.assert_array_equal(anywhere[1], wanted)
 
 
 @settings(max_examples=150, deadline=None)
@@ -103,6 +95,21 @@ def test_it_is_brute_force_among_ties(
 ) -> None:
     np.testing.assert_array_equal(
         Nearest(mutual, distance)(*pair), brute_force(*pair, mutual, distance)
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(pairs_of_photos(9), st.booleans(), st.sampled_from([60, 89, 90, 91]), st.integers(0, 2**32))
+def test_kinds_laid_apart_match_as_if_they_were_not(
+    pair: tuple[Int8, Int8], mutual: bool, mark: int, seed: int
+) -> None:
+    """The last number keeps two kinds apart, of any sizes and in any order, or all but does."""
+    rng = np.random.default_rng(seed)
+    marked = [
+        np.c_[rows // 2, mark * rng.choice([-1, 1], len(rows))].astype(np.int8) for rows in pair
+    ]
+    np.testing.assert_array_equal(
+        Nearest(mutual)(*marked), brute_force(*marked, mutual, math.sqrt(2))
     )
 
 
@@ -153,16 +160,9 @@ def test_a_block_is_its_pairs(mutual: bool, fast: bool) -> None:
     query, descriptor = random_rows(rng, 70, 41, 30), random_rows(rng, 900, 41, 30)
     count = np.array([0, 100, 1, 33, 100, 5, 0, 16, 100, 250])
     start = np.array([0, 0, 100, 101, 50, 895, 900, 7, 0, 650])  # some overlap, one is there twice
-    offset, pairs = _match(
-        constant(query),
-        constant(descriptor),
-        in_words(descriptor),
-        start,
-        count,
-        mutual,
-        20_000,
-        fast,
-    )
+    found = match(query, descriptor, start, count, mutual, 20_000, fast)
+    assert found is not None
+    offset, pairs = found
     assert (offset.dtype, offset[0], offset[-1]) == (np.int64, 0, len(pairs))
     rule = Nearest(mutual, math.sqrt(20_000.5) / 127)
     for p in range(len(count)):

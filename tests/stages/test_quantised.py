@@ -24,11 +24,15 @@ from stages.embed import Embed
 from stages.fine import padded
 from stages.fine_network import keypoints
 from stages.fine_quantised import FineQuantised
-from stages.quantised import EmbedQuantised, load_quantised, normalised_photo
+from stages.quantised import EmbedQuantised, Network, load_quantised, normalised_photo
 from stages.records import Float32, Image
 from stages.trunk import load_resnet, to_tensor
 
 MOST, LEAST, BORDER = 200, 0.02, 4
+
+
+def network_of(graph: "onnx.ModelProto") -> Network:
+    return Network(lambda: load_quantised(graph.SerializeToString()))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +54,7 @@ def test_a_photo_is_normalised_as_torch_has_it() -> None:
 @pytest.mark.parametrize("shape", [(160, 128), (96, 208), (16, 16)])
 def test_unrounded_the_fine_network_is_torchs(model: Model, shape: tuple[int, int]) -> None:
     weights = part(model, "fine")
-    plain = FineQuantised(load_quantised(fine_graph(weights).SerializeToString()), weights)
+    plain = FineQuantised(network_of(fine_graph(weights)), weights)
     pixels = padded(picture(3, *shape))
     ours = plain.keypoints(pixels, MOST, LEAST, BORDER)
     wanted = keypoints(planted_network(), to_tensor(pixels), MOST, LEAST, BORDER).numpy()
@@ -62,7 +66,7 @@ def test_unrounded_the_fine_network_is_torchs(model: Model, shape: tuple[int, in
 @pytest.mark.parametrize("shape", [(160, 120), (300, 40)])
 def test_unrounded_the_trunk_is_torchs(model: Model, shape: tuple[int, int]) -> None:
     weights, image = part(model, "trunk"), Image(picture(4, *shape))
-    plain = EmbedQuantised(load_quantised(embed_graph(weights).SerializeToString()), 64)
+    plain = EmbedQuantised(network_of(embed_graph(weights)), 64)
     wanted = Embed(load_resnet("resnet18", weights), 64)(image)
     np.testing.assert_allclose(plain(image), wanted, rtol=2e-3, atol=1e-3)
 

@@ -2,15 +2,11 @@
 NaN never within a limit.
 """
 
-import hashlib
-from pathlib import Path
-
 import numba
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from stages import affine_kernels, match, simd
 from stages.simd import (
     VNNI,
     WIDTH,
@@ -265,11 +261,3 @@ def test_four_products_are_summed_without_a_bound(unsigned: int, signed: int, st
 def test_four_products_are_one_instruction_where_there_is_one() -> None:
     answers(np.ones(48, np.int32), *GROUND)
     assert any("vpdpbusd" in assembly for assembly in every_operation.inspect_asm().values())
-
-
-def test_the_compiled_files_name_the_lanes_they_were_compiled_with() -> None:
-    """numba's cache on the disk does not see a change in another file: put the new digest into
-    both, and they compile again.
-    """
-    digest = hashlib.sha256(Path(simd.__file__).read_bytes()).hexdigest()[:12]
-    assert (digest, digest) == (match.SIMD, affine_kernels.SIMD)

@@ -75,9 +75,10 @@ def work(gallery: Path, acknowledge: int) -> None:
 def look(gallery: Path, votes: bool = True) -> tuple[State, State, int]:
     """Rows, votes, and how many photos lie in no segment."""
     reading = read_gallery(gallery, parts=True)
-    covered = 0 if reading.parts is None else reading.parts.covers(sorted(set(reading.contents)))
     voted = as_voted(reading, CODEBOOK) if votes else {}
-    return as_read(reading), voted, len(set(reading.contents)) - covered
+    parts = reading.parts
+    lacking = len(set(reading.contents)) if parts is None else parts.lacks(reading.contents)
+    return as_read(reading), voted, lacking
 
 
 def run_until(gallery: Path, call: int) -> tuple[int, str]:

@@ -98,7 +98,7 @@ def against(args: argparse.Namespace) -> "tuple[np.ndarray, np.ndarray]":
     part = reading.features.part(rows)
     null = (
         measure_null(
-            [reading.contents[row] for row in rows], reading.codes[rows], part, second_look()
+            [reading.contents[int(row)] for row in rows], reading.codes[rows], part, second_look()
         )
         or open_model(reading.binding.where).null
     )
