@@ -21,7 +21,7 @@ import numpy as np
 from stages.compiled import Kernel
 from stages.errors import ArrayError
 from stages.records import Int8, Int32, Int64, LocalFeatures, UInt8, UInt16, check_array
-from stages.visual_words import BYTES, CENTROIDS, Codebook
+from stages.visual_words import BYTES, CENTROIDS, Codebook, shares
 
 KEEP = 290  # features of an indexed photo, the strongest; a query asks with all of its own
 # words that a query's feature looks into; where words have more entries in the mean than LIST, as
@@ -37,10 +37,11 @@ MOST_PHOTOS = 1 << 16  # of a segment
 WALK = Kernel.of(
     "stages.inverted_kernels",
     "walk",
-    "int8[:,:] query, int32[:,:] probes, int8[:,:] words, int8[:,:,:] centroids, int32[:] start,"
-    " uint16[:] photo, uint8[:,:] code, int32[:] number, int64 shift, int64 most, int32[:] limit,"
-    " int32[:,:] hist, int32[:,:] table, int32[:] seen, int32[:] touched, uint8[:] nearest,"
-    " int32[:] feature, int32[:] content, uint8[:] distance",
+    "int8[:,:] query, int32[:,:] shares, int32[:,:] zero, int32[:,:] probes, int8[:,:] words,"
+    " int32[:,:] word_shares, int32[:,:] word_zero, int32[:] centroids, int32[:] squares,"
+    " int32[:] start, uint16[:] photo, uint8[:,:] code, int32[:] number, int64 shift, int64 most,"
+    " int32[:] limit, int32[:,:] hist, int32[:] products, int32[:] table, int32[:] seen,"
+    " int32[:] touched, uint8[:] nearest, int32[:] feature, int32[:] content, uint8[:] distance",
 )
 COUNT_VOTES = Kernel.of(
     "stages.inverted_kernels",
@@ -151,7 +152,8 @@ class PartsIndex:
         hist = np.zeros((len(descriptor), STEPS), np.int32)
         probes = self.codebook.nearest(descriptor, self.probes)
         hits: list[Hits] = []
-        table = np.empty((BYTES, CENTROIDS), np.int32)
+        tables = [np.empty(BYTES * CENTROIDS, np.int32) for _ in range(2)]
+        asked = descriptor, *shares(descriptor)
         for segment, number in zip(self.segments, self.number, strict=True):
             check_array("PartsIndex", "number", number, np.int32, segment.photos)
             if len(segment.start) != len(self.codebook.words) + 1:
@@ -160,15 +162,14 @@ class PartsIndex:
                     f" {len(segment.start) - 1}"
                 )
             photos = len(number)
-            work = table, *(np.empty(photos, dtype) for dtype in (np.int32, np.int32, np.uint8))
+            work = *tables, *(np.empty(photos, dtype) for dtype in (np.int32, np.int32, np.uint8))
             room = len(descriptor) * min(VOTES, photos)
             feature, content = np.empty(room, np.int32), np.empty(room, np.int32)
             distance = np.empty(room, np.uint8)
             held = WALK(
-                descriptor,
+                *asked,
                 probes,
-                self.codebook.words,
-                self.codebook.centroids,
+                *self.codebook.by_byte,
                 segment.start,
                 segment.photo,
                 segment.code,

@@ -40,7 +40,7 @@ def _squared(row):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _word(flat, start, length, w):  # type: ignore[no-untyped-def]
+def word_at(flat, start, length, w):  # type: ignore[no-untyped-def]
     """Bytes 4 w to 4 w + 3 of the row from `start` as one int32; 0 beyond its end."""
     if 4 * w + 4 <= length:
         return load_word(flat, start + 4 * w)
@@ -95,7 +95,7 @@ def _lay_query(query, flat, apart, laid, begin, bias, slot):  # type: ignore[no-
         # of two alike, the lower row has the larger key
         bias[at] = (-square << WHO) + (1 << WHO) - 1 - q
         for w in range(words):
-            laid[at * words + w] = _word(flat, q * length, length, w)
+            laid[at * words + w] = word_at(flat, q * length, length, w)
     return middle
 
 
@@ -129,7 +129,7 @@ def _lay_candidate(descriptor, flat, start, count, apart, laid, bias, slot):  # 
             laid[base + 16 * w] = load_word(flat, row + 4 * w) ^ np.int32(BLANK)
         if length % 4:
             w = words - 1
-            laid[base + 16 * w] = _word(flat, row, length, w) ^ np.int32(BLANK)
+            laid[base + 16 * w] = word_at(flat, row, length, w) ^ np.int32(BLANK)
     end = (second + 31) // 32 * 32
     for some in range(2):
         for at in range(second if some else first, end if some else middle):

@@ -14,17 +14,19 @@ import numpy as np
 
 from stages.compiled import Kernel
 from stages.errors import ArrayError
-from stages.records import Float32, Int8, Int32, UInt8, check_array
+from stages.records import Int8, Int32, UInt8, check_array
 
 BYTES, CENTROIDS = 8, 256  # a feature is so many bytes, each the number of one of so many centroids
 ROUNDS = 15  # of k-means
 # words; numbers a descriptor, so that sums, of which a half may be left over, stay below 2^23
 MOST_WORDS, LONGEST = 1 << 16, 341
-AT_ONCE = 2048  # features whose distances from all words are in memory together: 64 MB
+# of words that fill the last sixteen: a squared length, and a score that is above theirs
+FILLING, NONE = 1 << 30, -(1 << 29)
 NEAREST_WORDS = Kernel.of(
     "stages.inverted_kernels",
     "nearest_words",
-    "float32[:,:] cost, int32[:,:] found, float32[:] least",
+    "int8[:,:] query, int8[:] flat, int32[:] words, int32[:] length, int32[:,:] found,"
+    " int32[:] rows, int32[:,:] best, int32[:] score",
 )
 
 
@@ -81,11 +83,14 @@ class Codebook:
         check_array("Codebook", "descriptor", descriptor, np.int8, None, self.words.shape[1])
         count = min(count, len(self.words))
         found = np.empty((len(descriptor), count), np.int32)
-        for begin in range(0, len(descriptor), AT_ONCE):
-            some = descriptor[begin : begin + AT_ONCE].astype(np.float32)
-            # half of the squared distance, but for the feature's own length; exact
-            cost = self._half - some @ self._words.T
-            NEAREST_WORDS(cost, found[begin : begin + AT_ONCE], np.empty(count, np.float32))
+        descriptor = np.ascontiguousarray(descriptor)
+        words, length = self._laid
+        work = (
+            np.empty(4 * -(-descriptor.shape[1] // 4), np.int32),
+            np.empty((4, count), np.int32),
+            np.empty(16, np.int32),
+        )
+        NEAREST_WORDS(descriptor, descriptor.reshape(-1), words, length, found, *work)
         return found
 
     def encode(self, descriptor: Int8, word: Int32) -> UInt8:
@@ -108,11 +113,47 @@ class Codebook:
         return padded.reshape(len(rest), share, BYTES).swapaxes(1, 2)
 
     @cached_property
-    def _words(self) -> Float32:
-        return self.words.astype(np.float32)
+    def _laid(self) -> tuple[Int32, Int32]:
+        """Words four numbers at a time, sixteen words side by side, as `nearest_words` takes them;
+        and the squared length of each.
+        """
+        words, length = self.words.shape
+        whole, wide = -(-words // 16) * 16, -(-length // 4)
+        filled = np.zeros((whole, 4 * wide), np.int8)
+        filled[:words, :length] = self.words
+        lanes = (filled ^ np.int8(-128)).view(np.int32).reshape(-1, 16, wide)
+        squared = np.full(whole, FILLING, np.int32)
+        squared[:words] = np.square(self.words.astype(np.int32)).sum(1)
+        return np.ascontiguousarray(lanes.swapaxes(1, 2)).reshape(-1), squared
 
     @cached_property
-    def _half(self) -> Float32:
-        """(V,) half of each word's squared length."""
-        half: Float32 = np.square(self._words).sum(1) / np.float32(2)
-        return half
+    def by_byte(self) -> tuple[Int8, Int32, Int32, Int32, Int32]:
+        """What the walk through inverted lists takes of a codebook: words (V, D) and their
+        `shares`; centroids, sixteen of them side by side, four numbers each; their squared lengths,
+        flat.
+        """
+        share = self.centroids.shape[1]
+        whole = np.zeros((BYTES, CENTROIDS, 4 * -(-share // 4)), np.int8)
+        whole[:, :, :share] = self.centroids.swapaxes(1, 2)
+        lanes = (whole ^ np.int8(-128)).view(np.int32).reshape(BYTES, CENTROIDS // 16, 16, -1)
+        squares = np.square(self.centroids.astype(np.int32)).sum(1, dtype=np.int32)
+        words = np.ascontiguousarray(self.words)
+        return (
+            words,
+            *shares(words),
+            np.ascontiguousarray(lanes.swapaxes(2, 3)).reshape(-1),
+            squares.reshape(-1),
+        )
+
+
+def shares(vectors: Int8) -> tuple[Int32, Int32]:
+    """(R, D) -> (R, BYTES J) the numbers that each byte stands for, four at a time; (R, BYTES) -128
+    times their sum.
+    """
+    rows, length = vectors.shape
+    wide = -(-length // (4 * BYTES))
+    whole = np.zeros((rows, 4 * wide * BYTES), np.int8)
+    whole[:, :length] = vectors
+    parted = np.ascontiguousarray(whole.reshape(rows, 4 * wide, BYTES).swapaxes(1, 2))
+    zero = -128 * parted.sum(2, dtype=np.int32)
+    return parted.view(np.int32).reshape(rows, BYTES * wide), zero.astype(np.int32)
