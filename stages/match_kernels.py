@@ -24,6 +24,8 @@ from stages.simd import (
     shift_left,
     splat,
     store,
+    sub,
+    xor,
 )
 
 WORST = -(1 << 31)
@@ -113,18 +115,16 @@ def _lay_candidate(descriptor, flat, start, count, apart, laid, bias, slot):  # 
         second = (second + 31) // 32 * 32
     middle = second
     for c in range(count):
-        square = _squared(descriptor[start + c])
-        if square > LONGEST:
-            return -1, -1
-        if apart and descriptor[start + c, length - 1] > 0:
+        row = (start + c) * length
+        if apart and flat[row + length - 1] > 0:
             at = first
             first += 1
         else:
             at = second
             second += 1
         slot[c] = at
-        bias[at] = (-square << WHO) + (1 << WHO) - 1 - c
-        base, row = at // 16 * words * 16 + at % 16, (start + c) * length
+        bias[at] = (1 << WHO) - 1 - c  # the squared length is still to come
+        base = at // 16 * words * 16 + at % 16
         for w in range(length // 4):
             laid[base + 16 * w] = load_word(flat, row + 4 * w) ^ np.int32(BLANK)
         if length % 4:
@@ -133,10 +133,25 @@ def _lay_candidate(descriptor, flat, start, count, apart, laid, bias, slot):  # 
     end = (second + 31) // 32 * 32
     for some in range(2):
         for at in range(second if some else first, end if some else middle):
-            bias[at] = WORST
             base = at // 16 * words * 16 + at % 16
             for w in range(words):
                 laid[base + 16 * w] = np.int32(BLANK)
+    zero, most = splat(np.int32(0)), splat(np.int32(0))
+    ones, blank = splat(np.int32(0x01010101)), splat(np.int32(BLANK))
+    for at in range(0, end, 16):
+        square, total = zero, zero
+        for w in range(words):
+            more = load(laid, at * words + 16 * w)  # 128 more than the bytes
+            signed = xor(more, blank)
+            square, total = dot4(square, more, signed), dot4(total, ones, signed)
+        square = sub(square, shift_left(total, np.int32(7)))
+        most = larger(most, square)
+        store(bias, at, sub(load(bias, at), shift_left(square, np.int32(WHO))))
+    if largest(most) > LONGEST:
+        return -1, -1
+    for some in range(2):
+        for at in range(second if some else first, end if some else middle):
+            bias[at] = WORST
     return middle, end
 
 

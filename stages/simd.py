@@ -235,6 +235,7 @@ def _plain(name: str) -> Any:
 
 
 add, sub, mul, div = (_plain(name) for name in ("add fadd", "sub fsub", "mul fmul", "sdiv fdiv"))
+xor = _plain("xor -")  # of integers alone
 shift_left, shift_right = _shift("shl"), _shift("ashr")
 
 

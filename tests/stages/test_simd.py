@@ -20,6 +20,7 @@ from stages.simd import (
     larger,
     largest,
     load,
+    load_word,
     mul,
     shift_left,
     shift_right,
@@ -29,6 +30,7 @@ from stages.simd import (
     total,
     where_more,
     where_within,
+    xor,
 )
 
 INTS = [
@@ -46,7 +48,7 @@ INTS = [
     "where_more",
     "count_within",
 ]
-INTS += ["where_within", "dot4", "dot4_anywhere", "stored after"]
+INTS += ["where_within", "dot4", "dot4_anywhere", "xor", "word", "stored after"]
 FLOATS = [
     "load",
     "splat",
@@ -75,7 +77,7 @@ Answers = tuple[
 
 
 @numba.njit  # type: ignore[untyped-decorator]  # not cached: numba would not see that stages/simd.py has changed
-def every_operation(ints, floats, points, rows, at, out, real):  # type: ignore[no-untyped-def]
+def every_operation(ints, floats, points, rows, at, bytes, out, real):  # type: ignore[no-untyped-def]
     """Three vectors of each kind from row `at` on -> one row of `out` or `real` (n, 16), flat, for
     each operation.
     """
@@ -97,6 +99,8 @@ def every_operation(ints, floats, points, rows, at, out, real):  # type: ignore[
     store(out, 208, where_within(x, y, b, c))
     store(out, 224, dot4(c, a, b))
     store(out, 240, dot4_anywhere(c, a, b))
+    store(out, 256, xor(a, b))
+    store(out, 272, splat(load_word(bytes, 4 * at + 1)))
     store(out, len(out) - 16, splat(numba.int32(7)))  # the last row there is; nothing beyond
     store(real, 0, x)
     store(real, 16, splat(floats[at + 3]))
@@ -120,7 +124,7 @@ def answers(
     at: int = 0,
 ) -> Answers:
     out, real = np.zeros(len(INTS) * WIDTH, np.int32), np.zeros(len(FLOATS) * WIDTH, np.float32)
-    reduced = every_operation(ints, floats, points, rows, at, out, real)
+    reduced = every_operation(ints, floats, points, rows, at, ints.view(np.int8), out, real)
     return (
         dict(zip(INTS, out.reshape(-1, WIDTH), strict=True)),
         dict(zip(FLOATS, real.reshape(-1, WIDTH), strict=True)),
@@ -172,6 +176,8 @@ def test_integers(given: tuple[Arrays, int]) -> None:
         "where_within": np.where(x <= y, b, c),
         "dot4": products(wide_c, a, b),
         "dot4_anywhere": products(wide_c, a, b),
+        "xor": wide_a ^ wide_b,
+        "word": np.full(WIDTH, ints.view(np.int8)[4 * at + 1 :][:4].copy().view(np.int32)[0]),
         "stored after": np.full(WIDTH, 7),
     }
     for name in INTS:
