@@ -53,7 +53,7 @@ def measure(folder: Path, size: int, candidates: int, seed: int) -> dict[str, An
         sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / size
     )
     before = anonymous()
-    row["read_seconds"], reading = timed(partial(read_gallery, folder))
+    row["read_seconds"], reading = timed(partial(read_gallery, folder, late=True))
     find = choose("auto", size, False, None)
     row["index_seconds"], gallery = timed(partial(reading.gallery, reading.codes, None, find))
     # bytes that are nobody else's; features stay on the disk
