@@ -55,33 +55,40 @@ def _hypotheses(points, n, table, t, rows):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _credible(a, b, d, e, bounds):  # type: ignore[no-untyped-def]
-    """Whether a map of the plane is one that a camera's move can make."""
+def _credible(a, b, d, e, bounds, ratio):  # type: ignore[no-untyped-def]
+    """Whether a map of the plane is one that a camera's move can make. ratio: of the areas of two
+    squares as large as the photos, the query's to the candidate's.
+    """
     # sum of squares, product of the singular values
     square, det, scale = a * a + b * b + d * d + e * e, a * e - b * d, bounds[0] ** 2
     if bounds[1] == 0:
         return square >= 1e-20
-    return det >= 1 / scale and det <= scale and square <= det * (bounds[1] + 1 / bounds[1])
+    size = det * ratio
+    return size >= 1 / scale and size <= scale and square <= det * (bounds[1] + 1 / bounds[1])
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _believed(a, b, c, d, e, bounds):  # type: ignore[no-untyped-def]
+def _believed(a, b, c, d, e, bounds, ratio):  # type: ignore[no-untyped-def]
     """c of sixteen maps, NaN where `_credible` says no, so that nothing agrees with them."""
     never, square = splat(np.float32(np.nan)), fma(a, a, fma(b, b, fma(d, d, mul(e, e))))
     # many matches of one feature would send everything to that one point
     c = where_within(splat(np.float32(1e-20)), square, c, never)
     if bounds[1] > 0:
         det, scale = sub(mul(a, e), mul(b, d)), np.float32(bounds[0] ** 2)
-        c = where_within(splat(1 / scale), det, c, never)
-        c = where_within(det, splat(scale), c, never)
+        size = mul(det, splat(ratio))
+        c = where_within(splat(1 / scale), size, c, never)
+        c = where_within(size, splat(scale), c, never)
         c = where_within(square, mul(det, splat(np.float32(bounds[1] + 1 / bounds[1]))), c, never)
     return c
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _tally(points, n, a, b, c, d, e, f, reach):  # type: ignore[no-untyped-def]
+def _tally(points, n, a, b, c, d, e, f, reach, ratio, symmetric):  # type: ignore[no-untyped-def]
     """How many matches agree with each of sixteen maps."""
     limit = splat(np.float32(reach * reach))
+    if symmetric:
+        own = mul(sub(mul(a, e), mul(b, d)), splat(np.float32(reach * reach) * ratio))
+        limit = where_within(own, limit, own, limit)
     count = splat(np.int32(0))
     for p in range(n):
         x, y = splat(points[4 * p]), splat(points[4 * p + 1])
@@ -92,7 +99,7 @@ def _tally(points, n, a, b, c, d, e, f, reach):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _tally_waiting(points, n, reach, waiting, of_lane, held, maps, counts, rows):  # type: ignore[no-untyped-def]
+def _tally_waiting(points, n, reach, ratio, symmetric, waiting, of_lane, held, maps, counts, rows):  # type: ignore[no-untyped-def]
     """The first sixteen of the maps that wait, of which `held` are there: each is the best so far
     of its lane if more agree with it. What is left moves up.
     """
@@ -108,6 +115,8 @@ def _tally_waiting(points, n, reach, waiting, of_lane, held, maps, counts, rows)
         load(waiting, 128),
         load(waiting, 160),
         reach,
+        ratio,
+        symmetric,
     )
     store(rows, 0, count)
     for m in range(min(held, 16)):
@@ -139,8 +148,19 @@ def _misses(columns, p, map):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _agree(columns, n, map, reach):  # type: ignore[no-untyped-def]
-    limit = splat(np.float32(reach * reach))
+def _limit(map, reach, ratio, symmetric):  # type: ignore[no-untyped-def]
+    """The squared residual that an inlier of `map` may have: `reach` px in the candidate, and,
+    where it is symmetric, the same share of the query's size in the query.
+    """
+    limit = np.float32(reach * reach)
+    if symmetric:
+        limit = min(limit, limit * ratio * (map[0] * map[4] - map[1] * map[3]))
+    return limit
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _agree(columns, n, map, reach, ratio, symmetric):  # type: ignore[no-untyped-def]
+    limit = splat(_limit(map, reach, ratio, symmetric))
     count = splat(np.int32(0))
     for p in range(0, n, 16):
         count = count_within(count, _misses(columns, p, map), limit)
@@ -148,12 +168,12 @@ def _agree(columns, n, map, reach):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _refit(columns, n, map, reach, flat, better):  # type: ignore[no-untyped-def]
+def _refit(columns, n, map, reach, ratio, symmetric, flat, better):  # type: ignore[no-untyped-def]
     """Least squares over the inliers of `map` into `better`; False where they do not span the
     plane: where the smaller variance of their query points is below `flat` of the larger.
     """
     limit, zero, one = (
-        splat(np.float32(reach * reach)),
+        splat(_limit(map, reach, ratio, symmetric)),
         splat(np.float32(0)),
         splat(np.float32(1)),
     )
@@ -194,7 +214,7 @@ def _refit(columns, n, map, reach, flat, better):  # type: ignore[no-untyped-def
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _best_of_lanes(points, n, table, reach, bounds, maps, counts, floats, rows):  # type: ignore[no-untyped-def]
+def _best_of_lanes(points, n, table, reach, ratio, symmetric, bounds, maps, counts, floats, rows):  # type: ignore[no-untyped-def]
     """Fill maps (6, 16) flat and counts (16,): of each lane's hypotheses the first with which most
     matches agree, and how many do; those that are not credible have none.
 
@@ -206,7 +226,7 @@ def _best_of_lanes(points, n, table, reach, bounds, maps, counts, floats, rows):
     waiting, credible, of_lane, held = floats[:192], floats[192:208], rows[16:48], 0
     for t in range(len(table) // 48):
         a, b, c, d, e, f = _hypotheses(points, n, table, t, rows)
-        c = _believed(a, b, c, d, e, bounds)
+        c = _believed(a, b, c, d, e, bounds, ratio)
         store(credible, 0, c)
         if bounds[1] > 0:
             store(floats, 208, a)
@@ -225,10 +245,15 @@ def _best_of_lanes(points, n, table, reach, bounds, maps, counts, floats, rows):
                     waiting[160 + held] = floats[272 + lane]
                     held += 1
             if held >= 16:
-                _tally_waiting(points, n, reach, waiting, of_lane, held, maps, counts, rows)
+                _tally_waiting(
+                    points, n, reach, ratio, symmetric, waiting, of_lane, held, maps, counts, rows
+                )
                 held -= 16
         else:  # nearly all are credible
-            most, count = load(counts, 0), _tally(points, n, a, b, c, d, e, f, reach)
+            most, count = (
+                load(counts, 0),
+                _tally(points, n, a, b, c, d, e, f, reach, ratio, symmetric),
+            )
             store(maps, 0, where_more(count, most, a, load(maps, 0)))
             store(maps, 16, where_more(count, most, b, load(maps, 16)))
             store(maps, 32, where_more(count, most, c, load(maps, 32)))
@@ -237,17 +262,23 @@ def _best_of_lanes(points, n, table, reach, bounds, maps, counts, floats, rows):
             store(maps, 80, where_more(count, most, f, load(maps, 80)))
             store(counts, 0, larger(count, most))
     if held:
-        _tally_waiting(points, n, reach, waiting, of_lane, held, maps, counts, rows)
+        _tally_waiting(
+            points, n, reach, ratio, symmetric, waiting, of_lane, held, maps, counts, rows
+        )
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _search(points, columns, n, table, reach, polish, least, bounds, floats, rows):  # type: ignore[no-untyped-def]
+def _search(  # type: ignore[no-untyped-def]
+    points, columns, n, table, reach, ratio, symmetric, polish, least, bounds, floats, rows
+):
     """The best map of one pair of photos into the first six of `floats`; returns how many agree, 0
     where there is no map.
     """
     best, now, next = floats[:6], floats[8:14], floats[16:22]
     maps, counts = floats[24:120], rows[:16]
-    _best_of_lanes(points, n, table, reach, bounds, maps, counts, floats[120:], rows[16:])
+    _best_of_lanes(
+        points, n, table, reach, ratio, symmetric, bounds, maps, counts, floats[120:], rows[16:]
+    )
     flat = 1e-6 if bounds[1] > 0 else 1e-9
     found = 0
     for _ in range(max(1, polish)):
@@ -261,15 +292,15 @@ def _search(points, columns, n, table, reach, polish, least, bounds, floats, row
             break
         for k in range(6):
             now[k] = maps[16 * k + lane]
-        spans = _refit(columns, n, now, reach, flat, next)
+        spans = _refit(columns, n, now, reach, ratio, symmetric, flat, next)
         if not spans:
             continue
         for turn in range(ROUNDS if polish else 0):
-            agree = _agree(columns, n, next, reach)
+            agree = _agree(columns, n, next, reach, ratio, symmetric)
             if (
                 not spans
                 or agree < count
-                or not _credible(next[0], next[1], next[3], next[4], bounds)
+                or not _credible(next[0], next[1], next[3], next[4], bounds, ratio)
             ):
                 break
             settled = agree == count and turn > 0
@@ -278,7 +309,7 @@ def _search(points, columns, n, table, reach, polish, least, bounds, floats, row
                 now[k] = next[k]
             if settled:
                 break
-            spans = _refit(columns, n, now, reach, flat, next)
+            spans = _refit(columns, n, now, reach, ratio, symmetric, flat, next)
         if count > found:
             found = count
             for k in range(6):
@@ -294,6 +325,8 @@ def fit(  # type: ignore[no-untyped-def]
     offset,
     pairs,
     reach,
+    ratio,
+    symmetric,
     table,
     polish,
     least,
@@ -339,9 +372,25 @@ def fit(  # type: ignore[no-untyped-def]
         for m in range(n, (n + 15) // 16 * 16):
             for k in range(4):
                 columns[k * room + m] = np.nan
-        if _search(points, columns, n, table, reach[p], polish, least, bounds, floats, rows) == 0:
+        if (
+            _search(
+                points,
+                columns,
+                n,
+                table,
+                reach[p],
+                ratio[p],
+                symmetric,
+                polish,
+                least,
+                bounds,
+                floats,
+                rows,
+            )
+            == 0
+        ):
             continue
-        limit = np.float32(reach[p] * reach[p])
+        limit = _limit(floats[:6], reach[p], ratio[p], symmetric)
         best, misses = floats[:6], floats[24:40]
         for m in range(0, n, 16):
             store(misses, 0, _misses(columns, m, best))

@@ -1,21 +1,26 @@
 """What chance does: how many inliers two unrelated photos reach, given how many features each of
-them has.
+them has, and how near they are by the first look.
 
 A discrete survival model (Cox 1972, section 5; logistic hazards): the chance that a map is found at
 all, then at each count the chance to stop there, both smooth in the logarithms of the two feature
 counts. Beyond the largest count that the data still speak of, the last hazard goes on: a geometric
 tail. Fitted on pairs that are almost all unrelated.
+
+Photos that the first look finds near have more in common by chance than others. How near is the
+share of a gallery's photos that are at least as near to the query, whose logarithm shifts all
+logits: so it means the same in galleries of any size, and by whatever the first look compares.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from stages.records import Float64, Int32, Int64
+from stages.records import Bool, Float64, Int32, Int64
 
 USUAL = 200.0  # features: where logarithms are counted from
+FAR = 0.6  # the share of nearer photos that far pairs have in the geometric mean: shifts nothing
 SPEAKING = 0.95  # of the pairs with a map; among the few above may be matches that nobody knows of
 SLOWER = 0.5  # how fast the chance to stop falls beyond the data, a power of the count
 FEWEST = 200  # pairs with a map, to fit at all
@@ -31,32 +36,54 @@ class Null:
     cap: int  # inliers from which the chance to stop stays the same
     span: Float64  # (2,) least and largest feature count that was seen: beyond, they count as these
     pairs: int  # fitted on
+    # (3,) what the logarithm of nearness adds to the logit of `found`, of `stops`, and of `stops`
+    # for each unit of the inliers' logarithm; and the smallest share that was seen
+    near: Float64 = field(default_factory=lambda: np.zeros(3))
+    nearest: float = 1.0
 
     def __post_init__(self) -> None:
         if (
             self.found.shape != (10,)
             or self.stops.shape != (17,)
             or self.span.shape != (2,)
+            or self.near.shape != (3,)
+            or not 0 < self.nearest <= 1
             or not 1 <= self.least <= self.cap
         ):
             raise ValueError(
-                f"Null: expected 10 and 17 weights and 1 <= least <= cap, got {self.found.shape},"
-                f" {self.stops.shape}, {self.least}, {self.cap}"
+                "Null: expected 10, 17 and 3 weights and 1 <= least <= cap, got"
+                f" {self.found.shape}, {self.stops.shape}, {self.near.shape}, {self.least},"
+                f" {self.cap}"
             )
 
     @classmethod
-    def fit(cls, query: Int64, candidate: Int64, inliers: Int32, least: int) -> Null:
-        """Feature counts of both photos (n,), (n,) and inliers (n,) of unrelated pairs. Raises
-        ValueError for too few.
+    def fit(
+        cls,
+        query: Int64,
+        candidate: Int64,
+        inliers: Int32,
+        least: int,
+        share: Float64 | None = None,
+    ) -> Null:
+        """Feature counts of both photos (n,), (n,) and inliers (n,) of unrelated pairs; share (n,)
+        of the photos that are at least as near, where nearness is to be fitted. Raises ValueError
+        for too few.
 
         A pair that the fit finds impossible (less than one such in a hundred samples of this size)
         is a match that slipped in, a near-duplicate: it is left out and the fit made again.
         """
         kept = (query >= least) & (candidate >= least)
         for _ in range(3):
-            null = cls._fit(query[kept], candidate[kept], inliers[kept], least)
+            null = cls._fit(
+                query[kept],
+                candidate[kept],
+                inliers[kept],
+                least,
+                None if share is None else share[kept],
+            )
             fair = kept & (
-                null.log_chance(query, candidate, inliers) > -np.log(100 * max(1, kept.sum()))
+                null.log_chance(query, candidate, inliers, share)
+                > -np.log(100 * max(1, kept.sum()))
             )
             if (fair == kept).all():
                 break
@@ -64,42 +91,56 @@ class Null:
         return null
 
     @classmethod
-    def _fit(cls, query: Int64, candidate: Int64, inliers: Int32, least: int) -> Null:
-        from sklearn.linear_model import LogisticRegression
-
+    def _fit(
+        cls,
+        query: Int64,
+        candidate: Int64,
+        inliers: Int32,
+        least: int,
+        share: Float64 | None,
+    ) -> Null:
         mapped = inliers >= least
-        if mapped.sum() < FEWEST or mapped.all():
+        if mapped.sum() < FEWEST:
             raise ValueError(
-                f"null: expected at least {FEWEST} random pairs with a map and some without, got"
-                f" {mapped.sum()} of {len(mapped)}"
+                f"null: expected at least {FEWEST} random pairs with a map, got {mapped.sum()} of"
+                f" {len(mapped)}"
             )
         span = np.quantile(np.concatenate([query, candidate]), [0.005, 0.995])
         cap = max(least, int(np.quantile(inliers[mapped], SPEAKING)))
         counts = _counts(query, candidate, span)
-        found = LogisticRegression(C=1.0, max_iter=2000).fit(counts[:, 1:], mapped)
+        nearest = 1.0 if share is None else float(share.min())
+        # no column where nearness is not fitted
+        near = np.empty((len(counts), 0)) if share is None else _nearness(share, nearest)[:, None]
+        found = _fit_logit(np.concatenate([counts[:, 1:], near], 1), mapped)
         rows, stopped = [], []
         for level in range(least, cap + 1):
             reached = inliers >= level
-            rows.append(_levels(counts[reached], level)[:, 1:])
+            own = near[reached]
+            columns = [_levels(counts[reached], level)[:, 1:], own, np.log(level / 8) * own]
+            rows.append(np.concatenate(columns, 1))
             stopped.append(inliers[reached] == level)
-        stops = LogisticRegression(C=1.0, max_iter=2000).fit(
-            np.concatenate(rows), np.concatenate(stopped)
-        )
-        weights = [
-            np.concatenate([model.intercept_, model.coef_[0]]).astype(np.float64)
-            for model in (found, stops)
-        ]
-        return cls(weights[0], weights[1], least, cap, span, len(inliers))
+        stops = _fit_logit(np.concatenate(rows), np.concatenate(stopped))
+        shifts = np.zeros(3) if share is None else np.concatenate([found[10:], stops[17:]])
+        return cls(found[:10], stops[:17], least, cap, span, len(inliers), shifts, nearest)
 
-    def log_chance(self, query: int | Int64, candidate: Int64, inliers: Int32) -> Float64:
+    def log_chance(
+        self,
+        query: int | Int64,
+        candidate: Int64,
+        inliers: Int32,
+        share: Float64 | None = None,
+    ) -> Float64:
         """The logarithm of the chance of so many inliers or more (mid-p: half of exactly so many),
-        for each pair (K,).
+        for each pair (K,); share (K,) of the photos that are at least as near, where it is known.
         """
         counts = _counts(np.broadcast_to(np.asarray(query), candidate.shape), candidate, self.span)
-        tail = -np.logaddexp(0, -_weighed(counts, self.found))  # of at least `level`
+        near = np.zeros(len(counts)) if share is None else _nearness(share, self.nearest)
+        # of at least `level`
+        tail = -np.logaddexp(0, -(_weighed(counts, self.found) + self.near[0] * near))
         chance = np.zeros(len(candidate))
         for level in range(self.least, self.cap + 1):
-            onward = -np.logaddexp(0, _weighed(_levels(counts, level), self.stops))
+            shift = (self.near[1] + self.near[2] * np.log(level / 8)) * near
+            onward = -np.logaddexp(0, _weighed(_levels(counts, level), self.stops) + shift)
             if level == self.cap:
                 steps = np.arange(max(level, int(inliers.max(initial=0))) + 2 - level)
                 taken = np.concatenate([[0], np.cumsum((level / (level + steps)) ** SLOWER)])
@@ -115,12 +156,32 @@ class Null:
         return chance
 
 
+def _fit_logit(rows: Float64, told: Bool) -> Float64:
+    """(n, d), (n,) -> (1 + d,) the intercept and weights of logistic regression; where all or none
+    are told, as if one of n + 1 were otherwise.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    if told.all() or not told.any():
+        logit = np.log(len(told) + 1)
+        return np.concatenate([[logit if told.all() else -logit], np.zeros(rows.shape[1])])
+    fitted = LogisticRegression(C=1.0, max_iter=2000).fit(rows, told)
+    return np.concatenate([fitted.intercept_, fitted.coef_[0]]).astype(np.float64)
+
+
 def _weighed(rows: Float64, weights: Float64) -> Float64:
     """(n, d), (d,) -> (n,): a matrix product would round a row by where it stands, and equal pairs
     would differ in their last bit.
     """
     summed: Float64 = np.einsum("nd,d->n", rows, weights)
     return summed
+
+
+def _nearness(share: Float64, nearest: float) -> Float64:
+    """(n,) -> (n,) its logarithm, counted from that of far pairs; a share smaller than any that was
+    seen counts as that.
+    """
+    return np.log(np.clip(share, nearest, 1.0) / FAR)
 
 
 def _counts(query: Int64, candidate: Int64, span: Float64) -> Float64:

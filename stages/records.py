@@ -177,6 +177,8 @@ class Candidates:
     # (B, K) photos of the gallery at least as near by their codes, itself among them; where the
     # distance is that of the codes it says so
     near: Int32 | None = None
+    # (B, K) the share of the gallery's photos that `near` would count, where the order is another's
+    share: Float64 | None = None
 
     def part(self, start: int, stop: int) -> Candidates:
         """The places from start to stop alone."""
@@ -185,6 +187,7 @@ class Candidates:
             self.distance[:, start:stop],
             None if self.places is None else self.places[:, start:stop],
             None if self.near is None else self.near[:, start:stop],
+            None if self.share is None else self.share[:, start:stop],
         )
 
     def __post_init__(self) -> None:
@@ -194,6 +197,8 @@ class Candidates:
             check_array("Candidates", "places", self.places, np.int32, *self.rows.shape, 2)
         if self.near is not None:
             check_array("Candidates", "near", self.near, np.int32, *self.rows.shape)
+        if self.share is not None:
+            check_array("Candidates", "share", self.share, np.float64, *self.rows.shape)
         if (np.diff(self.distance, axis=1) < 0).any():
             raise ArrayError("Candidates.distance: expected ascending, got a descent")
 

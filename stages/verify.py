@@ -94,7 +94,7 @@ class Verify:
         start = photos.start[rows]
         offset, pairs = self.match.block(query.descriptor, descriptor, start, photos.count[rows])
         affine, inlier = self.fit.block(
-            query.xy, xy, start, photos.size[rows], offset, pairs, self.seed
+            query.xy, xy, start, photos.size[rows], offset, pairs, self.seed, query.size
         )
         agreed = np.concatenate([[0], np.cumsum(inlier, dtype=np.int32)])
         return np.diff(offset).astype(np.int32), np.diff(agreed[offset]), affine
@@ -104,6 +104,6 @@ class Verify:
         photos."""
         pairs = self.match(query.descriptor, candidate.descriptor)
         affine, inliers = self.fit(
-            query.xy[pairs[:, 0]], candidate.xy[pairs[:, 1]], candidate.size, self.seed
+            query.xy[pairs[:, 0]], candidate.xy[pairs[:, 1]], candidate.size, self.seed, query.size
         )
         return pairs, affine, inliers

@@ -137,6 +137,9 @@ def verify_pairs(
         if fit.threshold is None
         else np.full(len(pairs), fit.threshold)
     ).astype(np.float32)
+    own, size = queries.size[pairs[:, 0]].max(1), photos.size[pairs[:, 1]].max(1)
+    # as `RobustAffine.ratio`
+    ratio = np.square(own / size).astype(np.float32) if fit.symmetric else np.ones_like(reach)
     # trial 16 t + lane
     table = draws(fit.trials, seed).reshape(-1, 3, 16).transpose(1, 0, 2).reshape(3, 1, -1)
     left = np.argsort(-count, kind="stable")[: np.count_nonzero(count >= max(3, fit.least))]
@@ -148,7 +151,7 @@ def verify_pairs(
         found, maps = _fit(
             padded,
             count[now],
-            _on(reach[now] * reach[now], device),
+            _on(np.stack([reach[now] * reach[now], ratio[now]]), device),
             _on(table, device),
             fit,
             budget,
@@ -302,8 +305,9 @@ def _best(among: Tensor, squared: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
 def _fit(
     points: Tensor, count: Int64, limit: Tensor, table: Tensor, fit: RobustAffine, budget: int
 ) -> tuple[Tensor, Tensor]:
-    """Matches (4, B, n) of x, y, u, v, count and squared reach (B,), draws (3, 1, H) -> how many
-    agree (B,), 0 where there is no map; maps (3, 2, B): u, v = maps[0] x + maps[1] y + maps[2].
+    """Matches (4, B, n) of x, y, u, v, count (B,), squared reach and ratio (2, B), draws (3, 1, H)
+    -> how many agree (B,), 0 where there is no map; maps (3, 2, B): u, v = maps[0] x + maps[1] y +
+    maps[2].
     """
     maps = _hypotheses(points, _on(count, points.device).int()[:, None], table)
     # each lane's best, the first of equals; then the best lanes
@@ -334,8 +338,10 @@ def _hypotheses(points: Tensor, count: Tensor, table: Tensor) -> Tensor:
     return torch.stack([by_x, by_y, p[2:] - (by_y * p[1]).addcmul_(by_x, p[0])])
 
 
-def _credible(maps: Tensor, fit: RobustAffine) -> Tensor:
-    """(3, 2, ...) -> (...): whether a map of the plane is one that a camera's move can make."""
+def _credible(maps: Tensor, ratio: Tensor, fit: RobustAffine) -> Tensor:
+    """(3, 2, B, H), (B,) -> (B, H): whether a map of the plane is one that a camera's move can
+    make.
+    """
     a, d, b, e, scale, stretch = (
         maps[0, 0],
         maps[0, 1],
@@ -345,20 +351,25 @@ def _credible(maps: Tensor, fit: RobustAffine) -> Tensor:
         fit.largest_stretch,
     )
     det, square = a * e - b * d, a * a + b * b + d * d + e * e
+    size = det * ratio[:, None]
     return (
-        (det >= 1 / scale) & (det <= scale) & (square <= det * (stretch + 1 / stretch))
+        (size >= 1 / scale) & (size <= scale) & (square <= det * (stretch + 1 / stretch))
         if stretch
         else square >= 1e-20
     )
 
 
-def _within(maps: Tensor, points: Tensor, limit: Tensor) -> Tensor:
-    """Maps (3, 2, B, H), points (4, B, n), limit (B,) -> (B, H, n): who agrees. No matrix product:
-    a process may allow them TF32.
+def _within(maps: Tensor, points: Tensor, limit: Tensor, fit: RobustAffine) -> Tensor:
+    """Maps (3, 2, B, H), points (4, B, n), squared reach and ratio (2, B) -> (B, H, n): who agrees.
+    No matrix product: a process may allow them TF32.
     """
+    reach = limit[0, :, None].expand(maps.shape[2:])
+    if fit.symmetric:
+        det = maps[0, 0] * maps[1, 1] - maps[0, 1] * maps[1, 0]
+        reach = torch.minimum(reach, reach * limit[1, :, None] * det)
     maps, points = maps[..., None], points[:, :, None]
     miss = (maps[2] - points[2:]).addcmul_(maps[1], points[1]).addcmul_(maps[0], points[0])
-    return miss[1].square_().addcmul_(miss[0], miss[0]) <= limit[:, None, None]
+    return miss[1].square_().addcmul_(miss[0], miss[0]) <= reach[..., None]
 
 
 def _tally(
@@ -367,7 +378,7 @@ def _tally(
     """How many matches agree with each map (B, H); 0 for those that are not credible. These, most
     of all, are not even tried.
     """
-    credible = _credible(maps, fit)
+    credible = _credible(maps, limit[1], fit)
     # the credible first
     tried, trials = credible.sum(1).cpu().numpy(), credible.byte().argsort(1, descending=True)
     tally = torch.zeros_like(trials)
@@ -377,7 +388,8 @@ def _tally(
         agree = _within(
             maps[:, :, at].gather(3, these.expand(3, 2, -1, -1)),
             points[:, at, : int(count[now].max())],
-            limit[at],
+            limit[:, at],
+            fit,
         ).sum(2)
         tally[at[:, None], these] = agree * credible[at].gather(1, these)
     return tally
@@ -397,9 +409,9 @@ def _polish(
     products = (terms[:, :, :3, None] * terms[:, :, None]).flatten(2)  # (B, n, 15)
     better, live = maps, agree >= 3
     for turn in range(1 + (ROUNDS if fit.polish else 0)):  # the first finds the inliers again
-        inside = _within(better, points, limit)
+        inside = _within(better, points, limit, fit)
         now = inside.sum(2)
-        live = live & _credible(better, fit) & (now >= agree)
+        live = live & _credible(better, limit[1], fit) & (now >= agree)
         more = (now > agree) | (turn < 2)
         maps, agree = better.where(live, maps), now.where(live, agree)
         sums = torch.bmm(inside.double(), products).view(*agree.shape, 3, 5)

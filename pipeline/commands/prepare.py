@@ -4,6 +4,7 @@ takes."""
 from pipeline.commands.dispatch import run_subcommand
 
 STEPS = {  # name -> its module, whose docstring says what it does
+    "chance": "pipeline.commands.chance",
     "codebook": "pipeline.commands.codebook",
     "demo": "pipeline.datasets.demo",
     "padding": "pipeline.commands.padding",

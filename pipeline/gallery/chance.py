@@ -180,6 +180,7 @@ def _key(contents: Sequence[str], binding: Binding, verify: Verify) -> dict[str,
         },
         "match": {"mutual": match.mutual, "distance": match.distance},
         "fit": {
+            "symmetric": fit.symmetric,
             "relative": fit.relative,
             "threshold": fit.threshold,
             "trials": fit.trials,

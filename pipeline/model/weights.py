@@ -37,10 +37,11 @@ class Model:
 
     @property
     def null(self) -> Null | None:
-        """What chance does, measured on the photos the model was fitted on; None for one that
-        accepts at a fixed count.
+        """What chance does, measured on the photos the model was fitted on, by these networks; None
+        for one that accepts at a fixed count.
         """
-        stored = self.card["accept"].get("null")
+        own = self.card["int8"] if self.precision == INT8 else {}
+        stored = own.get("null", self.card["accept"].get("null"))
         return null_from_json(stored) if stored else None
 
     def part(self, prefix: str) -> dict[str, np.ndarray]:

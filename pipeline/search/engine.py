@@ -20,7 +20,7 @@ from pipeline.search.query import Box, Query, cropped, read_query
 from stages.gallery import Gallery
 from stages.order import both_ties, first_ties, full_order
 from stages.rank import Calibrated
-from stages.records import Candidates, Image, Int64, Matches, Ranking
+from stages.records import Candidates, Float64, Image, Int64, Matches, Ranking
 from stages.shortlist import DEPTH
 from stages.verify import Verify
 
@@ -192,9 +192,7 @@ class Engine:
         """The second look at these rows of the gallery, best first: an answer whose coarse order is
         theirs.
         """
-        # their distances are unknown: their order stands in for them
-        order = np.arange(len(rows), dtype=np.float32)
-        shortlist = Candidates(np.array(rows, np.int64)[None], order[None])
+        shortlist = self.listed(query, np.array(rows, np.int64))
         return self.answer_of(
             query, len(rows), shortlist, shortlist, *self.refine(query, shortlist)
         )
@@ -272,6 +270,15 @@ class Engine:
             null_reason=self.model_null if calibrated else "",
             shortlist=self.recipe.shortlist,
         )
+
+    def listed(self, query: Query, rows: Int64) -> Candidates:
+        """Candidates that another engine proposes, best first: gallery rows (K,) -> (1, K)."""
+        # its distances are unknown: its order stands in for them
+        order = np.arange(len(rows), dtype=np.float32)
+        distance = np.square(self.gallery.codes - query.code).sum(1)
+        ranks = np.searchsorted(np.sort(distance), distance[rows], "right")
+        share: Float64 = np.maximum(ranks, 1) / max(1, len(distance))
+        return Candidates(rows[None], order[None], share=share[None])
 
     def _coarse_place(self, query: Query, row: int) -> tuple[int, float]:
         """Where a photo stands by its code among all, from 1, and how far it is."""

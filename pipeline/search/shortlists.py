@@ -11,7 +11,7 @@ from pipeline.base.errors import QueryError
 from pipeline.base.names import INDEXED
 from pipeline.search.engine import Engine
 from pipeline.search.process import Opening, opened
-from stages.records import Candidates, Int64, Matches, Ranking
+from stages.records import Int64, Matches, Ranking
 
 # sent to a process at once, at most: enough to hide the sending, little to lose
 CHUNK_QUERIES, CHUNK_PAIRS = 8, 1000
@@ -80,9 +80,7 @@ def rerank_list(engine: Engine, each: Shortlist) -> Reranked | Failed:
         query = engine.query(each.where)
     except QueryError as error:
         return Failed(each.query, str(error))
-    # another engine's distances are unknown: its order stands in for them
-    order = np.arange(len(each.rows), dtype=np.float32)
-    matches, ranking = engine.refine(query, Candidates(each.rows[None], order[None]))
+    matches, ranking = engine.refine(query, engine.listed(query, each.rows))
     places = ranking.order[0]
     evidence = {
         name: column(matches, ranking)[0, places].tolist() for name, column in EVIDENCE.items()

@@ -37,6 +37,7 @@ def fit_all(fit: RobustAffine, cases: list[Pairs], seed: int = 0) -> tuple[Float
         offset,
         pairs,
         seed,
+        SIZE,
     )
     return affine, np.split(inlier.astype(bool), offset[1:-1])
 
@@ -336,3 +337,44 @@ def test_a_small_thing_far_from_the_first_match_is_found(side: int, spread: int)
         query[0] = 0
         for fit in (RobustAffine(threshold=3), SEED004):
             assert fit(query, candidate, (side, side), seed)[1][planted].mean() > 0.95
+
+
+@pytest.mark.parametrize("larger", [0.06, 0.5, 4.0, 16.0])
+@pytest.mark.parametrize("side", ["query", "candidate"])
+def test_the_resolution_of_a_photo_changes_nothing(side: str, larger: float) -> None:
+    """A telephone's photo among small ones: scales and distances are measured by the photos."""
+    rng = np.random.default_rng(5)
+    size = (int(SIZE[0] * larger), int(SIZE[1] * larger))
+    for good in (0, 12, 60):
+        query, candidate, _ = planted_matches(rng, good, 150, jitter=3)
+        affine, inliers = RobustAffine()(query, candidate, SIZE, 0)
+        if side == "query":
+            scaled, again = RobustAffine()(
+                (query * size[0] / SIZE[0]).astype(np.float32), candidate, SIZE, 0, size
+            )
+            scaled[:, :2] *= size[0] / SIZE[0]
+        else:
+            scaled, again = RobustAffine()(
+                query, (candidate * size[0] / SIZE[0]).astype(np.float32), size, 0, SIZE
+            )
+            scaled = scaled * SIZE[0] / size[0]
+        # rounding may decide about a match at the very edge
+        assert abs(int(again.sum()) - int(inliers.sum())) <= (1 if good else 3)
+        if good:
+            np.testing.assert_allclose(scaled, affine, rtol=0.02, atol=2)
+
+
+@pytest.mark.parametrize("shrink", [0.2, 0.5, 1.0, 3.0])
+def test_inliers_lie_near_in_both_photos(shrink: float) -> None:
+    rng = np.random.default_rng(7)
+    query = rng.uniform(0, 400, (300, 2)).astype(np.float32)
+    noise = rng.normal(0, 0.01 * max(SIZE), query.shape)
+    candidate = (query * shrink + noise * min(1, shrink) + 5).astype(np.float32)
+    affine, inliers = RobustAffine()(query, candidate, SIZE, 0)
+    there = residuals(affine, query, candidate)
+    linear = affine[:, :2].astype(float)
+    back = there / np.sqrt(np.linalg.det(linear))
+    reach = 0.015 * max(SIZE)
+    within = (there <= reach) & (back <= reach)
+    assert (within != inliers).sum() <= 2  # at the very edge
+    assert 60 < inliers.sum() < 290

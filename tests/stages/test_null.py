@@ -152,7 +152,7 @@ def test_too_few_pairs_tell_nothing(drawn: tuple[Int64, Int64, Int32]) -> None:
         with pytest.raises(
             ValueError,
             match=(
-                rf"^null: expected at least {FEWEST} random pairs with a map and some without, got "
+                rf"^null: expected at least {FEWEST} random pairs with a map, got "
             ),
         ):
             Null.fit(query[rows], candidate[rows], inliers[rows], LEAST)
@@ -216,6 +216,6 @@ def test_it_comes_back_from_json_bit_for_bit(fitted: Null) -> None:
 )
 def test_what_is_no_null_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(
-        ValueError, match=r"^Null: expected 10 and 17 weights and 1 <= least <= cap, got "
+        ValueError, match=r"^Null: expected 10, 17 and 3 weights and 1 <= least <= cap, got "
     ):
         replace(even(), **wrong)  # type: ignore[arg-type]
