@@ -16,7 +16,6 @@ import numpy as np
 from stages.gallery import Gallery
 from stages.null import Null
 from stages.records import Bool, Candidates, Float64, Int32, Int64, LocalFeatures, Matches, Ranking
-from stages.shortlist import DEPTH
 
 RAISE = 0.2  # of the rate
 UNCALIBRATED = 20  # inliers from which a candidate is accepted where nobody knows chance
@@ -112,20 +111,16 @@ class Calibrated:
 
 def nearness(candidates: Candidates, near: Int64 | Int32, photos: int) -> Float64:
     """How near each candidate is (K,), as a null takes it: the share of all photos that are at
-    least as near by their codes (near of them), or have as many votes. Where both lists are known
-    the smaller share counts, twice, for of two chances one is more often small.
+    least as near by what put the candidates in order, their codes (near of them) or the odds of
+    codes and votes.
     """
     if candidates.share is not None:
         given: Float64 = candidates.share[0]
         return given
-    # how far those beyond the list are is not known
-    share: Float64 = np.where(near > DEPTH, 1.0, np.minimum(near / max(1, photos), 1.0))
-    if candidates.places is None:
-        return share
-    votes = candidates.places[0, :, 1] / max(1, photos)
-    least = np.minimum(share, np.where(votes > 0, votes, 1.0))
-    either: Float64 = np.minimum(2 * least, 1.0)
-    return either
+    if candidates.places is not None:
+        near = np.searchsorted(candidates.distance[0], candidates.distance[0], "right")
+    share: Float64 = np.minimum(near / max(1, photos), 1.0)
+    return share
 
 
 def judge(

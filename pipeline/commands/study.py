@@ -7,6 +7,7 @@ from pipeline.commands.dispatch import run_subcommand
 STUDIES = {  # name -> its module, whose docstring says what it does
     "attention": "pipeline.evaluate.studies.attention",
     "compare": "pipeline.evaluate.studies.compare",
+    "alarm-lists": "pipeline.evaluate.studies.alarm_lists",
     "false-alarms": "pipeline.evaluate.studies.false_alarms",
     "gallery-size": "pipeline.evaluate.studies.gallery_size",
     "hashing": "pipeline.commands.hashing",

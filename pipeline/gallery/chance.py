@@ -140,16 +140,7 @@ def _stored(
         stored = json.loads(text)
         got, want = stored.pop("key"), _key(contents, binding, verify)
         if isinstance(got, str):  # a manifest of version 1
-            same = got == _key_version_1(contents, binding, verify)
-            return (
-                (null_from_json(stored), "")
-                if same
-                else (
-                    None,
-                    "this gallery's was measured for other photos, parameters or another model;"
-                    f" run {mend}",
-                )
-            )
+            got = {}
         if other := [name for name in want if got.get(name) != want[name]]:
             return None, (f"this gallery's was measured with other {', '.join(other)}; run {mend}")
         if stored["null"] is None:
@@ -180,8 +171,9 @@ def _key(contents: Sequence[str], binding: Binding, verify: Verify) -> dict[str,
         },
         "match": {"mutual": match.mutual, "distance": match.distance},
         "fit": {
-            "symmetric": fit.symmetric,
             "relative": fit.relative,
+            # 2: in both photos, and scales by the photos' sides
+            "inliers": 2,
             "threshold": fit.threshold,
             "trials": fit.trials,
             "polish": fit.polish,
@@ -191,21 +183,3 @@ def _key(contents: Sequence[str], binding: Binding, verify: Verify) -> dict[str,
             "backward": fit.backward,
         },
     }
-
-
-def _key_version_1(contents: Sequence[str], binding: Binding, verify: Verify) -> str:
-    """The key of galleries from before version 2: sha256 over how Python showed these values then,
-    written out here so that it stays.
-    """
-    match, fit = verify.match, verify.fit
-    how = (FEWEST, QUERIES, CANDIDATES, NEAR, SPEAKING)
-    shown = (
-        f"Verify(match=Nearest(mutual={match.mutual!r}, distance={match.distance!r}),"
-        f" fit=RobustAffine(relative={fit.relative!r}, threshold={fit.threshold!r},"
-        f" trials={fit.trials!r}, polish={fit.polish!r}, least={fit.least!r},"
-        f" largest_scale={fit.largest_scale!r}, largest_stretch={fit.largest_stretch!r},"
-        f" backward={fit.backward!r}), seed=0, threads=1, device='cpu')"
-    )
-    return hashlib.sha256(
-        f"({how!r}, {sorted(set(contents))!r}, {binding.identity!r}, {shown})".encode()
-    ).hexdigest()

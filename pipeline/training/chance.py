@@ -14,8 +14,10 @@ from tqdm import tqdm
 from pipeline.gallery.store import Reading
 from stages.null import Null
 from stages.records import Float64, Int32, Int64, LocalFeatures
+from stages.shortlist import ByOdds
 from stages.verify import Verify
 
+ODDS = ByOdds()
 NEAREST, SPREAD, RANDOM = 10, 8, 20  # partners of each photo: by each list, by each list, of all
 
 
@@ -38,13 +40,15 @@ def learn_null(
         others = np.flatnonzero(folders != folders[query])
         if not len(others):
             continue
-        ranks = [places(np.square(codes[others] - codes[query]).sum(1), rng)]
+        by_codes = places(np.square(codes[others] - codes[query]).sum(1), rng)
+        near, lists = by_codes, [by_codes]
         if votes is not None:
-            ranks.append(places(-votes(features[query])[others], rng))
-        drawn = np.unique(np.concatenate([partners(each, rng) for each in ranks]))
-        shares = (np.stack(ranks)[:, drawn] + 1) / len(others)
-        # as `stages.rank.nearness`
-        share = np.minimum(len(ranks) * shares.min(0), 1.0)
+            by_votes = places(-votes(features[query])[others], rng)
+            cost = ODDS.codes * np.log1p(by_codes) + ODDS.votes * np.log1p(by_votes)
+            near = places(cost, rng)
+            lists += [by_votes, near]
+        drawn = np.unique(np.concatenate([partners(each, rng) for each in lists]))
+        share = (near[drawn] + 1) / len(others)  # as `stages.rank.nearness`
         rows = others[drawn]
         inliers = verify.many(features[query], features, rows)[1]
         ours = np.full(len(rows), features.count[query])

@@ -54,10 +54,26 @@ def told(answer: pipeline.Answer, wanted: dict[str, Any]) -> dict[str, Any]:
         results.append({**by_image[image], "rank": rank})
     fell_back = not all(result["accepted"] for result in results)
     found |= {"results": results, "k": wanted["k"], "fell_back": fell_back}
-    others = [r.image for r in answer.results if not r.raised]
-    kept = [image for image in images if image in others]
-    assert kept == others[: len(kept)]
     return found
+
+
+def by_the_first_look(answer: dict[str, Any]) -> dict[str, Any]:
+    """Without what a second look says that counts inliers in both photos, which that version did
+    not, and has its chance measured anew; recipe seed004 counts as ever.
+    """
+    if answer["recipe"] != "two_stage":
+        return answer
+    later = ("inliers", "affine", "false_alarms", "accepted", "matches")
+    results = [
+        {key: value for key, value in result.items() if key not in (*later, "rank")}
+        for result in sorted(answer["results"], key=lambda result: result["coarse_rank"])
+    ]
+    kept = {
+        key: value
+        for key, value in answer.items()
+        if key not in ("accepted", "fell_back", "null", "null_reason")
+    }
+    return {**kept, "results": results}
 
 
 def test_it_answers_as_it_did(earlier: Path) -> None:
@@ -71,12 +87,14 @@ def test_it_answers_as_it_did(earlier: Path) -> None:
             "old_gallery", SearchOptions(recipe=wanted["recipe"], code=code)
         ) as gallery:
             answer = gallery.search(wanted["query"], 340, candidates=wanted["candidates"])
-        assert told(answer, wanted) == wanted
+        assert by_the_first_look(told(answer, wanted)) == by_the_first_look(wanted)
 
 
-def test_it_keeps_its_null_and_is_updated(earlier: Path) -> None:
+def test_it_gets_its_new_null_and_is_updated(earlier: Path) -> None:
     with pipeline.open_gallery("old_gallery") as gallery:
-        assert gallery.search("gallery:page/22.png").null == "gallery"  # measured by that version
+        answer = gallery.search("gallery:page/22.png")
+        assert answer.null == "model"  # that version counted other inliers
+        assert "; run `python -m pipeline.index " in answer.null_reason
     before = read_gallery(Path("old_gallery"))
     write_picture(Path("photos/new.png"), picture(5, 128, 96))
     report = pipeline.index("photos", "old_gallery")

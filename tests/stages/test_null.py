@@ -140,20 +140,52 @@ def test_near_duplicates_among_the_pairs_change_hardly_anything(
     assert thresholds(fitted).min() > 8
 
 
+def test_where_all_pairs_have_a_map_chance_is_known_too(
+    drawn: tuple[Int64, Int64, Int32],
+) -> None:
+    """As where all photos have many features."""
+    query, candidate, inliers = (each[drawn[2] >= LEAST] for each in drawn)
+    null = Null.fit(query, candidate, inliers, LEAST)
+    ten = np.full(len(query), 10, np.int32)
+    expected = np.exp(null.log_chance(query, candidate, ten)).mean()
+    found = (inliers > 10).mean() + (inliers == 10).mean() / 2
+    assert abs(expected - found) < 0.1 * found + 0.002
+
+
+def test_nearness_is_learned_and_shifts_what_is_expected() -> None:
+    rng = np.random.default_rng(3)
+    pairs = 60_000
+    query = candidate = np.full(pairs, 300)
+    share = np.exp(rng.uniform(np.log(0.001), 0, pairs))
+    # near ones stop less often
+    stop = 1 / (1 + np.exp(-(0.2 + 0.15 * np.log(share))))
+    inliers = np.where(rng.random(pairs) < 0.8, LEAST + rng.geometric(stop) - 1, 0).astype(np.int32)
+    null = Null.fit(query, candidate, inliers, LEAST, share)
+    assert abs(null.near[1] + null.near[2] * np.log(6 / 8) - 0.15) < 0.05
+    for low, high in ((0.001, 0.01), (0.01, 0.1), (0.1, 1)):
+        some = (share >= low) & (share < high)
+        ten = np.full(int(some.sum()), 8, np.int32)
+        expected = np.exp(null.log_chance(query[some], candidate[some], ten, share[some])).mean()
+        found = (inliers[some] > 8).mean() + (inliers[some] == 8).mean() / 2
+        assert abs(expected - found) < 0.12 * found
+    # a share that was never seen counts as the least that was
+    one = np.array([300]), np.array([9], np.int32)
+    assert null.log_chance(300, *one, np.array([1e-9])) == null.log_chance(
+        300, *one, np.array([null.nearest])
+    )
+
+
 def test_too_few_pairs_tell_nothing(drawn: tuple[Int64, Int64, Int32]) -> None:
     query, candidate, inliers = drawn
     mapped, unmapped = np.flatnonzero(inliers >= LEAST), np.flatnonzero(inliers < LEAST)
     for rows in (
         np.concatenate([mapped[: FEWEST - 1], unmapped[:5000]]),  # with a map
-        mapped[:5000],  # all with a map
         unmapped[:5000],
         mapped[:0],
     ):
         with pytest.raises(
             ValueError,
-            match=(
-                rf"^null: expected at least {FEWEST} random pairs with a map, got "
-            ),
+            match=(rf"^null: expected at least {FEWEST} random pairs with a map, got "),
         ):
             Null.fit(query[rows], candidate[rows], inliers[rows], LEAST)
     assert (

@@ -1,6 +1,6 @@
 """The verdict: strong evidence first, by evidence; everything else as the first look had it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -56,21 +56,25 @@ def test_without_evidence_the_first_looks_order_stays(inliers: list[int]) -> Non
 
 
 def test_weak_evidence_among_few_nearer_photos_raises() -> None:
-    """Chances of a to h: 1, e^-4, 1, 1, e^-4, e^-5, 1, 1; eight times that many are expected to
-    look as good. At a rate of .05 none is accepted: 8 e^-5 is .054. The second, b, and the sixth,
-    f, are raised, for 2 e^-4 is .037 and 6 e^-5 is .040; the fifth is not, for 5 e^-4 is .092.
+    """Chances of a to h: 1, e^-4, 1, 1, e^-4, e^-5, 1, 1, and 1 of 72 more; eighty times that many
+    are expected to look as good. At a rate of .21 none is accepted: 80 e^-5 is .54. The second, b,
+    and the sixth, f, are raised, for a fifth of the rate is .042, 2 e^-4 is .037 and 6 e^-5 is
+    .040; the fifth is not, for 5 e^-4 is .092.
     """
-    ranking = calibrated([0, 4, 0, 0, 4, 5, 0, 0], rate=0.05)
+    more = [0] * 72
+    ranking = calibrated([0, 4, 0, 0, 4, 5, 0, 0, *more], rate=0.21)
     assert not ranking.accepted.any()
     assert np.flatnonzero(ranking.raised).tolist() == [1, 5]
-    assert ["abcdefgh"[place] for place in ranking.order[0]] == list("bfacdegh")
-    ranking = calibrated([0, 4, 0, 0, 4, 5, 0, 9], rate=0.05)
+    assert ["abcdefgh"[place] for place in ranking.order[0, :8]] == list("bfacdegh")
+    ranking = calibrated([0, 4, 0, 0, 4, 5, 0, 9, *more], rate=0.21)
     assert np.flatnonzero(ranking.accepted).tolist() == [7]
-    assert ["abcdefgh"[place] for place in ranking.order[0]] == list("hbfacdeg")
+    assert ["abcdefgh"[place] for place in ranking.order[0, :8]] == list("hbfacdeg")
 
 
 def test_what_votes_have_chosen_counts_among_all_photos() -> None:
-    """Two of eight photos, e^-9 and e^-4: 2 or 8 times that many are expected to look as good."""
+    """Two of eight photos, e^-9 and e^-4: 2 or 8 times that many are expected to look as good. A
+    null that knows nearness expects what it does of the two.
+    """
     looked, matches = shortlist([9, 4])
     voted = replace(looked, places=np.ones((1, 2, 2), np.int32))
     rankings = [
@@ -80,16 +84,35 @@ def test_what_votes_have_chosen_counts_among_all_photos() -> None:
     for ranking, among in zip(rankings, (2, 8), strict=True):
         np.testing.assert_allclose(ranking.false_alarms, [[among * np.exp(-9), among * np.exp(-4)]])
     assert [ranking.accepted.tolist() for ranking in rankings] == [[[True, True]], [[True, False]]]
-    assert rankings[1].raised.tolist() == [[False, True]]  # 2 e^-4 is .037
+    knowing = replace(Stub(), near=np.array([0.0, 0.0, 1e-9]))
+    ranking = Calibrated(0.05, knowing)(FEATURES, voted, matches, gallery([0] * 8))  # type: ignore[arg-type]
+    np.testing.assert_allclose(ranking.false_alarms, [[2 * np.exp(-9), 2 * np.exp(-4)]])
+
+
+def test_what_near_photos_have_in_common_weighs_less() -> None:
+    """Twelve inliers of the nearest of a hundred photos and of the last; the order is by both
+    looks.
+    """
+    aware = replace(even(0, -0.5), near=np.array([0.0, 0.3, 0.0]), nearest=0.01)
+    inliers = [12] + [0] * 98 + [12]
+    ranking = calibrated(inliers, 1e9, [100] * 100, models=aware)
+    near, far = ranking.false_alarms[0, [0, 99]]
+    assert near > 2 * far
+    assert ranking.order[0, :2].tolist() == [0, 99]
+    # as it is told, where the order is another engine's
+    looked, matches = shortlist([12, 12])
+    told = replace(looked, share=np.array([[1.0, 0.01]]))
+    ranking = Calibrated(1e9, aware)(FEATURES, told, matches, gallery([100] * 2))
+    np.testing.assert_allclose(ranking.false_alarms[0] * 50, [far, near])
 
 
 def test_equally_near_photos_are_raised_alike() -> None:
     """Whatever their paths: both stand among two, and are tied."""
-    looked, matches = shortlist([4, 4, 0])
-    alike = Candidates(looked.rows, np.array([[1, 1, 2]], np.float32))
-    ranking = Calibrated(0.04, Stub())(FEATURES, alike, matches, gallery([0, 0, 0]))  # type: ignore[arg-type]
-    assert ranking.raised.tolist() == [[True, True, False]]
-    assert both_ties(ranking, alike, alike)[1].tolist() == [0, 0, 1]
+    looked, matches = shortlist([4, 4] + [0] * 28)
+    alike = Candidates(looked.rows, np.array([[1, 1] + [2] * 28], np.float32))
+    ranking = Calibrated(0.2, Stub())(FEATURES, alike, matches, gallery([0] * 30))  # type: ignore[arg-type]
+    assert ranking.raised.tolist() == [[True, True] + [False] * 28]
+    assert both_ties(ranking, alike, alike)[1].tolist() == [0, 0] + [1] * 28
 
 
 def test_queries_of_a_batch_are_ranked_one_by_one() -> None:
@@ -106,8 +129,12 @@ class Stub:
     """
 
     least: int = 4
+    near: Float64 = field(default_factory=lambda: np.zeros(3))
+    nearest: float = 1.0
 
-    def log_chance(self, query: int, candidate: Int64, inliers: Int32) -> Float64:
+    def log_chance(
+        self, query: int, candidate: Int64, inliers: Int32, share: Float64 | None = None
+    ) -> Float64:
         assert query == 50
         return -np.maximum(0, inliers - candidate / 10)
 
@@ -219,7 +246,7 @@ def test_a_larger_rate_never_accepts_fewer(
         assert (np.sort(ranking.order) == np.arange(len(photos))).all()
         accepted = ranking.accepted[0, ranking.order[0]]
         assert (np.diff(accepted.astype(int)) <= 0).all()  # every accepted one above every other
-        assert (np.diff(ranking.false_alarms[0, ranking.order[0]][accepted]) >= 0).all()
+        assert (np.diff(ranking.evidence[0, ranking.order[0]][accepted]) <= 0).all()
         raised = ranking.raised[0, ranking.order[0]]
         assert not (raised & accepted).any()
         assert (np.diff(raised[~accepted].astype(int)) <= 0).all()

@@ -56,6 +56,7 @@ RIGHT: dict[type, dict[str, Any]] = {
         "distance": np.array([[0, 1]], f4),
         "places": np.array([[[1, 0], [2, 1]]], i4),
         "near": np.array([[1, 2]], i4),
+        "share": np.array([[0.5, 1.0]]),
     },
     Matches: {
         "matches": np.zeros((1, 2), i4),
@@ -132,6 +133,7 @@ WRONG: list[tuple[type, str, Any, str]] = [
         "expected int32 (1, 2, 2), got int32 (1, 2)",
     ),
     (Candidates, "near", np.zeros((1, 3), i4), "expected int32 (1, 2), got int32 (1, 3)"),
+    (Candidates, "share", np.zeros((1, 2), f4), "expected float64 (1, 2), got float32 (1, 2)"),
     (Matches, "matches", np.zeros((1, 2), i8), "expected int32 (*, *), got int64 (1, 2)"),
     (Matches, "inliers", np.zeros((1, 3), i4), "expected int32 (1, 2), got int32 (1, 3)"),
     (
