@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.base.errors import UsageError
+from pipeline.results.alarms import alarm_lists
 from pipeline.results.attention import attention, gain, gam, networks
 from pipeline.results.capacity import capacity, first_look, plan
 from pipeline.results.hashing import hamming, hashing
@@ -52,6 +53,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "verify": (("verify",), verify),
     "table2": (("seed004_table2",), table2),
     "false_alarms": (("false_alarms",), false_alarms),
+    "alarm_lists": (("alarm_lists",), alarm_lists),
     "cifar10": (("cifar10",), hashing),
     "hamming": (("hamming",), hamming),
     "attention": (("attention",), attention),

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.base.errors import UsageError
 from pipeline.commands import tables
+from pipeline.results.alarms import alarm_lists
 from pipeline.results.documents import MARKER, TABLES, documents, fill, make_table
 from pipeline.results.tables import (
     accuracy,
@@ -290,6 +291,26 @@ def test_the_other_forms() -> None:
         "p false-alarms --features f",
         "p false-alarms --gallery g --against h",
     ]
+
+
+def test_lists_of_candidates_have_a_row_each() -> None:
+    rows = [
+        {
+            "command": "p alarm-lists --gallery g --against h",
+            "photos": 1287,
+            "list": "codes",
+            "candidates": count,
+            "at 0.1": [1.5, 1.25, 1.75],
+            "at 1": [1, 0.9, 1.1],
+        }
+        for count in (40, 1287)
+    ]
+    table = alarm_lists(rows)
+    assert table[2:4] == [
+        "| 1,287 | codes | 40 | 1.50 [1.25, 1.75] | 1.00 [0.90, 1.10] |",
+        "| 1,287 | codes | all | 1.50 [1.25, 1.75] | 1.00 [0.90, 1.10] |",
+    ]
+    assert sum("p alarm-lists" in line for line in table) == 1
 
 
 @pytest.mark.parametrize(
