@@ -25,10 +25,12 @@ def reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reading:
     return read_gallery(fill(tmp_path / "g", photos))
 
 
-@pytest.mark.parametrize(("logit", "accepted"), [(-9, 0.0), (9, None)])
-def test_every_list_has_its_row(reading: Reading, logit: float, accepted: float | None) -> None:
+@pytest.mark.parametrize(("logits", "accepted"), [((9, -9), 0.0), ((0, 9), None)])
+def test_every_list_has_its_row(
+    reading: Reading, logits: tuple[float, float], accepted: float | None
+) -> None:
     """Hardly any unrelated photo stops at the smallest map, so that none is accepted; or all do."""
-    model = SimpleNamespace(folder=Path("m"), null=even(0, logit))
+    model = SimpleNamespace(folder=Path("m"), null=even(*logits))
     drawn = [np.arange(10, 50), np.arange(5, 45)]
     rows = measure(reading, model, drawn, np.arange(5), 0)  # type: ignore[arg-type]
     assert [(row["photos"], row["list"], row["candidates"]) for row in rows] == [
