@@ -122,7 +122,6 @@ def test_the_family_comes_first_by_evidence_and_the_others_stay_as_given(planted
         ]
         assert f"gallery:{ranked[0]['image']}" == ranked[0]["query"]
         alarms = [float(row["false_alarms"]) for row in ranked]
-        assert alarms[:FAMILY] == sorted(alarms[:FAMILY])
         assert max(alarms[:FAMILY]) <= 0.1 < min(alarms[FAMILY:])
         assert all(int(row["matches"]) >= int(row["inliers"]) for row in ranked)
 
