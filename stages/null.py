@@ -21,7 +21,9 @@ from stages.records import Bool, Float64, Int32, Int64
 
 USUAL = 200.0  # features: where logarithms are counted from
 FAR = 0.6  # the share of nearer photos that far pairs have in the geometric mean: shifts nothing
-SPEAKING = 0.95  # of the pairs with a map; among the few above may be matches that nobody knows of
+# of the pairs with a map; among the few above may be matches that nobody knows of, and fewer where
+# the photos are known to show different things, as those are by which nearness is fitted
+SPEAKING, KNOWN = 0.95, 0.98
 SLOWER = 0.5  # how fast the chance to stop falls beyond the data, a power of the count
 FEWEST = 200  # pairs with a map, to fit at all
 
@@ -106,7 +108,8 @@ class Null:
                 f" {len(mapped)}"
             )
         span = np.quantile(np.concatenate([query, candidate]), [0.005, 0.995])
-        cap = max(least, int(np.quantile(inliers[mapped], SPEAKING)))
+        speaking = SPEAKING if share is None else KNOWN
+        cap = max(least, int(np.quantile(inliers[mapped], speaking)))
         counts = _counts(query, candidate, span)
         nearest = 1.0 if share is None else float(share.min())
         # no column where nearness is not fitted
