@@ -28,14 +28,24 @@ BINS = 4
 
 
 def accepted(
-    features: "PackedFeatures", query: int, rows: "np.ndarray", null: "Null", seed: int
+    features: "PackedFeatures",
+    codes: "np.ndarray",
+    query: int,
+    rows: "np.ndarray",
+    null: "Null",
+    seed: int,
 ) -> list[int]:
-    """How many of these photos the query accepts at each rate."""
+    """How many of these photos the query accepts at each rate, all of them candidates by codes."""
+    import numpy as np
+
     from pipeline.recipes import second_look
     from stages.rank import judge
 
     inliers = second_look(seed).many(features[query], features, rows)[1]
-    _, taken = judge(null, int(features.count[query]), features.count[rows], inliers, *RATES)
+    distance = np.square(codes[rows] - codes[query]).sum(1)
+    share = np.searchsorted(np.sort(distance), distance, "right") / len(rows)
+    counts = features.count[rows]
+    _, taken = judge(null, int(features.count[query]), counts, inliers, *RATES, share=share)
     return [int(count) for count in taken.sum(1)]
 
 
@@ -70,7 +80,12 @@ def class_removed(args: argparse.Namespace) -> "tuple[np.ndarray, np.ndarray]":
         nulls[name] = null
     found = [
         accepted(
-            gallery.features, q, np.flatnonzero(classes != classes[q]), nulls[classes[q]], args.seed
+            gallery.features,
+            gallery.codes,
+            q,
+            np.flatnonzero(classes != classes[q]),
+            nulls[classes[q]],
+            args.seed,
         )
         for q in tqdm(queries, unit="query")
     ]
@@ -100,7 +115,7 @@ def against(args: argparse.Namespace) -> "tuple[np.ndarray, np.ndarray]":
         measure_null(
             [reading.contents[int(row)] for row in rows], reading.codes[rows], part, second_look()
         )
-        or open_model(reading.binding.where).null
+        or open_model(reading.binding.where, reading.binding.precision).null
     )
     if null is None:
         raise UsageError(
@@ -111,7 +126,8 @@ def against(args: argparse.Namespace) -> "tuple[np.ndarray, np.ndarray]":
         others, min(args.count, len(others)), replace=False
     )
     found = [
-        accepted(reading.features, q, rows, null, args.seed) for q in tqdm(queries, unit="query")
+        accepted(reading.features, reading.codes, q, rows, null, args.seed)
+        for q in tqdm(queries, unit="query")
     ]
     return reading.features.count[queries], np.array(found)
 
