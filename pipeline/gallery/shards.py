@@ -69,12 +69,11 @@ def header_of(whole: UInt8) -> bytes:
 
 def arrays_of(whole: UInt8) -> dict[str, np.ndarray]:
     """A file's bytes (B,) -> its arrays by name, in the same memory."""
-    header = json.loads(header_of(whole))
-    length = len(header_of(whole))
+    header = header_of(whole)
     arrays: dict[str, np.ndarray] = {}
-    for name, entry in header.items():
+    for name, entry in json.loads(header).items():
         if name != "__metadata__":
-            begin, end = (8 + length + offset for offset in entry["data_offsets"])
+            begin, end = (8 + len(header) + offset for offset in entry["data_offsets"])
             arrays[name] = whole[begin:end].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
     return arrays
 

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.base.errors import UsageError
 from pipeline.base.values import at_least_one, natural
 from pipeline.cli import Parser, finish
+from pipeline.evaluate.studies.false_alarms import RATES, parted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from stages.gallery import Gallery
     from stages.records import Candidates
 
-RATES = (0.1, 1.0)
 SIZES = (3, 30, 150)  # beside all
 LISTS = (2, 10, 40, 200)  # beside all
 DRAWN = 8  # galleries of each smaller size, each asked by a share of the queries
@@ -69,15 +68,7 @@ def main(argv: list[str] | None = None) -> int:
 
         one_thread_each()
         reading = read_gallery(args.gallery, parts=True)
-        inside = np.array(
-            [name.startswith(args.against.rstrip("/") + "/") for name in reading.names]
-        )
-        rows, others = np.flatnonzero(inside), np.flatnonzero(~inside)
-        if not len(rows) or not len(others):
-            raise UsageError(
-                f"--against {args.against}: expected a folder with photos in it and others beside"
-                f" it, got {len(rows)} and {len(others)}"
-            )
+        rows, others = parted(reading.names, args.against)
         model = open_model(reading.binding.where, reading.binding.precision)
         rng = np.random.default_rng(args.seed)
         queries = rng.choice(others, min(args.count, len(others)), replace=False)

@@ -18,6 +18,8 @@ from pipeline.base.values import at_least_one, natural
 from pipeline.cli import Parser, finish
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
     from stages.null import Null
@@ -92,6 +94,22 @@ def class_removed(args: argparse.Namespace) -> "tuple[np.ndarray, np.ndarray]":
     return gallery.features.count[queries], np.array(found)
 
 
+def parted(names: "Sequence[str]", folder: str) -> "tuple[np.ndarray, np.ndarray]":
+    """The photos of a gallery that lie in one of its folders, and the others: rows of each. Raises
+    UsageError where there are none of either.
+    """
+    import numpy as np
+
+    inside = np.array([name.startswith(folder.rstrip("/") + "/") for name in names], np.bool_)
+    rows, others = np.flatnonzero(inside), np.flatnonzero(~inside)
+    if not len(rows) or not len(others):
+        raise UsageError(
+            f"--against {folder}: expected a folder with photos in it and others beside it, got"
+            f" {len(rows)} and {len(others)}"
+        )
+    return rows, others
+
+
 def against(args: argparse.Namespace) -> "tuple[np.ndarray, np.ndarray]":
     """The same for the photos of a gallery and one of its folders."""
     import numpy as np
@@ -103,13 +121,7 @@ def against(args: argparse.Namespace) -> "tuple[np.ndarray, np.ndarray]":
     from pipeline.recipes import second_look
 
     reading = read_gallery(args.gallery)
-    inside = np.array([name.startswith(args.against.rstrip("/") + "/") for name in reading.names])
-    rows, others = np.flatnonzero(inside), np.flatnonzero(~inside)
-    if not len(rows) or not len(others):
-        raise UsageError(
-            f"--against {args.against}: expected a folder with photos in it and others beside it,"
-            f" got {len(rows)} and {len(others)}"
-        )
+    rows, others = parted(reading.names, args.against)
     part = reading.features.part(rows)
     null = (
         measure_null(
