@@ -85,7 +85,7 @@ def index(
             f"{photos}: expected a folder of photos, got"
             f" {'a file' if photos.exists() else 'nothing there'}"
         )
-    binding = bind(gallery, model, photos, recipe, bits, precision, device)
+    binding = bind(gallery, model, photos, recipe, bits, precision)
     encoder = partial(load_encoder, binding.where, device, binding.precision)
     with writing(gallery, binding, read_codebook(binding.where)) as writer:
         try:
@@ -200,8 +200,8 @@ def make_parser() -> Parser:
         "--precision",
         choices=PRECISIONS,
         help=(
-            "numbers that the networks compute with (default: the gallery's; for a new one int8 on"
-            " CPUs, where the model has it, else float32)"
+            "numbers that the networks compute with (default: the gallery's; for a new one int8,"
+            " always on the CPU, where the model has it, else float32)"
         ),
     )
     add_cluster(parser)

@@ -207,8 +207,7 @@ def load_encoder(model: str, device: str, precision: str | None = None) -> Graph
     """
     one_thread_each()
     try:
-        device = device_of(device)
-        table = encode(open_model(model, precision or default_precision(model, device)), device)
+        table = encode(open_model(model, precision or default_precision(model)), device_of(device))
         # whoever encodes many photos hears of a damaged one before the first
         load_networks([node.stage for node in table.rows])
         return table

@@ -153,12 +153,10 @@ def bind(
     recipe: str | None = None,
     bits: int | None = None,
     precision: str | None = None,
-    device: str = "auto",
 ) -> "Binding":
     """What this gallery's numbers are made by: the model and the precision asked for, else those it
     remembers, else the recipe's own.
     """
-    from pipeline.base.compute import device_of
     from pipeline.base.errors import GalleryError, ModelError
     from pipeline.gallery.binding import Binding, check_recipe
     from pipeline.gallery.store import read_binding
@@ -193,6 +191,6 @@ def bind(
             " run with another `--model`"
         )
     if precision is None:
-        precision = made.precision if made else default_precision(where, device_of(device))
+        precision = made.precision if made else default_precision(where)
     identity = read_identity(where, precision)
     return Binding(*identity, where, str(photos.resolve()), settings.recipe, precision)
