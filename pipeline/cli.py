@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from pipeline import __version__
 from pipeline.base.errors import TwoLookError
-from pipeline.base.names import RECIPES, SHORTLISTS
+from pipeline.base.names import RECIPES, SHORTLISTS, TURNS
 from pipeline.base.options import SearchOptions, TruthOptions
 from pipeline.base.values import (
     at_least_one,
@@ -202,6 +202,21 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     add_seed(parser)
 
 
+def add_turns(parser: argparse.ArgumentParser, default: str = SearchOptions.turns) -> None:
+    parser.add_argument(
+        "--turns",
+        choices=TURNS,
+        default=default,
+        help=(
+            "the query turned by quarters, too: auto, where it finds nothing as it is; none; or"
+            f" all, whatever it finds (default: {default})"
+        ),
+    )
+    parser.add_argument(
+        "--mirror", action="store_true", help="the query as it looks in a mirror, too"
+    )
+
+
 def add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=natural, default=0, metavar="N", help="of all random draws (default: 0)"
@@ -301,6 +316,8 @@ def search_options(args: argparse.Namespace) -> SearchOptions:
         "false_alarm",
         "shortlist",
         "expand",
+        "turns",
+        "mirror",
     )
     said = {name: given[name] for name in names if name in given}
     index, queries = given.get("search", "auto"), given.get("query_gallery")

@@ -20,6 +20,7 @@ from pipeline.cli import (
     add_gallery,
     add_model,
     add_search,
+    add_turns,
     finish,
     joined_cluster,
     search_options,
@@ -39,6 +40,7 @@ def make_parser() -> Parser:
     )
     add_gallery(parser, several=True)
     add_search(parser)
+    add_turns(parser)
     add_model(parser)
     add_cluster(parser)
     parser.add_argument(

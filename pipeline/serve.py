@@ -16,7 +16,15 @@ import sys
 from pipeline.base.errors import UsageError
 from pipeline.base.install import add_extra
 from pipeline.base.values import at_least_one, natural
-from pipeline.cli import Parser, add_gallery, add_model, add_search, finish, search_options
+from pipeline.cli import (
+    Parser,
+    add_gallery,
+    add_model,
+    add_search,
+    add_turns,
+    finish,
+    search_options,
+)
 
 LEAST_TOKEN = 16  # characters
 
@@ -112,6 +120,7 @@ def make_parser() -> Parser:
     )
     add_gallery(parser, several=True)
     add_search(parser)
+    add_turns(parser)
     add_model(parser)
     parser.add_argument(
         "--workers",

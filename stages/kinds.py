@@ -65,16 +65,34 @@ def join_kinds(kinds: Sequence[LocalFeatures], keep: int) -> LocalFeatures:
             "join_kinds: expected two kinds with descriptors of one length, got "
             + " and ".join(str(each.descriptor.shape[1]) for each in kinds)
         )
-    marked = []
-    for kind, sign in zip(kinds, (1, -1), strict=True):
-        rest = np.rint(kind.descriptor * np.float32(REST / 127))
-        marked.append(np.pad(rest, ((0, 0), (0, 1)), constant_values=sign * MARK))
+    return _in_turn([_marked(kind, sign) for kind, sign in zip(kinds, (1, -1), strict=True)], keep)
+
+
+def with_first(whole: LocalFeatures, first: LocalFeatures, keep: int) -> LocalFeatures:
+    """Features of two kinds, with others (M, D) in place of those of the first kind."""
+    second = whole.descriptor[:, -1] < 0
+    kept = replace(
+        whole,
+        xy=whole.xy[second],
+        descriptor=whole.descriptor[second],
+        score=whole.score[second],
+    )
+    return _in_turn([_marked(first, 1), kept], keep)
+
+
+def _marked(kind: LocalFeatures, sign: int) -> LocalFeatures:
+    rest = np.rint(kind.descriptor * np.float32(REST / 127))
+    whole = np.pad(rest, ((0, 0), (0, 1)), constant_values=sign * MARK)
+    return replace(kind, descriptor=whole.astype(np.int8))
+
+
+def _in_turn(kinds: Sequence[LocalFeatures], keep: int) -> LocalFeatures:
     place = np.concatenate([np.arange(len(each)) for each in kinds])
     order = np.argsort(place, kind="stable")[:keep]
     score = 1 - place[order] / max(1, *(len(each) for each in kinds))
     return LocalFeatures(
         np.concatenate([each.xy for each in kinds])[order],
-        np.concatenate(marked)[order].astype(np.int8),
+        np.concatenate([each.descriptor for each in kinds])[order],
         score.astype(np.float32),
         kinds[0].size,
     )

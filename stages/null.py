@@ -6,6 +6,12 @@ all, then at each count the chance to stop there, both smooth in the logarithms 
 counts. Beyond the largest count that the data still speak of, the last hazard goes on: a geometric
 tail. Fitted on pairs that are almost all unrelated.
 
+Queries differ: leaves and brickwork agree with anything a little more often than a clear sky with a
+few boats does. How much more, a query's own candidates tell, almost all of which are unrelated: one
+number that makes every step below `cap` easier or harder, whose spread over queries is known, and
+over which the chance is averaged (empirical Bayes; Robbins 1956). So few candidates are judged with
+caution, and a photo of another kind than those the null was fitted on by its own.
+
 Photos that the first look finds near have more in common by chance than others. How near is the
 share of a gallery's photos that are at least as near to the query, whose logarithm shifts all
 logits: so it means the same in galleries of any size, and by whatever the first look compares.
@@ -24,7 +30,11 @@ FAR = 0.6  # the share of nearer photos that far pairs have in the geometric mea
 # of the pairs with a map; among the few above may be matches that nobody knows of, and fewer where
 # the photos are known to show different things, as those are by which nearness is fitted
 SPEAKING, KNOWN = 0.95, 0.98
-SLOWER = 0.5  # how fast the chance to stop falls beyond the data, a power of the count
+# how much queries differ beyond their feature counts, standard deviation of a logit: by what half
+# of the pairs of each of 1,200 training photos said, the other half was foretold best at .5 (log
+# likelihood -7,778; -7,782 at .4, -7,783 at .7, -8,486 where they do not differ)
+DIFFER = 0.5
+STEPS = 8
 FEWEST = 200  # pairs with a map, to fit at all
 
 
@@ -126,37 +136,96 @@ class Null:
         shifts = np.zeros(3) if share is None else np.concatenate([found[10:], stops[17:]])
         return cls(found[:10], stops[:17], least, cap, span, len(inliers), shifts, nearest)
 
-    def log_chance(
-        self,
-        query: int | Int64,
-        candidate: Int64,
-        inliers: Int32,
-        share: Float64 | None = None,
-    ) -> Float64:
-        """The logarithm of the chance of so many inliers or more (mid-p: half of exactly so many),
-        for each pair (K,); share (K,) of the photos that are at least as near, where it is known.
+    def odds(self, query: int | Int64, candidate: Int64, share: Float64 | None = None) -> Odds:
+        """What chance does for each pair (K,); share (K,) of the photos that are at least as near,
+        where it is known.
         """
         counts = _counts(np.broadcast_to(np.asarray(query), candidate.shape), candidate, self.span)
         near = np.zeros(len(counts)) if share is None else _nearness(share, self.nearest)
-        # of at least `level`
-        tail = -np.logaddexp(0, -(_weighed(counts, self.found) + self.near[0] * near))
-        chance = np.zeros(len(candidate))
-        for level in range(self.least, self.cap + 1):
-            shift = (self.near[1] + self.near[2] * np.log(level / 8)) * near
-            onward = -np.logaddexp(0, _weighed(_levels(counts, level), self.stops) + shift)
-            if level == self.cap:
-                steps = np.arange(max(level, int(inliers.max(initial=0))) + 2 - level)
-                taken = np.concatenate([[0], np.cumsum((level / (level + steps)) ** SLOWER)])
+        stops = [
+            _weighed(_levels(counts, level), self.stops)
+            + (self.near[1] + self.near[2] * np.log(level / 8)) * near
+            for level in range(self.least, self.cap + 1)
+        ]
+        found = _weighed(counts, self.found) + self.near[0] * near
+        return Odds(found, np.stack(stops), self.least)
+
+    def log_chance(
+        self, query: int | Int64, candidate: Int64, inliers: Int32, share: Float64 | None = None
+    ) -> Float64:
+        """As `Odds.log_chance`, of queries that are like others."""
+        return self.odds(query, candidate, share).log_chance(inliers)
+
+
+@dataclass(frozen=True)
+class Ease:
+    """By how much unrelated photos agree more easily with one query than with others of as many
+    features: what is to be taken from the logit to stop, and the standard deviation to which that
+    is known.
+    """
+
+    by: float = 0.0
+    spread: float = 0.0
+
+
+AS_OTHERS = Ease()
+
+
+@dataclass(frozen=True, eq=False)
+class Odds:
+    """What chance does for each of a query's pairs."""
+
+    found: Float64  # (K,) logit of the chance of a map
+    # (L, K) logit to have just `least`, `least` + 1, ... inliers, having at least so many; the last
+    # one stays the same from there on
+    stops: Float64
+    least: int
+
+    def log_chance(self, inliers: Int32, ease: Ease = AS_OTHERS) -> Float64:
+        """The logarithm of the chance of so many inliers or more (mid-p: half of exactly so many),
+        for each pair (K,), in the mean over what the query's ease may be.
+        """
+        if not ease.spread:
+            return self._log_chance(inliers, ease.by)
+        # three points by Gauss and Hermite
+        shifts = ease.by + ease.spread * np.array([-(3**0.5), 0, 3**0.5])
+        parts = [self._log_chance(inliers, float(shift)) for shift in shifts]
+        whole: Float64 = np.logaddexp.reduce(np.array(parts) + np.log([[1 / 6], [2 / 3], [1 / 6]]))
+        return whole
+
+    def _log_chance(self, inliers: Int32, ease: float) -> Float64:
+        tail = -np.logaddexp(0, -self.found)  # of at least `level`
+        chance, cap = np.zeros(len(self.found)), self.least + len(self.stops) - 1
+        for level, stop in enumerate(self.stops, self.least):
+            if level == cap:
+                onward = -np.logaddexp(0, stop)
                 beyond = np.maximum(inliers - level, 0)
-                at, after = tail + onward * taken[beyond], tail + onward * taken[beyond + 1]
+                at, after = tail + onward * beyond, tail + onward * (beyond + 1)
+                here = inliers >= level
             else:
-                at, after = tail, tail + onward
-            here = inliers >= level if level == self.cap else inliers == level
+                onward = -np.logaddexp(0, stop - ease)
+                at, after, here = tail, tail + onward, inliers == level
             # log of their mean, and to the last bit between the two
             halved = at + np.log1p(np.expm1(after - at) / 2)
             chance = np.where(here, halved, chance)
             tail = tail + onward
         return chance
+
+    def ease(self, inliers: Int32, among: Bool) -> Ease:
+        """The likeliest by those of the query's own candidates (K,) that are among them, almost all
+        unrelated; as wide as queries differ without any.
+        """
+        logits, stopped = [np.empty(0)], [np.empty(0, np.bool_)]
+        for level, stop in enumerate(self.stops[:-1], self.least):
+            reached = among & (inliers >= level)
+            logits.append(stop[reached])
+            stopped.append(inliers[reached] == level)
+        logit, told, by, width = np.concatenate(logits), np.concatenate(stopped), 0.0, 0.0
+        for _ in range(STEPS):  # Newton's, of a concave function
+            chance = 1 / (1 + np.exp(by - logit))
+            width = float((chance * (1 - chance)).sum()) + 1 / DIFFER**2
+            by += float((chance - told).sum() - by / DIFFER**2) / width
+        return Ease(by, width**-0.5)
 
 
 def _fit_logit(rows: Float64, told: Bool) -> Float64:

@@ -18,6 +18,7 @@ from stages.null import Null
 from stages.records import Bool, Candidates, Float64, Int32, Int64, LocalFeatures, Matches, Ranking
 
 RAISE = 0.2  # of the rate
+HARDLY = 0.1  # unrelated candidates as good as this one, expected of any query
 UNCALIBRATED = 20  # inliers from which a candidate is accepted where nobody knows chance
 
 
@@ -68,6 +69,9 @@ class Calibrated:
     known_as: ClassVar[str] = "rank"
     rate: float  # unrelated candidates accepted, expected over all that were verified
     null: Null | None  # the model's, for a gallery that has none of its own
+    # of the rate: other looks at the same photo have the rest. One that has half of it expects
+    # twice as many false alarms
+    share: float = 1.0
 
     def __call__(
         self, features: LocalFeatures, candidates: Candidates, matches: Matches, gallery: Gallery
@@ -96,10 +100,11 @@ class Calibrated:
             len(features),
             counts,
             matches.inliers[0],
-            self.rate,
+            self.rate * self.share,
             among=among,
             share=nearness(candidates, near, len(gallery)),
         )
+        log_alarms -= np.log(self.share)
         near_alarms = null.log_chance(len(features), counts, matches.inliers[0]) + np.log(near)
         raised = (near_alarms <= np.log(RAISE * self.rate)) & (matches.inliers[0] >= null.least)
         raised &= ~accepted[0]
@@ -136,9 +141,11 @@ def judge(
     # Tried and lost: sharing the rate out by 1 / coarse rank. By folders it costs no first place
     # (embedded model, 1,287 photos, 200 candidates: hit@1 -.001 where this has -.009 [-.022,
     # .004]), but in the museum one wall shot of fifteen (.933 for .967).
-    log_alarms = null.log_chance(query, candidate, inliers, share) + np.log(
-        max(1, len(inliers) if among is None else among)
-    )
+    count = np.log(max(1, len(inliers) if among is None else among))
+    odds = null.odds(query, candidate, share)
+    # what is hardly unrelated says nothing of how the unrelated do
+    usual = odds.log_chance(inliers) + count > np.log(HARDLY)
+    log_alarms = odds.log_chance(inliers, odds.ease(inliers, usual)) + count
     return log_alarms, (log_alarms <= np.log(rates)[:, None]) & (inliers >= null.least)
 
 

@@ -25,6 +25,7 @@ IMPORTED = "imported"  # the recipe of features that another program computed
 FUSIONS = ("residual", "product", "concatenation")  # of attention with what it weights
 STORED = ("pca", "bits")  # the row of a recipe's `encode` that a gallery keeps as its code
 SHORTLISTS = ("global", "parts", "both")  # how candidates are found: by codes, votes, or the odds
+TURNS = ("auto", "none", "all")  # when a query asks turned, too: if it finds nothing, never, always
 FLOAT32, INT8 = PRECISIONS = ("float32", "int8")  # of the networks that encode a photo
 LONGEST_CODE = 1024  # bits
 INDEXED = "gallery:"  # a query that names an indexed photo

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.base.errors import UsageError
+from pipeline.base.names import TURNS
+
 
 @dataclass(frozen=True)
 class SearchOptions:
@@ -20,10 +23,15 @@ class SearchOptions:
     # where the gallery has no index of parts
     shortlist: str | None = None
     expand: bool = False  # photos that were accepted ask again, with what of them is in the query
+    # "none"; "auto": a query that finds nothing asks again, turned by quarters; "all": always
+    turns: str = "auto"
+    mirror: bool = False  # also as the query looks in a mirror
     queries: Path | None = None  # another gallery of the same model, whose photos may ask
     threads: int = 0  # of the second look; 0: all cores. Changes how long it takes and nothing else
 
     def __post_init__(self) -> None:
+        if self.turns not in TURNS:
+            raise UsageError(f"turns: expected one of {', '.join(TURNS)}, got {self.turns!r}")
         if isinstance(self.queries, str):  # as a caller without a type checker may write it
             object.__setattr__(self, "queries", Path(self.queries))
 

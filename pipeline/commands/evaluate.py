@@ -32,6 +32,7 @@ from pipeline.cli import (
     add_model,
     add_search,
     add_truth,
+    add_turns,
     finish,
     joined_cluster,
     search_options,
@@ -114,6 +115,7 @@ def make_parser() -> Parser:
     add_gallery(parser, several=True)
     add_truth(parser, revisited=True)
     add_search(parser)
+    add_turns(parser, "none")
     add_model(parser)
     parser.add_argument(
         "--first-look",

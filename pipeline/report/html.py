@@ -8,7 +8,7 @@ bytes depend on the answers alone.
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -19,10 +19,11 @@ import PIL.Image
 from pipeline.base.errors import QueryError
 from pipeline.base.files import write_file
 from pipeline.base.names import INDEXED
-from pipeline.report.text import few, name, seconds, summary, why
+from pipeline.report.text import few, headline, name, seconds, summary, why
 from pipeline.search.answer import Answer, Evidence, Result
 from pipeline.search.engine import Engine
 from pipeline.search.query import Query, read_query
+from pipeline.search.turn import AS_IT_IS, nearest_turn, upright
 from stages.records import Image
 
 # px, bytes of an embedded photo: eleven of them in base64 stay under 1.5 MB
@@ -41,6 +42,14 @@ AGREES = "inlier: a match that agrees with the affine map"
 KEY = f"""<ul class="key soft">{SWATCH.format(f'<g class="in">{LINE}</g>', AGREES)}
 {SWATCH.format(f'<g class="out">{LINE}</g>', "outlier: a match that does not")}
 {SWATCH.format(FRAME, "the query's frame, and where the map puts it")}</ul>"""
+
+
+# places that follow each other, by verdict: what they are, and in which order
+GROUPS = {
+    "match": ("Matches", "accepted by the second look, most evidence first"),
+    "maybe": ("Maybe", "too little evidence to be accepted, most first"),
+    "no match": ("No match", "in coarse order, as the first look ranked them"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +113,7 @@ def document(pages: Sequence[Page]) -> str:
 
 def section(page: Page, key: str) -> str:
     """One query: what was done in words, then a row for every result."""
-    answer, (around,) = page.answer, placed(page.query)
+    answer, (around,) = page.answer, placed(page.query.size)
     image = (
         f'<image id="{key}" {around.box()} preserveAspectRatio="none"'
         f' href="{embedded(page.query)}"/>'
@@ -114,18 +123,13 @@ def section(page: Page, key: str) -> str:
         f' aria-label="The query, {name(answer.query)}"'
     )
     parts = [f"""<section aria-labelledby="{key}-name"><div class="query"><svg {view}>{image}</svg>
-<div><h2 id="{key}-name">{name(answer.query, breaks=True)}</h2><p>{summary(answer)}</p>
+<div><h2 id="{key}-name">{name(answer.query, breaks=True)}</h2>
+<p class="verdict">{headline(answer)}</p><p>{summary(answer)}</p>
 <p class="soft">{seconds(answer)}</p></div></div>
 {"" if answer.by_codes else KEY}"""]  # fmt: skip
-    for accepted, group in groupby(page.shown, lambda shown: shown.result.accepted):
-        title, note = (
-            ("Accepted", "by the second look, most evidence first")
-            if accepted
-            else ("Not accepted", "those with some evidence, then as the first look ranked them")
-            if any(shown.result.raised for shown in page.shown)
-            else ("In coarse order", "as the first look ranked them")
-        )
-        if accepted and answer.by_codes:
+    for verdict, group in groupby(page.shown, lambda shown: shown.result.verdict):
+        title, note = GROUPS[verdict]
+        if answer.by_codes and verdict == "match":
             title, note = "Ranked twice", "nearest real-valued codes first"
         parts += [
             f"<h3>{title} <small>{note}</small></h3>\n<ol>",
@@ -137,13 +141,8 @@ def section(page: Page, key: str) -> str:
 
 def row(page: Page, shown: Shown, key: str) -> str:
     result = shown.result
-    kind, badge = (
-        ("accepted", "✓ accepted")
-        if result.accepted
-        else ("filled", "not accepted, raised")
-        if result.raised
-        else ("filled", "filled from coarse order")
-    )
+    kind = "accepted" if result.accepted else "filled"
+    badge = "✓ match" if result.accepted else result.verdict
     facts = {
         "first look → now": f"{result.coarse_rank:,} → <b>{result.rank:,}</b>",
         "distance": f"{result.distance:.3f}",
@@ -176,9 +175,17 @@ def row(page: Page, shown: Shown, key: str) -> str:
 def picture(page: Page, shown: Shown, key: str) -> str:
     """Query and candidate side by side under their matches."""
     query, photo, evidence, affine = page.query, shown.photo, shown.evidence, shown.result.affine
-    left, right = placed(query, photo or query)
+    turn = AS_IT_IS
+    if shown.result.accepted:
+        turn = nearest_turn(shown.result.turned, shown.result.mirrored)
+    there = upright(query.size, turn)
+    size = query.size[::-1] if turn.quarters % 2 else query.size
+    left, right = placed(size, (photo or query).size)
     high, caption = max(left.height, right.height), "Query left, candidate right"
     drawn = [f'<use href="#{key}" y="{left.y:.1f}"/>']
+    if turn != AS_IT_IS:
+        drawn = [f'<use href="#{key}" transform="{moved(query.size, there, left)}"/>']
+        caption = "Query left, turned as the candidate shows it, candidate right"
     if photo is None:
         drawn.append(
             f'<rect class="gone" {right.box()}/><text x="{right.x + right.width / 2:.1f}"'
@@ -189,9 +196,12 @@ def picture(page: Page, shown: Shown, key: str) -> str:
         drawn.append(f'<image {right.box()} preserveAspectRatio="none" href="{embedded(photo)}"/>')
         if affine is not None and np.isfinite(affine).all():
             corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * query.size - 0.5
-            matrix = np.array(affine, np.float64)
-            drawn += [frame(corners, left), frame(corners @ matrix[:, :2].T + matrix[:, 2], right)]
+            drawn += [
+                frame(by(there, corners), left),
+                frame(by(np.array(affine, np.float64), corners), right),
+            ]
         if evidence is not None:
+            evidence = replace(evidence, query_xy=by(there, evidence.query_xy).astype(np.float32))
             inliers, outliers = np.flatnonzero(evidence.inlier), np.flatnonzero(~evidence.inlier)
             faint = min(len(outliers), OUTLIERS)
             clear = min(len(inliers), LINES - faint)
@@ -216,12 +226,30 @@ def picture(page: Page, shown: Shown, key: str) -> str:
     return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
 
 
-def placed(*photos: Image) -> list[Panel]:
-    """Photos side by side, each as large as a box lets it, level with the tallest."""
-    panels, high = [], max(BOX * photo.size[1] / max(photo.size) for photo in photos)
-    for i, photo in enumerate(photos):
-        scale = BOX / max(photo.size)
-        width, height = photo.size[0] * scale, photo.size[1] * scale
+def by(matrix: npt.NDArray[np.float64], xy: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Points (n, 2) by a map (2, 3)."""
+    return np.asarray(xy, np.float64) @ matrix[:, :2].T + matrix[:, 2]
+
+
+def moved(size: tuple[int, int], there: npt.NDArray[np.float64], panel: Panel) -> str:
+    """What moves the query of this size, as it is drawn first, by a map (2, 3) of its px into a
+    panel.
+    """
+    (around,) = placed(size)
+    corners = np.array([[0, 0], [1, 0], [0, 1]], np.float64)
+    px = (corners - (around.x, around.y)) / around.scale - 0.5
+    at, x, y = panel.at(by(there, px))
+    return f"matrix({' '.join(f'{each:.6g}' for each in (*(x - at), *(y - at), *at))})"
+
+
+def placed(*sizes: tuple[int, int]) -> list[Panel]:
+    """Photos (width, height) px side by side, each as large as a box lets it, level with the
+    tallest.
+    """
+    panels, high = [], max(BOX * size[1] / max(size) for size in sizes)
+    for i, size in enumerate(sizes):
+        scale = BOX / max(size)
+        width, height = size[0] * scale, size[1] * scale
         panels.append(
             Panel(i * (BOX + GAP) + (BOX - width) / 2, (high - height) / 2, width, height, scale)
         )

@@ -7,6 +7,34 @@ from html import escape
 from pipeline.base.names import printable
 from pipeline.search.answer import Answer, Result
 
+# degrees from which a photo counts as turned: less, and people hold a camera so
+TURNED = 20
+
+
+def headline(answer: Answer) -> str:
+    """Whether anything matches, in a few words."""
+    if not answer.results:
+        return "The gallery holds no photo"
+    if answer.by_codes:
+        return "The nearest photos"
+    maybe = sum(result.raised for result in answer.results)
+    if not answer.accepted:
+        return (
+            f"Nothing in this gallery matches for sure, {maybe} maybe"
+            if maybe
+            else "Nothing in this gallery matches"
+        )
+    matches = "1 photo matches" if answer.accepted == 1 else f"{answer.accepted:,} photos match"
+    return f"{matches}, {maybe} maybe" if maybe else matches
+
+
+def expected(answer: Answer) -> str:
+    """How many false matches a query may have, as it was asked for."""
+    rate = answer.false_alarm
+    if rate is None or answer.by_codes:
+        return ""
+    return f"{rate:g} false matches per query expected at most"
+
 
 def summary(answer: Answer) -> str:
     """What the two looks did, in words."""
@@ -25,11 +53,13 @@ def summary(answer: Answer) -> str:
             f"{verified} ranked twice: by the bits in which the codes differ, then by the distance"
             f" of the real-valued codes.{rest}"
         )
-    said = "" if answer.accepted else "Nothing in this gallery matches. "
-    said += f"{verified} verified and {answer.accepted or 'none'} accepted. "
+    rate = f", {expected(answer)}" if expected(answer) else ""
+    said = f"{verified} verified and {answer.accepted or 'none'} accepted{rate}. "
+    if "turns" in answer.seconds:
+        said += "The query was looked at turned by quarters, too. "
     if raised := [result.rank for result in answer.results if result.raised]:
         said += (
-            f"{len(raised)} more {'has' if len(raised) == 1 else 'have'} too little evidence to be"
+            f"{len(raised)} {'has' if len(raised) == 1 else 'have'} too little evidence to be"
             " accepted, and enough to stand before the others. "
         )
     filled = [r.rank for r in answer.results if not r.accepted and not r.raised]
@@ -64,6 +94,8 @@ def why(result: Result, answer: Answer) -> str:
         )
     if result.through is not None:
         return f"Through {printable(result.through)}, which was accepted: {agree}."
+    if result.accepted and (turned := turn(result)):
+        return f"The query {turned} shows the same: {agree}."
     if result.accepted:
         return f"{agree}." if result.matches else "Ranked by the second look."
     beyond = result.coarse_rank > answer.candidates
@@ -80,6 +112,17 @@ def why(result: Result, answer: Answer) -> str:
         f"Only {agree}: {expected} unrelated {'photo is' if expected == '1' else 'photos are'}"
         " expected to look as good."
     )
+
+
+def turn(result: Result) -> str:
+    """How the query is to be turned to lie as it does in the photo; nothing where it does so
+    already, or nearly.
+    """
+    said = ["mirrored"] if result.mirrored else []
+    if result.turned is not None and abs(result.turned) >= TURNED:
+        way = "clockwise" if result.turned > 0 else "anticlockwise"
+        said.append(f"turned by {abs(result.turned)} degrees {way}")
+    return " and ".join(said)
 
 
 def few(number: float) -> str:
@@ -113,13 +156,13 @@ def table(answer: Answer) -> str:
         ]
         return "\n".join(lines)
     lines = [
-        f"{printable(answer.query)}: {answer.candidates} candidates verified, {verdict(answer)}",
+        f"{printable(answer.query)}: {verdict(answer)}",
         f"rank  coarse  {parts('parts', answer)}distance  matches  inliers  false alarms  image",
     ]
     lines += [
         f"{r.rank:4d}  {r.coarse_rank:6d}  {parts(r.parts_rank or '', answer)}{r.distance:8.4f}"
         f"  {r.matches:7d}  {r.inliers:7d} "
-        f" {alarms(r.false_alarms):>12s}  {mark(r)}{printable(r.image)}"
+        f" {alarms(r.false_alarms):>12s}  {mark(r)}{printable(r.image)}{aside(r)}"
         for r in answer.results
     ]
     return "\n".join(lines)
@@ -134,23 +177,21 @@ def mark(result: Result) -> str:
     return "* " if result.accepted else "+ " if result.raised else "  "
 
 
+def aside(result: Result) -> str:
+    """Of an accepted photo, how the query is to be turned."""
+    return f" (query {turn(result)})" if result.accepted and turn(result) else ""
+
+
 def verdict(answer: Answer) -> str:
+    said = headline(answer)
+    rate = f", {expected(answer)}" if expected(answer) else ""
     if not answer.candidates:
-        return "all places in coarse order"
-    raised = sum(result.raised for result in answer.results)
-    if not answer.accepted:
-        said = "nothing in this gallery matches; " + (
-            f"{raised} raised, the other places in coarse order"
-            if raised
-            else "all places in coarse order"
-        )
-    else:
-        said = f"{answer.accepted} accepted" + (
-            (f", {raised} raised" if raised else "")
-            + (", the other places in coarse order" if answer.fell_back else "")
-        )
-    return said + (
-        f" (false-alarm rate as measured on the model's photos: {answer.null_reason})"
+        return "no candidates verified; all places in coarse order"
+    rest = "; all places in coarse order"
+    if answer.accepted or any(result.raised for result in answer.results):
+        rest = "; the other places in coarse order" if answer.fell_back else ""
+    return f"{said[0].lower()}{said[1:]}{rate}; {answer.candidates} candidates verified{rest}" + (
+        f" (chance as measured on the model's photos: {answer.null_reason})"
         if answer.null == "model"
         else ""
     )

@@ -34,6 +34,17 @@ class Result:
     found_by: str | None = None
     # the accepted photo that asked for it, where the query itself did not get it accepted
     through: str | None = None
+    # degrees, clockwise, from -179 to 180, by which the query is to be turned to lie as `affine`
+    # maps it; None where there is no map
+    turned: int | None = None
+    mirrored: bool = False  # and whether it is to be mirrored before
+    # degrees by which it was turned when this was found: 0, 90, 180 or 270
+    query_turned: int = 0
+
+    @property
+    def verdict(self) -> str:
+        """For people: a match, maybe one, or no match."""
+        return "match" if self.accepted else "maybe" if self.raised else "no match"
 
 
 @dataclass(frozen=True)

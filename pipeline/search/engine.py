@@ -3,8 +3,10 @@ searches.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +18,10 @@ from pipeline.graph import Graph
 from pipeline.recipes import Recipe
 from pipeline.search.answer import Answer, Evidence, Result, affine_rows, round_digits
 from pipeline.search.expand import expand
+from pipeline.search.looked import Looked, sharing_the_rate
 from pipeline.search.query import Box, Query, cropped, read_query
+from pipeline.search.turn import AS_IT_IS, Turn, mirrored_points, turn_by
+from pipeline.search.turned import first_share, look_turned, turns_of
 from stages.gallery import Gallery
 from stages.order import both_ties, first_ties, full_order
 from stages.rank import Calibrated
@@ -53,6 +58,8 @@ class Engine:
     model_null: str = ""
     asking: "Engine | None" = None  # another gallery, whose photos are queries
     expand: bool = False  # photos that were accepted ask again
+    turns: str = "none"  # "auto": turned, a query asks again if it finds nothing; "all": always
+    mirror: bool = False  # as it looks in a mirror, too
     # of encoding a query: more than one is sooner done, and their times overlap
     rows_at_once: int = 1
 
@@ -64,9 +71,18 @@ class Engine:
             return replace(self.asking.query(INDEXED + name.removeprefix(ASKING)), name=name)
         if name.startswith(INDEXED):
             row = self.row(name)
-            return Query(name, self.gallery.codes[row], self.gallery.features[row], {})
+            path = Path(self.binding.photos, name.removeprefix(INDEXED))
+            photo = partial(self._indexed_photo, path, row) if path.is_file() else None
+            return Query(name, self.gallery.codes[row], self.gallery.features[row], {}, photo)
         image = read_query(name, 0 if box else self.side_read)
         return self.encode(name, image if box is None else cropped(name, image, box))
+
+    def _indexed_photo(self, path: Path, row: int) -> Image:
+        """Raises QueryError where it is another photo by now."""
+        image = read_query(str(path), self.side_read)
+        if image.size != self.gallery.features[row].size:
+            raise QueryError(f"{path}: expected the photo that was indexed, got another one")
+        return image
 
     @property
     def side_read(self) -> int:
@@ -98,7 +114,7 @@ class Engine:
         code, features = self.recipe.encode(
             {"image": image}, self.code, "features", seconds=seconds, threads=self.rows_at_once
         )
-        return Query(name, code, features, seconds)
+        return Query(name, code, features, seconds, lambda: image)
 
     def coarse(self, query: Query, count: int) -> Candidates:
         """The first look alone, in the order that stands where the second says nothing."""
@@ -155,9 +171,10 @@ class Engine:
 
     def rank(self, query: Query, k: int, candidates: str | None) -> Ranked:
         """Every photo of the gallery, by both looks and by the first alone."""
-        coarse, found, matches, ranking, _ = self._look(query, k, candidates, len(self.gallery))
+        coarse, looked = self._look(query, k, candidates, len(self.gallery))
+        found, ranking = looked.candidates, looked.ranking
         order, ties = both_ties(ranking, found, coarse)
-        return Ranked(coarse, first_ties(coarse), found, matches, ranking, order, ties)
+        return Ranked(coarse, first_ties(coarse), found, looked.matches, ranking, order, ties)
 
     def _look(
         self,
@@ -166,19 +183,31 @@ class Engine:
         candidates: str | None,
         depth: int,
         budget_ms: float | None = None,
-    ) -> tuple[Candidates, Candidates, Matches, Ranking, dict[int, int]]:
+    ) -> tuple[Candidates, Looked]:
         count = min(count_candidates(candidates or self.recipe.candidates, k), len(self.gallery))
         coarse, found = self.find(query, count, depth)
         if budget_ms is not None:
             matches, ranking = self.refine_within(query, found, budget_ms)
-            return coarse, found.part(0, matches.inliers.shape[1]), matches, ranking, {}
-        matches, ranking = self.refine(query, found)
-        if not self.expand:
-            return coarse, found, matches, ranking, {}
-        began = time.perf_counter()
-        more = expand(self, query, count, found, matches, ranking)
-        query.seconds["expand"] = time.perf_counter() - began
-        return coarse, more.candidates, more.matches, more.ranking, more.found_through
+            return coarse, Looked(found.part(0, matches.inliers.shape[1]), matches, ranking)
+        turns = turns_of(self.turns, self.mirror)
+        if turns and query.photo is None:
+            if self.turns == "all" or self.mirror:
+                raise QueryError(
+                    f"{query.name}: expected its photo where it was indexed, to turn it, got none;"
+                    " run with `--turns none`"
+                )
+            turns = ()
+        share = first_share(self.turns, turns)
+        looked = Looked(found, *sharing_the_rate(self, share).refine(query, found))
+        if turns and (self.turns == "all" or not looked.ranking.accepted.any()):
+            began = time.perf_counter()
+            looked = look_turned(self, query, count, looked, turns, 1 - share)
+            query.seconds["turns"] = time.perf_counter() - began
+        if self.expand:
+            began = time.perf_counter()
+            looked = expand(self, query, count, looked)
+            query.seconds["expand"] = time.perf_counter() - began
+        return coarse, looked
 
     def answer(
         self, query: Query, k: int, candidates: str | None = None, budget_ms: float | None = None
@@ -192,22 +221,12 @@ class Engine:
         """The second look at these rows of the gallery, best first: an answer whose coarse order is
         theirs.
         """
-        shortlist = self.listed(query, np.array(rows, np.int64))
-        return self.answer_of(
-            query, len(rows), shortlist, shortlist, *self.refine(query, shortlist)
-        )
+        listed = self.listed(query, np.array(rows, np.int64))
+        return self.answer_of(query, len(rows), listed, Looked(listed, *self.refine(query, listed)))
 
-    def answer_of(
-        self,
-        query: Query,
-        k: int,
-        coarse: Candidates,
-        candidates: Candidates,
-        matches: Matches,
-        ranking: Ranking,
-        through: Mapping[int, int] | None = None,
-    ) -> Answer:
-        """The first k places after both looks; through: as `expand` found them."""
+    def answer_of(self, query: Query, k: int, coarse: Candidates, looked: Looked) -> Answer:
+        """The first k places after all looks."""
+        candidates, matches, ranking = looked.candidates, looked.matches, looked.ranking
         verified, names = ranking.order.shape[1], self.gallery.names
         place_of = dict(zip(candidates.rows[0].tolist(), range(verified), strict=True))
         coarse_of = dict(zip(coarse.rows[0].tolist(), range(coarse.rows.shape[1]), strict=True))
@@ -225,6 +244,9 @@ class Engine:
             by_votes = (
                 0 if candidates.places is None or not seen else candidates.places[0, place, 1]
             )
+            affine = affine_rows(matches.affine[0, place]) if seen else None
+            turned, mirrored = (None, False) if affine is None else turn_by(affine)
+            turn, through = looked.turned.get(row, AS_IT_IS), looked.through.get(row)
             results.append(
                 Result(
                     rank=rank,
@@ -234,7 +256,7 @@ class Engine:
                     matches=int(matches.matches[0, place]) if seen else 0,
                     inliers=int(matches.inliers[0, place]) if seen else 0,
                     false_alarms=round_digits(ranking.false_alarms[0, place]) if seen else None,
-                    affine=affine_rows(matches.affine[0, place]) if seen else None,
+                    affine=affine,
                     accepted=bool(ranking.accepted[0, place]) if seen else False,
                     raised=bool(ranking.raised[0, place]) if seen else False,
                     code_distance=(
@@ -244,7 +266,10 @@ class Engine:
                     ),
                     parts_rank=int(by_votes) or None,
                     found_by=self._found_by(candidates, place) if seen else None,
-                    through=names[through[row]] if through and row in through else None,
+                    through=None if through is None else names[through],
+                    turned=turned,
+                    mirrored=mirrored,
+                    query_turned=90 * turn.quarters,
                 )
             )
         index, acceptance = self.gallery.index, self.acceptance
@@ -304,9 +329,13 @@ class Engine:
         if result.affine is None or self.verify is None:
             return None
         candidate = self.gallery.features[self.gallery.row(result.image)]
-        pairs, _, inliers = self.verify.pair(query.features, candidate)
-        points = query.features.xy[pairs[:, 0]], candidate.xy[pairs[:, 1]]
-        return Evidence(*points, inliers, result.affine, result.false_alarms, result.accepted)
+        turn = Turn(result.query_turned // 90, result.mirrored)
+        asked = query.turned.get(turn, query).features
+        pairs, _, inliers = self.verify.pair(asked, candidate)
+        ours, theirs = asked.xy[pairs[:, 0]], candidate.xy[pairs[:, 1]]
+        if result.mirrored and turn in query.turned:
+            ours = mirrored_points(ours, asked.size)
+        return Evidence(ours, theirs, inliers, result.affine, result.false_alarms, result.accepted)
 
     def with_answer(self, answer: Graph) -> "Engine":
         """The same engine with another second table."""

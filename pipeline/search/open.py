@@ -32,6 +32,7 @@ from pipeline.search.code_index import choose
 from pipeline.search.engine import Engine
 from stages.inverted_index import PartsIndex
 from stages.kinds import DescribeBoth
+from stages.rank import Calibrated
 from stages.records import Float32
 from stages.verify import Verify
 
@@ -171,11 +172,28 @@ def _assembled(
             f"--expand: expected a recipe that compares points, got {built.name}; run without it"
         )
     opened = assemble(where, built, code, options.index, options.shortlist)
-    engine = replace(with_threads(opened, options.threads), expand=options.expand)
+    engine = replace(
+        with_threads(opened, options.threads),
+        expand=options.expand,
+        turns=_turns(built, options),
+        mirror=options.mirror,
+    )
     if options.queries is None:
         return engine
     check_model(options.queries, read_bindings(options.queries), listed(where), engine.binding)
     return replace(engine, asking=engine_of(options.queries, built, engine.code, "tree", "global"))
+
+
+def _turns(built: Recipe, options: SearchOptions) -> str:
+    """When queries ask turned: never where a fixed count accepts, or nothing is encoded here."""
+    can = isinstance(built.answer.stage("ranking"), Calibrated) and bool(built.encode.rows)
+    if not can and (options.turns == "all" or options.mirror):
+        asked = "--mirror" if options.mirror else f"--turns {options.turns}"
+        raise UsageError(
+            f"{asked}: expected a recipe that accepts at a stated rate, of photos that are encoded"
+            f" here, got {built.name}; run without it"
+        )
+    return options.turns if can else "none"
 
 
 def with_threads(engine: Engine, threads: int) -> Engine:

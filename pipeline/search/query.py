@@ -3,7 +3,8 @@ are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from pipeline.base.errors import ImageError, QueryError
 from pipeline.base.images import from_pillow, load_image
+from pipeline.search.turn import Turn
 from stages.records import Float32, Image, LocalFeatures, UInt8
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ class Query:
     code: Float32  # (D,)
     features: LocalFeatures
     seconds: dict[str, float]  # what it cost so far, by stage
+    photo: Callable[[], Image] | None = None  # its pixels; None where nobody has them
+    turned: dict[Turn, Query] = field(default_factory=dict)  # as far as it was asked
 
 
 def read_photo(photo: Photo, side: int = 0) -> tuple[str, Image]:

@@ -107,6 +107,8 @@ class Live:
                 replace(
                     engine_of(self.folder, engine.recipe, engine.code, self.search, self.shortlist),
                     expand=engine.expand,
+                    turns=engine.turns,
+                    mirror=engine.mirror,
                 )
                 if same
                 else self.opening()

@@ -106,18 +106,11 @@ async function search(query, { remember = true, keep = false } = {}) {
 
 // ---- showing
 
-function verdict({ answer }) {
-  if (!answer.results.length) return "The gallery holds no photo";
-  if (answer.results.some((result) => result.code_distance !== null)) return "The nearest photos";
-  if (!answer.accepted) return "Nothing in this gallery matches";
-  return answer.accepted === 1 ? "1 photo matches" : `${count(answer.accepted)} photos match`;
-}
-
 function show(look, choice) {
   URL.revokeObjectURL(sentUrl);
   sentUrl = current instanceof File ? URL.createObjectURL(current) : `photos/${current}`;
   $("sent").src = sentUrl;
-  $("verdict").textContent = verdict(look);
+  $("verdict").textContent = look.headline;
   $("said").textContent = look.said + (look.answer.null === "model" ? " Chance is as the model knows it: too few photos here to measure it." : "");
   const { seconds, candidates, false_alarm: rate } = look.answer;
   const second = (seconds.verify ?? 0) + (seconds.rank ?? 0), all = Object.values(seconds).reduce((a, b) => a + b, 0);
@@ -126,7 +119,7 @@ function show(look, choice) {
   drawers = [];
   $("places").replaceChildren(...look.answer.results.map((result, i) => place(look, result, look.places[i])));
   $("result").hidden = false;
-  say(`${verdict(look)}. ${look.answer.results.length} places shown, found in ${spent(all)}.`);
+  say(`${look.headline}. ${look.answer.results.length} places shown, found in ${spent(all)}.`);
 }
 
 function place(look, result, shown) {
@@ -135,7 +128,7 @@ function place(look, result, shown) {
   if (byCodes) facts["distance of the real-valued codes"] = result.code_distance.toFixed(3);
   else Object.assign(facts, { matches: count(result.matches), inliers: count(result.inliers) });
   if (result.false_alarms !== null) facts["false alarms expected"] = few(result.false_alarms);
-  const badge = byCodes ? "ranked twice" : result.accepted ? "✓ accepted" : result.raised ? "not accepted, raised" : "filled from coarse order";
+  const badge = byCodes ? "ranked twice" : result.accepted ? "✓ match" : shown.verdict;
   const picture = el("img", { src: `thumbnails/${shown.id}`, alt: "", loading: "lazy", width: shown.width, height: shown.height });
   picture.style.height = "auto";
   const head = el("div", { class: "head" }, el("span", { class: "rank" }, String(result.rank)), el("h3", {}, el("bdi", {}, shown.label)),
@@ -161,7 +154,7 @@ function figure(look, result, shown) {
 
 function caption(result, shown) {
   const drawn = `${shown.inliers.length} of ${count(result.inliers)} inliers, ${shown.outliers.length} of ${count(result.matches - result.inliers)} outliers (dashed)`;
-  return el("figcaption", {}, `Your photo ${narrow.matches ? "above, the gallery's below" : "left, the gallery's right"}; drawn: ${drawn}. Frames: where each photo lies in the other.`);
+  return el("figcaption", {}, `Your photo${turn(result).quarters || turn(result).mirrored ? ", turned as the gallery's shows it," : ""} ${narrow.matches ? "above, the gallery's below" : "left, the gallery's right"}; drawn: ${drawn}. Frames: where each photo lies in the other.`);
 }
 
 /** Where each photo lies: {x, y, width, height, scale}, side by side, or one above the other where there is no room. */
@@ -191,22 +184,50 @@ function inverse([[a, b, c], [d, e, f]]) {
   return [[e / area, -b / area, (b * f - c * e) / area], [-d / area, a / area, (c * d - a * f) / area]];
 }
 
+/** How the query is drawn so that it lies as in the other photo: mirrored, then turned by so many quarters. */
+function turn(result) {
+  return result.accepted ? { quarters: (Math.round(result.turned / 90) + 4) % 4, mirrored: result.mirrored } : { quarters: 0, mirrored: false };
+}
+
+/** A map of the query's pixels, as they are, to those of the query as it is drawn. */
+function upright({ quarters, mirrored }, width, height) {
+  let map = mirrored ? [[-1, 0, width - 1], [0, 1, 0]] : [[1, 0, 0], [0, 1, 0]];
+  for (let i = 0; i < quarters; i++) {
+    const [[a, b, c], [d, e, f]] = map;
+    map = [[-d, -e, height - 1 - f], [a, b, c]];
+    [width, height] = [height, width];
+  }
+  return map;
+}
+
+const by = ([[a, b, c], [d, e, f]], x, y) => [a * x + b * y + c, d * x + e * y + f];
+
+/** One map, then another. */
+function composed([[a, b, c], [d, e, f]], then) {
+  const [[s, t], [u, v], [x, y]] = [[a, d], [b, e], [c, f]].map(([p, q]) => then.map(([k, l]) => k * p + l * q));
+  return [[s, u, x + then[0][2]], [t, v, y + then[1][2]]];
+}
+
 function pair(look, result, shown) {
-  const { boxes: [left, right], width, height } = panels([look.width, look.height], [shown.width, shown.height]);
+  const way = turn(result), there = upright(way, look.width, look.height), aside = way.quarters % 2 === 1;
+  const size = aside ? [look.height, look.width] : [look.width, look.height];
+  const { boxes: [left, right], width, height } = panels(size, [shown.width, shown.height]);
   const holder = el("div", { class: "pair" });
   holder.style.aspectRatio = `${width} / ${height}`;
   for (const [box, src, alt] of [[left, sentUrl, "Your photo"], [right, `photos/${shown.id}`, shown.label]]) {
     const image = el("img", { src, alt });
-    const where = { left: box.x / width, top: box.y / height, width: box.width / width, height: box.height / height };
+    const [across, down] = box === left && aside ? [box.height, box.width] : [box.width, box.height];
+    const where = { left: (box.x + (box.width - across) / 2) / width, top: (box.y + (box.height - down) / 2) / height, width: across / width, height: down / height };
+    if (box === left) image.style.transform = `rotate(${90 * way.quarters}deg)${way.mirrored ? " scaleX(-1)" : ""}`;
     for (const [side, part] of Object.entries(where)) image.style[side] = `${100 * part}%`;
     holder.append(image);
   }
   const at = (box, x, y) => [(x + 0.5) * box.scale + box.x, (y + 0.5) * box.scale + box.y]; // a pixel is a square, its centre half a pixel inside
   const group = (kind, lines) => svg("g", { class: kind }, ...lines.flatMap(([x, y, u, v]) => {
-    const [[x1, y1], [x2, y2]] = [at(left, x, y), at(right, u, v)];
+    const [[x1, y1], [x2, y2]] = [at(left, ...by(there, x, y)), at(right, u, v)];
     return [svg("line", { x1, y1, x2, y2 }), svg("path", { class: "dot", d: `M${x1},${y1}h0M${x2},${y2}h0` })];
   }));
-  const frames = [frame(right, [look.width, look.height], result.affine), frame(left, [shown.width, shown.height], inverse(result.affine))];
+  const frames = [frame(right, [look.width, look.height], result.affine), frame(left, [shown.width, shown.height], composed(inverse(result.affine), there))];
   const label = `${count(result.inliers)} of ${count(result.matches)} matching points of the two photos agree on one map`;
   holder.append(svg("svg", { class: "over", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label }, ...frames, group("out", shown.outliers), group("in", shown.inliers)));
   return holder;

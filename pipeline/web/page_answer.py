@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.base.images import load_image
 from pipeline.base.names import printable
-from pipeline.report.text import summary, why
+from pipeline.report.text import headline, summary, why
 from pipeline.search.answer import Answer, Result
 from pipeline.search.engine import Engine
 from pipeline.search.query import Query
@@ -30,6 +30,7 @@ class Place:
     label: str  # the path, printable
     width: int  # px
     height: int  # px
+    verdict: str  # "match", "maybe" or "no match"
     why: str  # it stands there, in a sentence
     inliers: list[Line]  # some of the matches that agree with the affine map
     outliers: list[Line]  # some of those that do not
@@ -40,6 +41,7 @@ class PageAnswer:
     """An answer with what a page draws of it."""
 
     answer: Answer
+    headline: str  # whether anything matches
     said: str  # what the two looks did, in words
     width: int  # px of the query
     height: int  # px of the query
@@ -53,7 +55,7 @@ def encode_bytes(engine: Engine, data: bytes) -> Query:
     code, features = engine.recipe.encode(
         {"image": image}, engine.code, "features", seconds=seconds
     )
-    return Query(NAME, code, features, seconds)
+    return Query(NAME, code, features, seconds, lambda: image)
 
 
 def at_rate(engine: Engine, rate: float | None) -> Engine:
@@ -72,6 +74,7 @@ def draw_answer(engine: Engine, query: Query, answer: Answer) -> PageAnswer:
     width, height = query.features.size
     return PageAnswer(
         answer,
+        headline(answer),
         summary(answer),
         int(width),
         int(height),
@@ -91,6 +94,7 @@ def place(engine: Engine, query: Query, answer: Answer, result: Result) -> Place
         printable(result.image),
         int(width),
         int(height),
+        result.verdict,
         why(result, answer),
         *drawn,
     )

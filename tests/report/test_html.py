@@ -271,7 +271,11 @@ def test_every_place_says_why(tmp_path: Path) -> None:
         "No affine map found among 12 matches.",
         "No local feature of the two photos matches.",
         "Not verified: beyond the candidates.",
-        ("1,287 photos were verified and 1 accepted. Places 2 to 5 were filled from coarse order"),
+        "1 photo matches",
+        (
+            "1,287 photos were verified and 1 accepted, 0.1 false matches per query expected at"
+            " most. Places 2 to 5 were filled from coarse order"
+        ),
         "1.52 s in all: embed 21 ms, verify 1.50 s.",
         "first look → now14 → 1",
         "first look → now1,287 → 3",
@@ -304,13 +308,14 @@ def test_every_place_says_why(tmp_path: Path) -> None:
         (
             (shown(1, proof=evidence(9, 0), accepted=True),),
             1,
-            "1 photo was verified and 1 accepted. Every place shown is an accepted photo.",
+            "1 photo was verified and 1 accepted, 0.1 false matches per query expected at most."
+            " Every place shown is an accepted photo.",
         ),
         (
             (shown(1),),
             5,
-            "Nothing in this gallery matches. 5 photos were verified and none accepted. "
-            "Place 1 was filled from coarse order",
+            "Nothing in this gallery matches5 photos were verified and none accepted, 0.1 false"
+            " matches per query expected at most. Place 1 was filled from coarse order",
         ),
     ],
 )

@@ -47,6 +47,9 @@ RESULT_KEYS = [
     "parts_rank",
     "found_by",
     "through",
+    "turned",
+    "mirrored",
+    "query_turned",
 ]
 INDEXED = [f"gallery:{name}" for name in NAMES]
 
@@ -87,7 +90,15 @@ def test_the_json_is_as_promised(
             assert [
                 type(result[key])
                 for key in RESULT_KEYS
-                if key not in ("affine", "false_alarms", "code_distance", "parts_rank", "through")
+                if key
+                not in (
+                    "affine",
+                    "false_alarms",
+                    "code_distance",
+                    "parts_rank",
+                    "through",
+                    "turned",
+                )
             ] == [
                 int,
                 str,
@@ -98,7 +109,11 @@ def test_the_json_is_as_promised(
                 bool,
                 bool,
                 str,
+                bool,
+                int,
             ]
+            assert (result["mirrored"], result["query_turned"]) == (False, 0)
+            assert (result["turned"] is None) == (result["affine"] is None)
             # a model without a codebook has no votes
             assert (result["parts_rank"], result["found_by"]) == (None, "global")
             assert (result["false_alarms"], result["code_distance"]) == (None, None)

@@ -12,9 +12,10 @@ from planted_features import pack, unrelated
 from planted_null import even
 
 from stages.gallery import Gallery
+from stages.null import AS_OTHERS, Ease
 from stages.order import both_ties
 from stages.rank import Calibrated, FixedCount
-from stages.records import Candidates, Float64, Int32, Int64, Matches, Ranking
+from stages.records import Bool, Candidates, Float64, Int32, Int64, Matches, Ranking
 
 
 def shortlist(inliers: npt.ArrayLike) -> tuple[Candidates, Matches]:
@@ -89,10 +90,11 @@ def test_what_votes_have_chosen_counts_among_all_photos() -> None:
     np.testing.assert_allclose(ranking.false_alarms, [[2 * np.exp(-9), 2 * np.exp(-4)]])
 
 
-def test_what_near_photos_have_in_common_weighs_less() -> None:
+def test_what_near_photos_have_in_common_weighs_less(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twelve inliers of the nearest of a hundred photos and of the last; the order is by both
     looks.
     """
+    monkeypatch.setattr("stages.null.DIFFER", 1e-9)  # one query's candidates are like another's
     aware = replace(even(0, -0.5), near=np.array([0.0, 0.3, 0.0]), nearest=0.01)
     inliers = [12] + [0] * 98 + [12]
     ranking = calibrated(inliers, 1e9, [100] * 100, models=aware)
@@ -123,6 +125,23 @@ def test_queries_of_a_batch_are_ranked_one_by_one() -> None:
 
 
 @dataclass(frozen=True)
+class StubOdds:
+    """Of queries that are all alike."""
+
+    null: Any
+    query: int
+    candidate: Int64
+    share: Float64 | None
+
+    def log_chance(self, inliers: Int32, ease: Ease = AS_OTHERS) -> Float64:
+        told: Float64 = self.null.log_chance(self.query, self.candidate, inliers, self.share)
+        return told
+
+    def ease(self, inliers: Int32, among: Bool) -> Ease:
+        return AS_OTHERS
+
+
+@dataclass(frozen=True)
 class Stub:
     """Of photos with n features, so many inliers or more have chance e^-(inliers - n / 10); from
     `least` on.
@@ -137,6 +156,9 @@ class Stub:
     ) -> Float64:
         assert query == 50
         return -np.maximum(0, inliers - candidate / 10)
+
+    def odds(self, query: int, candidate: Int64, share: Float64 | None = None) -> StubOdds:
+        return StubOdds(self, query, candidate, share)
 
 
 FEATURES = unrelated(np.random.default_rng(0), 50)

@@ -144,7 +144,7 @@ def test_a_photo_that_is_not_there_matches_nothing(
     tab.until("!document.querySelector('#result').hidden")
     assert text(tab, "#verdict") == "Nothing in this gallery matches"
     assert tab.run("document.querySelectorAll('.place.accepted').length") == 0
-    assert text(tab, ".place .badge") == "filled from coarse order"
+    assert text(tab, ".place .badge") == "no match"
     quiet(tab, served)
     shutil.copy(__file__, tmp_path / "text.jpg")
     tab.drop(".drop", tmp_path / "text.jpg")
