@@ -236,7 +236,7 @@ def verify(
     alarms, accepted = None, bool(count[0] >= int(opened.card["accept"].get("inliers", 0)))
     if null is not None:
         theirs_count: Int64 = np.array([len(theirs)], np.int64)
-        logs, kept = judge(null, len(ours), theirs_count, count, false_alarm)
+        logs, kept, _ = judge(null, len(ours), theirs_count, count, 1, false_alarm)
         alarms, accepted = round_digits(float(np.exp(logs[0]))), bool(kept[0, 0])
     points = ours.xy[pairs[:, 0]], theirs.xy[pairs[:, 1]]
     return Evidence(*points, inliers, affine_rows(affine), alarms, accepted)

@@ -93,4 +93,4 @@ def euclidean(code: Float32, candidates: Candidates, gallery: Gallery) -> Rankin
     )
     order = np.argsort(distance, kind="stable")[None].astype(np.int64)
     accepted = np.ones(order.shape, np.bool_)
-    return Ranking(order, accepted, ~accepted, -distance[None], np.full(order.shape, np.nan))
+    return Ranking(order, accepted, -distance[None], np.full(order.shape, np.nan))

@@ -13,16 +13,11 @@ def first_ties(coarse: Candidates) -> Int64:
     return _runs(coarse.distance[0])
 
 
-def chosen(ranking: Ranking) -> int:
-    """How many candidates the second look puts first: those that it accepted or raised."""
-    return int((ranking.accepted | ranking.raised).sum())
-
-
 def full_order(ranking: Ranking, candidates: Candidates, coarse: Candidates) -> Int64:
-    """(N,) gallery rows: accepted and raised candidates as ranked, behind them all photos of the
-    first look's list that are none of these, as they were.
+    """(N,) gallery rows: accepted candidates as ranked, behind them all photos of the first look's
+    list that are none of these, as they were.
     """
-    head = candidates.rows[0, ranking.order[0, : chosen(ranking)]]
+    head = candidates.rows[0, ranking.order[0, : int(ranking.accepted.sum())]]
     rest = coarse.rows[0]
     return np.concatenate([head, rest[~np.isin(rest, head)]])
 
@@ -30,17 +25,14 @@ def full_order(ranking: Ranking, candidates: Candidates, coarse: Candidates) -> 
 def both_ties(ranking: Ranking, candidates: Candidates, coarse: Candidates) -> tuple[Int64, Int64]:
     """`full_order` (N,) and its ties (N,).
 
-    Accepted candidates are tied where their evidence is equal, raised ones likewise, all others
-    where their distance is: that the path decides between them is no merit of theirs.
+    Accepted candidates are tied where their evidence is equal, all others where their distance is:
+    that the path decides between them is no merit of theirs.
     """
-    order, head = full_order(ranking, candidates, coarse), chosen(ranking)
-    places = ranking.order[0, :head]
-    group, key = np.zeros(len(order), np.int8), np.empty(len(order))
-    group[:head] = 2 * ranking.accepted[0, places] + ranking.raised[0, places]
-    key[:head] = ranking.evidence[0, places]
-    rest = ~np.isin(coarse.rows[0], order[:head])
-    key[head:] = coarse.distance[0, rest]
-    return order, _runs(group, key)
+    order, head = full_order(ranking, candidates, coarse), int(ranking.accepted.sum())
+    accepted, key = np.arange(len(order)) < head, np.empty(len(order))
+    key[:head] = ranking.evidence[0, ranking.order[0, :head]]
+    key[head:] = coarse.distance[0, ~np.isin(coarse.rows[0], order[:head])]
+    return order, _runs(accepted, key)
 
 
 def _runs(*keys: npt.NDArray[np.generic]) -> Int64:

@@ -235,16 +235,13 @@ class Matches:
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """The order of the candidates: accepted ones by evidence, then raised ones by theirs, then the
-    rest as they were proposed. `stages/order.py` puts the whole gallery in order by it.
+    """The order of the candidates: accepted ones by evidence, then the rest as they were proposed.
+    `stages/order.py` puts the whole gallery in order by it.
     """
 
     order: Int64  # (B, K) places in the shortlist, best first: a permutation of 0..K-1
     accepted: Bool  # (B, K) by place in the shortlist
-    # (B, K) by place: too little evidence to be accepted, and enough to stand before the rest
-    raised: Bool
-    # (B, K) by place: what accepted and raised ones are ordered by, the more the better; equal ones
-    # are tied
+    # (B, K) by place: what accepted ones are ordered by, the more the better; equal ones are tied
     evidence: Float64
     # (B, K) by place: how many unrelated photos are expected to look as good; NaN where nobody
     # calibrated
@@ -255,7 +252,6 @@ class Ranking:
         check_array("Ranking", "evidence", self.evidence, np.float64, *self.order.shape)
         check_array("Ranking", "false_alarms", self.false_alarms, np.float64, *self.order.shape)
         check_array("Ranking", "accepted", self.accepted, np.bool_, *self.order.shape)
-        check_array("Ranking", "raised", self.raised, np.bool_, *self.order.shape)
         if (np.sort(self.order, axis=1) != np.arange(self.order.shape[1])).any():
             raise ArrayError(
                 "Ranking.order: expected a permutation of the shortlist, got something else"

@@ -44,14 +44,6 @@ KEY = f"""<ul class="key soft">{SWATCH.format(f'<g class="in">{LINE}</g>', AGREE
 {SWATCH.format(FRAME, "the query's frame, and where the map puts it")}</ul>"""
 
 
-# places that follow each other, by verdict: what they are, and in which order
-GROUPS = {
-    "match": ("Matches", "accepted by the second look, most evidence first"),
-    "maybe": ("Maybe", "too little evidence to be accepted, most first"),
-    "no match": ("No match", "in coarse order, as the first look ranked them"),
-}
-
-
 @dataclass(frozen=True, eq=False)
 class Shown:
     result: Result
@@ -127,9 +119,13 @@ def section(page: Page, key: str) -> str:
 <p class="verdict">{headline(answer)}</p><p>{summary(answer)}</p>
 <p class="soft">{seconds(answer)}</p></div></div>
 {"" if answer.by_codes else KEY}"""]  # fmt: skip
-    for verdict, group in groupby(page.shown, lambda shown: shown.result.verdict):
-        title, note = GROUPS[verdict]
-        if answer.by_codes and verdict == "match":
+    for accepted, group in groupby(page.shown, lambda shown: shown.result.accepted):
+        title, note = (
+            ("Matches", "accepted by the second look, most evidence first")
+            if accepted
+            else ("In coarse order", "as the first look ranked them")
+        )
+        if accepted and answer.by_codes:
             title, note = "Ranked twice", "nearest real-valued codes first"
         parts += [
             f"<h3>{title} <small>{note}</small></h3>\n<ol>",

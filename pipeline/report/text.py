@@ -17,7 +17,7 @@ def headline(answer: Answer) -> str:
         return "The gallery holds no photo"
     if answer.by_codes:
         return "The nearest photos"
-    maybe = sum(result.raised for result in answer.results)
+    maybe = sum(result.verdict == "maybe" for result in answer.results)
     if not answer.accepted:
         return (
             f"Nothing in this gallery matches for sure, {maybe} maybe"
@@ -57,14 +57,9 @@ def summary(answer: Answer) -> str:
     said = f"{verified} verified and {answer.accepted or 'none'} accepted{rate}. "
     if "turns" in answer.seconds:
         said += "The query was looked at turned by quarters, too. "
-    if raised := [result.rank for result in answer.results if result.raised]:
-        said += (
-            f"{len(raised)} {'has' if len(raised) == 1 else 'have'} too little evidence to be"
-            " accepted, and enough to stand before the others. "
-        )
-    filled = [r.rank for r in answer.results if not r.accepted and not r.raised]
+    filled = [r.rank for r in answer.results if not r.accepted]
     if not filled:
-        return said + ("" if raised else "Every place shown is an accepted photo.")
+        return said + "Every place shown is an accepted photo."
     places = (
         f"Places {filled[0]} to {filled[-1]} were" if len(filled) > 1 else f"Place {filled[0]} was"
     )
@@ -174,7 +169,7 @@ def parts(place: int | str, answer: Answer) -> str:
 
 
 def mark(result: Result) -> str:
-    return "* " if result.accepted else "+ " if result.raised else "  "
+    return {"match": "* ", "maybe": "? ", "no match": "  "}[result.verdict]
 
 
 def aside(result: Result) -> str:
@@ -188,7 +183,7 @@ def verdict(answer: Answer) -> str:
     if not answer.candidates:
         return "no candidates verified; all places in coarse order"
     rest = "; all places in coarse order"
-    if answer.accepted or any(result.raised for result in answer.results):
+    if answer.accepted:
         rest = "; the other places in coarse order" if answer.fell_back else ""
     return f"{said[0].lower()}{said[1:]}{rate}; {answer.candidates} candidates verified{rest}" + (
         f" (chance as measured on the model's photos: {answer.null_reason})"

@@ -8,6 +8,8 @@ from typing import Any
 
 from stages.records import Bool, Float32
 
+MAYBE = 0.5  # unrelated photos expected to look as good: where it is no more, it may be a match
+
 
 @dataclass(frozen=True)
 class Result:
@@ -26,8 +28,6 @@ class Result:
     accepted: bool  # the second look put it here; otherwise coarse order did
     # of the real-valued codes, by which hashing recipes re-rank; `distance` counts their bits then
     code_distance: float | None = None
-    # too little evidence to be accepted, and enough to stand before the order of the first look
-    raised: bool = False
     # its place by votes of local features, from 1; None beyond that list, or where there is none
     parts_rank: int | None = None
     # the list that brought it among the candidates: "global", "parts" or "both"; None beyond them
@@ -44,7 +44,11 @@ class Result:
     @property
     def verdict(self) -> str:
         """For people: a match, maybe one, or no match."""
-        return "match" if self.accepted else "maybe" if self.raised else "no match"
+        if self.accepted:
+            return "match"
+        return (
+            "maybe" if self.false_alarms is not None and self.false_alarms <= MAYBE else "no match"
+        )
 
 
 @dataclass(frozen=True)

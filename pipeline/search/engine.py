@@ -258,7 +258,6 @@ class Engine:
                     false_alarms=round_digits(ranking.false_alarms[0, place]) if seen else None,
                     affine=affine,
                     accepted=bool(ranking.accepted[0, place]) if seen else False,
-                    raised=bool(ranking.raised[0, place]) if seen else False,
                     code_distance=(
                         round(float(-ranking.evidence[0, place]) ** 0.5, 6)
                         if seen and self.recipe.binary

@@ -52,11 +52,10 @@ def with_gains(looked: Looked, proposed: Sequence[Int64], gains: Sequence[Gain])
     known = candidates.rows.shape[1]
     more = len(rows) - known
     matches = Matches.join([looked.matches, Matches.none(more)])
-    accepted, raised, evidence, alarms = (
+    accepted, evidence, alarms = (
         np.concatenate([each[0], np.full(more, empty, each.dtype)])
         for each, empty in (
             (ranking.accepted, False),
-            (ranking.raised, False),
             (ranking.evidence, -np.inf),
             (ranking.false_alarms, np.nan),
         )
@@ -67,7 +66,7 @@ def with_gains(looked: Looked, proposed: Sequence[Int64], gains: Sequence[Gain])
         place = place_of[gain.row]
         if accepted[place] and evidence[place] >= gain.evidence:
             continue
-        accepted[place], raised[place] = True, False
+        accepted[place] = True
         evidence[place], alarms[place] = gain.evidence, gain.false_alarms
         matches.matches[0, place], matches.inliers[0, place] = gain.matches, gain.inliers
         matches.affine[0, place] = gain.affine
@@ -81,12 +80,12 @@ def with_gains(looked: Looked, proposed: Sequence[Int64], gains: Sequence[Gain])
     if places is not None:
         places = np.pad(places, ((0, 0), (0, more), (0, 0)))
     indirect = np.isin(rows, list(through))
-    group = np.where(accepted, np.where(indirect, 1, 0), np.where(raised, 2, 3))
-    order = np.lexsort((np.where(group < 3, -evidence, 0), group))[None]
+    group = np.where(accepted, np.where(indirect, 1, 0), 2)
+    order = np.lexsort((np.where(accepted, -evidence, 0), group))[None]
     return Looked(
         Candidates(rows[None], distance[None], places),
         matches,
-        Ranking(order.astype(np.int64), accepted[None], raised[None], evidence[None], alarms[None]),
+        Ranking(order.astype(np.int64), accepted[None], evidence[None], alarms[None]),
         through,
         turned,
     )

@@ -62,7 +62,6 @@ def test_what_is_left_out_leaves_the_ties_of_the_others(indexed_photos: Path) ->
     ranking = Ranking(
         places[::-1][None].copy(),
         np.ones((1, 24), np.bool_),
-        np.zeros((1, 24), np.bool_),
         np.zeros((1, 24)),
         np.ones((1, 24)),
     )

@@ -49,7 +49,6 @@ class Crowded:
         return Ranking(
             order,
             accepted,
-            np.zeros(order.shape, np.bool_),
             place.astype(np.float64),
             np.full(order.shape, np.nan),
         )

@@ -14,7 +14,7 @@ from planted_null import even
 from stages.gallery import Gallery
 from stages.null import AS_OTHERS, Ease
 from stages.order import both_ties
-from stages.rank import Calibrated, FixedCount
+from stages.rank import Calibrated, FixedCount, weights
 from stages.records import Bool, Candidates, Float64, Int32, Int64, Matches, Ranking
 
 
@@ -56,20 +56,21 @@ def test_without_evidence_the_first_looks_order_stays(inliers: list[int]) -> Non
         assert not ranking.accepted.any()
 
 
-def test_weak_evidence_among_few_nearer_photos_raises() -> None:
-    """Chances of a to h: 1, e^-4, 1, 1, e^-4, e^-5, 1, 1, and 1 of 72 more; eighty times that many
-    are expected to look as good. At a rate of .21 none is accepted: 80 e^-5 is .54. The second, b,
-    and the sixth, f, are raised, for a fifth of the rate is .042, 2 e^-4 is .037 and 6 e^-5 is
-    .040; the fifth is not, for 5 e^-4 is .092.
+def test_the_nearer_by_the_first_look_the_less_is_enough() -> None:
+    """Chances of a to h: 1, e^-4, 1, 1, e^-4, e^-5, 1, 1, and 1 of 72 more. The second, b, stands
+    for 2 (1 + 1/2 + ... + 1/80) candidates, 9.93: .18 as good are expected, and .20 as good as the
+    sixth, f. At a rate of .21 both are accepted; the fifth is not, for .45 are.
     """
-    more = [0] * 72
-    ranking = calibrated([0, 4, 0, 0, 4, 5, 0, 0, *more], rate=0.21)
-    assert not ranking.accepted.any()
-    assert np.flatnonzero(ranking.raised).tolist() == [1, 5]
+    inliers = [0, 4, 0, 0, 4, 5, 0, 0, *[0] * 72]
+    ranking = calibrated(inliers, 0.21, models=KNOWING)
+    np.testing.assert_allclose(
+        ranking.false_alarms[0, [1, 4, 5]], [0.18189, 0.45473, 0.20074], 1e-4
+    )
     assert ["abcdefgh"[place] for place in ranking.order[0, :8]] == list("bfacdegh")
-    ranking = calibrated([0, 4, 0, 0, 4, 5, 0, 9, *more], rate=0.21)
-    assert np.flatnonzero(ranking.accepted).tolist() == [7]
-    assert ["abcdefgh"[place] for place in ranking.order[0, :8]] == list("hbfacdeg")
+    assert ranking.accepted.sum() == 2
+    # a null that does not know nearness lets each stand for all
+    assert calibrated(inliers, 0.21).accepted.sum() == 0
+    assert (1 / weights(np.arange(1, 81))).sum() == pytest.approx(1)
 
 
 def test_what_votes_have_chosen_counts_among_all_photos() -> None:
@@ -85,9 +86,8 @@ def test_what_votes_have_chosen_counts_among_all_photos() -> None:
     for ranking, among in zip(rankings, (2, 8), strict=True):
         np.testing.assert_allclose(ranking.false_alarms, [[among * np.exp(-9), among * np.exp(-4)]])
     assert [ranking.accepted.tolist() for ranking in rankings] == [[[True, True]], [[True, False]]]
-    knowing = replace(Stub(), near=np.array([0.0, 0.0, 1e-9]))
-    ranking = Calibrated(0.05, knowing)(FEATURES, voted, matches, gallery([0] * 8))  # type: ignore[arg-type]
-    np.testing.assert_allclose(ranking.false_alarms, [[2 * np.exp(-9), 2 * np.exp(-4)]])
+    ranking = Calibrated(0.05, KNOWING)(FEATURES, voted, matches, gallery([0] * 8))  # type: ignore[arg-type]
+    np.testing.assert_allclose(ranking.false_alarms, [[1.5 * np.exp(-9), 3 * np.exp(-4)]])
 
 
 def test_what_near_photos_have_in_common_weighs_less(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,22 +98,22 @@ def test_what_near_photos_have_in_common_weighs_less(monkeypatch: pytest.MonkeyP
     aware = replace(even(0, -0.5), near=np.array([0.0, 0.3, 0.0]), nearest=0.01)
     inliers = [12] + [0] * 98 + [12]
     ranking = calibrated(inliers, 1e9, [100] * 100, models=aware)
-    near, far = ranking.false_alarms[0, [0, 99]]
+    near, far = ranking.false_alarms[0, [0, 99]] / weights(np.arange(1, 101))[[0, 99]]
     assert near > 2 * far
     assert ranking.order[0, :2].tolist() == [0, 99]
     # as it is told, where the order is another engine's
     looked, matches = shortlist([12, 12])
     told = replace(looked, share=np.array([[1.0, 0.01]]))
     ranking = Calibrated(1e9, aware)(FEATURES, told, matches, gallery([100] * 2))
-    np.testing.assert_allclose(ranking.false_alarms[0] * 50, [far, near])
+    np.testing.assert_allclose(ranking.false_alarms[0], [1.5 * far, 3 * near])
 
 
-def test_equally_near_photos_are_raised_alike() -> None:
-    """Whatever their paths: both stand among two, and are tied."""
+def test_equally_near_photos_are_accepted_alike() -> None:
+    """Whatever their paths: both stand for two, and are tied."""
     looked, matches = shortlist([4, 4] + [0] * 28)
     alike = Candidates(looked.rows, np.array([[1, 1] + [2] * 28], np.float32))
-    ranking = Calibrated(0.2, Stub())(FEATURES, alike, matches, gallery([0] * 30))  # type: ignore[arg-type]
-    assert ranking.raised.tolist() == [[True, True] + [False] * 28]
+    ranking = Calibrated(0.2, KNOWING)(FEATURES, alike, matches, gallery([0] * 30))  # type: ignore[arg-type]
+    assert ranking.accepted.tolist() == [[True, True] + [False] * 28]
     assert both_ties(ranking, alike, alike)[1].tolist() == [0, 0] + [1] * 28
 
 
@@ -161,6 +161,7 @@ class Stub:
         return StubOdds(self, query, candidate, share)
 
 
+KNOWING = Stub(near=np.array([0.0, 0.0, 1e-9]))
 FEATURES = unrelated(np.random.default_rng(0), 50)
 
 
@@ -269,10 +270,7 @@ def test_a_larger_rate_never_accepts_fewer(
         accepted = ranking.accepted[0, ranking.order[0]]
         assert (np.diff(accepted.astype(int)) <= 0).all()  # every accepted one above every other
         assert (np.diff(ranking.evidence[0, ranking.order[0]][accepted]) <= 0).all()
-        raised = ranking.raised[0, ranking.order[0]]
-        assert not (raised & accepted).any()
-        assert (np.diff(raised[~accepted].astype(int)) <= 0).all()
-        assert (np.diff(ranking.order[0][~accepted & ~raised]) > 0).all()
+        assert (np.diff(ranking.order[0][~accepted]) > 0).all()
 
 
 def test_evidence_for_another_number_of_candidates_is_refused() -> None:

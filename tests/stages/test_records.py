@@ -66,7 +66,6 @@ RIGHT: dict[type, dict[str, Any]] = {
     Ranking: {
         "order": np.array([[1, 0]], i8),
         "accepted": np.zeros((1, 2), b1),
-        "raised": np.zeros((1, 2), b1),
         "evidence": np.zeros((1, 2)),
         "false_alarms": np.zeros((1, 2)),
     },
@@ -155,7 +154,6 @@ WRONG: list[tuple[type, str, Any, str]] = [
         "expected a permutation of the shortlist, got something else",
     ),
     (Ranking, "accepted", np.zeros((1, 2), np.uint8), "expected bool (1, 2), got uint8 (1, 2)"),
-    (Ranking, "raised", np.zeros((1, 3), b1), "expected bool (1, 2), got bool (1, 3)"),
     (Ranking, "evidence", np.zeros((1, 3)), "expected float64 (1, 2), got float64 (1, 3)"),
     (Ranking, "false_alarms", np.zeros((1, 2), f4), "expected float64 (1, 2), got float32 (1, 2)"),
     (Ranking, "false_alarms", np.zeros((1, 3)), "expected float64 (1, 2), got float64 (1, 3)"),

@@ -41,13 +41,21 @@ def accepted(
     import numpy as np
 
     from pipeline.recipes import second_look
-    from stages.rank import judge
+    from stages.rank import judge, weights
 
     inliers = second_look(seed).many(features[query], features, rows)[1]
     distance = np.square(codes[rows] - codes[query]).sum(1)
-    share = np.searchsorted(np.sort(distance), distance, "right") / len(rows)
-    counts = features.count[rows]
-    _, taken = judge(null, int(features.count[query]), counts, inliers, *RATES, share=share)
+    place = np.searchsorted(np.sort(distance), distance, "right")
+    stands_for = weights(place) if null.near.any() else len(rows)
+    _, taken, _ = judge(
+        null,
+        int(features.count[query]),
+        features.count[rows],
+        inliers,
+        stands_for,
+        *RATES,
+        share=place / len(rows),
+    )
     return [int(count) for count in taken.sum(1)]
 
 
