@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from stages.records import Candidates, Int64
+from stages.records import Candidates, Float32, Float64, Int64
 
 DEPTH = 4000  # places of a list that are told apart; whoever combines lists asks for as many
 
@@ -19,6 +19,18 @@ DEPTH = 4000  # places of a list that are told apart; whoever combines lists ask
 def shortlist(coarse: Candidates, count: int) -> Candidates:
     """The first `count` of a list."""
     return coarse.part(0, count)
+
+
+def listed(codes: Float32, query: Float32, rows: Int64) -> Candidates:
+    """Candidates that another engine proposes, best first: gallery rows (K,) -> (1, K); codes (N,
+    D) of the gallery and (D,) of the query say how near they are.
+    """
+    # its distances are unknown: its order stands in for them
+    order = np.arange(len(rows), dtype=np.float32)
+    distance = np.square(codes - query).sum(1)
+    ranks = np.searchsorted(np.sort(distance), distance[rows], "right")
+    share: Float64 = np.maximum(ranks, 1) / max(1, len(distance))
+    return Candidates(rows[None], order[None], share=share[None])
 
 
 @dataclass(frozen=True)

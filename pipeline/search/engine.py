@@ -25,8 +25,8 @@ from pipeline.search.turned import first_share, look_turned, turns_of
 from stages.gallery import Gallery
 from stages.order import both_ties, first_ties, full_order
 from stages.rank import Calibrated
-from stages.records import Candidates, Float64, Image, Int64, Matches, Ranking
-from stages.shortlist import DEPTH
+from stages.records import Candidates, Image, Int64, Matches, Ranking
+from stages.shortlist import DEPTH, listed
 from stages.verify import Verify
 
 FIRST_STEP = 16  # candidates verified before the clock is read again
@@ -221,8 +221,8 @@ class Engine:
         """The second look at these rows of the gallery, best first: an answer whose coarse order is
         theirs.
         """
-        listed = self.listed(query, np.array(rows, np.int64))
-        return self.answer_of(query, len(rows), listed, Looked(listed, *self.refine(query, listed)))
+        found = self.listed(query, np.array(rows, np.int64))
+        return self.answer_of(query, len(rows), found, Looked(found, *self.refine(query, found)))
 
     def answer_of(self, query: Query, k: int, coarse: Candidates, looked: Looked) -> Answer:
         """The first k places after all looks."""
@@ -296,13 +296,8 @@ class Engine:
         )
 
     def listed(self, query: Query, rows: Int64) -> Candidates:
-        """Candidates that another engine proposes, best first: gallery rows (K,) -> (1, K)."""
-        # its distances are unknown: its order stands in for them
-        order = np.arange(len(rows), dtype=np.float32)
-        distance = np.square(self.gallery.codes - query.code).sum(1)
-        ranks = np.searchsorted(np.sort(distance), distance[rows], "right")
-        share: Float64 = np.maximum(ranks, 1) / max(1, len(distance))
-        return Candidates(rows[None], order[None], share=share[None])
+        """As the function of this name has it."""
+        return listed(self.gallery.codes, query.code, rows)
 
     def _coarse_place(self, query: Query, row: int) -> tuple[int, float]:
         """Where a photo stands by its code among all, from 1, and how far it is."""

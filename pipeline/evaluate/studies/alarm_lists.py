@@ -3,7 +3,8 @@ and in small galleries.
 
 The indexed photos outside the folder FOLDER ask those inside it, of which none shows the same:
 whatever is accepted is a false alarm. Galleries are all photos of the folder and random ones of
-them; candidates are the nearest by codes, or the first by the odds of codes and votes.
+them; candidates are the nearest by codes, the first by the odds of codes and votes, or those that
+another engine lists, which counts votes alone.
 """
 
 import json
@@ -164,13 +165,14 @@ def gallery_of(reading: "Reading", model: "Model", rows: "np.ndarray") -> "Galle
 def lists(gallery: "Gallery", code: "np.ndarray", features: Any) -> "dict[str, Candidates]":
     """All photos in the order of each list."""
     from stages.search import search, search_parts
-    from stages.shortlist import ByOdds
+    from stages.shortlist import ByOdds, listed
 
     by_codes = search(code, len(gallery), gallery)
     found = {"codes": by_codes}
     if gallery.parts is not None:
         by_votes = search_parts(features, len(gallery), gallery)
         found["codes and votes"] = ByOdds()(by_codes, by_votes, len(gallery))
+        found["another engine"] = listed(gallery.codes, code, by_votes.rows[0])
     return found
 
 
