@@ -29,11 +29,11 @@ def headline(answer: Answer) -> str:
 
 
 def expected(answer: Answer) -> str:
-    """How many false matches a query may have, as it was asked for."""
+    """How many false alarms a query may have, as it was asked for."""
     rate = answer.false_alarm
     if rate is None or answer.by_codes:
         return ""
-    return f"{rate:g} false matches per query expected at most"
+    return f"{rate:g} false alarms per query expected at most"
 
 
 def summary(answer: Answer) -> str:

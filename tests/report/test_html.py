@@ -273,7 +273,7 @@ def test_every_place_says_why(tmp_path: Path) -> None:
         "Not verified: beyond the candidates.",
         "1 photo matches",
         (
-            "1,287 photos were verified and 1 accepted, 0.1 false matches per query expected at"
+            "1,287 photos were verified and 1 accepted, 0.1 false alarms per query expected at"
             " most. Places 2 to 5 were filled from coarse order"
         ),
         "1.52 s in all: embed 21 ms, verify 1.50 s.",
@@ -286,7 +286,7 @@ def test_every_place_says_why(tmp_path: Path) -> None:
     ):
         assert found.text.count(told) == 1, told
     # nobody looked at the others, or nobody calibrated
-    assert found.text.count("false alarms") == 3
+    assert found.text.count("false alarms expected") == 3
     assert "Nothing in this gallery matches" not in found.text
     assert [attrs["class"] for attrs in found.all("li") if "class" in attrs] == ["hit accepted"] + [
         "hit filled"
@@ -308,14 +308,14 @@ def test_every_place_says_why(tmp_path: Path) -> None:
         (
             (shown(1, proof=evidence(9, 0), accepted=True),),
             1,
-            "1 photo was verified and 1 accepted, 0.1 false matches per query expected at most."
+            "1 photo was verified and 1 accepted, 0.1 false alarms per query expected at most."
             " Every place shown is an accepted photo.",
         ),
         (
             (shown(1),),
             5,
             "Nothing in this gallery matches5 photos were verified and none accepted, 0.1 false"
-            " matches per query expected at most. Place 1 was filled from coarse order",
+            " alarms per query expected at most. Place 1 was filled from coarse order",
         ),
     ],
 )

@@ -87,7 +87,7 @@ def test_nothing_in_this_gallery_matches(judging: Path, capsys: pytest.CaptureFi
     line, _, *rows = capsys.readouterr().out.splitlines()
     assert line.startswith("gallery:a.png: 1 photo matches, ")
     assert line.endswith(
-        "1e-06 false matches per query expected at most; 6 candidates verified; the other places in"
+        "1e-06 false alarms per query expected at most; 6 candidates verified; the other places in"
         " coarse order (chance as measured on the model's photos: this gallery's 6 different photos"
         " are too few, 300 are needed)"
     )
@@ -95,7 +95,7 @@ def test_nothing_in_this_gallery_matches(judging: Path, capsys: pytest.CaptureFi
     assert run.main(["gallery:a.png", *model, "--false-alarm", "1e-30"]) == 0
     line, _, *rows = capsys.readouterr().out.splitlines()
     assert line.startswith("gallery:a.png: nothing in this gallery matches")
-    assert "1e-30 false matches per query expected at most; 6 candidates verified; all" in line
+    assert "1e-30 false alarms per query expected at most; 6 candidates verified; all" in line
     assert [int(row.split()[1]) for row in rows] == [1, 2, 3, 4, 5, 6]
     assert run.main(["gallery:a.png", *model, "--false-alarm", "1e-30", "--report", "r.html"]) == 0
     assert "Nothing in this gallery matches" in Path("r.html").read_text("utf-8")

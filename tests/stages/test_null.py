@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from planted_null import FROM, LEAST, TO, draw, even, log_truth
 
 from pipeline.model.chance import null_from_json, null_to_json
-from stages.null import FEWEST, Null
+from stages.null import DIFFER, FEWEST, Null
 from stages.records import Int32, Int64
 
 PAIRS = 40_000
@@ -247,3 +247,48 @@ def test_what_is_no_null_is_refused(wrong: dict[str, object]) -> None:
         ValueError, match=r"^Null: expected 10, 17 and 3 weights and 1 <= least <= cap, got "
     ):
         replace(even(), **wrong)  # type: ignore[arg-type]
+
+
+def of_query(rng: np.random.Generator, ease: float, count: int = 600) -> Int32:
+    """Inliers of one query's pairs, each with a map, of which so many stop at each count below 9: a
+    quarter of the others', less `ease` of the logit.
+    """
+    stop = 1 / (1 + np.exp(ease - np.log(1 / 3)))
+    inliers = np.full(count, 4)
+    for level in range(4, 40):
+        on = (inliers == level) & (rng.random(count) > (stop if level < 9 else 0.25))
+        inliers += on
+    return inliers.astype(np.int32)
+
+
+@pytest.mark.parametrize("ease", [-0.8, 0.0, 0.8])
+def test_a_querys_own_candidates_tell_how_easily_chance_agrees_with_it(ease: float) -> None:
+    null, rng = even(9, np.log(1 / 3), cap=9), np.random.default_rng(5)
+    odds = null.odds(200, np.full(600, 200))
+    everyone = np.ones(600, np.bool_)
+    told = np.array([odds.ease(of_query(rng, ease), everyone).by for _ in range(20)])
+    assert abs(told.mean() - ease) < 0.1
+    assert told.std() < 0.1
+    # so that as many exceed a chance as is stated, which without it they do not
+    known, plain = [], []
+    for _ in range(20):
+        seen = of_query(rng, ease)
+        found = odds.ease(seen, everyone)
+        known.append((odds.log_chance(seen, found) <= np.log(0.02)).mean() / 0.02)
+        plain.append((odds.log_chance(seen) <= np.log(0.02)).mean() / 0.02)
+    assert 0.5 < np.mean(known) < 1.6
+    assert ease == 0 or not 0.5 < np.mean(plain) < 1.6
+
+
+def test_few_candidates_are_judged_with_caution() -> None:
+    """Nobody knows what this query is like: the chance is the mean over all that it may be."""
+    null = even(9, np.log(3), cap=9)
+    twelve = np.full(2, 12, np.int32)
+    odds = null.odds(200, np.full(2, 200))
+    nobody = odds.ease(twelve, np.zeros(2, np.bool_))
+    assert (nobody.by, nobody.spread) == (0.0, pytest.approx(DIFFER))
+    assert (odds.log_chance(twelve, nobody) > odds.log_chance(twelve) + np.log(1.5)).all()
+    # those that are hardly unrelated say nothing, and a single usual one little
+    one = odds.ease(np.array([4, 12], np.int32), np.array([True, False]))
+    assert -0.1 < one.by < 0
+    assert 0.9 * DIFFER < one.spread < DIFFER
