@@ -23,14 +23,24 @@ def shortlist(coarse: Candidates, count: int) -> Candidates:
 
 def listed(codes: Float32, query: Float32, rows: Int64) -> Candidates:
     """Candidates that another engine proposes, best first: gallery rows (K,) -> (1, K); codes (N,
-    D) of the gallery and (D,) of the query say how near they are.
+    D) of the gallery and (D,) of the query.
+
+    How it looked at the N photos nobody knows: each candidate is taken to be as near as its place
+    says or as its code, whichever is nearer.
     """
     # its distances are unknown: its order stands in for them
     order = np.arange(len(rows), dtype=np.float32)
+    by_place = np.arange(1, len(rows) + 1) / max(1, len(codes))
+    share = np.minimum(by_place, nearness_by_codes(codes, query, rows))
+    return Candidates(rows[None], order[None], share=share[None])
+
+
+def nearness_by_codes(codes: Float32, query: Float32, rows: Int64) -> Float64:
+    """(K,) the share of the gallery's photos whose codes are at least as near as those of rows."""
     distance = np.square(codes - query).sum(1)
     ranks = np.searchsorted(np.sort(distance), distance[rows], "right")
     share: Float64 = np.maximum(ranks, 1) / max(1, len(distance))
-    return Candidates(rows[None], order[None], share=share[None])
+    return share
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import numpy as np
 
 from pipeline.search.looked import Gain, Looked, sharing_the_rate, with_gains
 from pipeline.search.query import Query
-from stages.records import Float32, LocalFeatures
+from stages.records import Candidates, Float32, LocalFeatures
+from stages.shortlist import nearness_by_codes
 
 if TYPE_CHECKING:
     from pipeline.search.engine import Engine
@@ -42,8 +43,12 @@ def expand(engine: Engine, query: Query, count: int, looked: Looked) -> Looked:
     voted = None if candidates.places is None else np.zeros((1, len(open_rows), 2), np.int32)
     shared, gains = sharing_the_rate(engine, 1 / max(1, len(sources))), []
     for row, affine, source in sources:
-        none_first = np.zeros((1, len(open_rows)), np.float32)
-        asked = replace(engine.listed(source, open_rows), distance=none_first, places=voted)
+        asked = Candidates(
+            open_rows[None],
+            np.zeros((1, len(open_rows)), np.float32),  # none before the others
+            voted,
+            share=nearness_by_codes(engine.gallery.codes, source.code, open_rows)[None],
+        )
         seen, judged = shared.refine(source, asked)
         gains += [
             Gain(

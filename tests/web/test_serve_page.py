@@ -7,10 +7,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from browser import CHROMIUM, Tab, browsing
 from pictures import picture, write_picture
 from serving import Served, serving
+
+from pipeline.search.turn import Turn, turn_by, upright
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
 
@@ -86,6 +89,25 @@ def test_a_dropped_photo_is_found_and_its_lines_are_drawn(
     assert all(ends)  # each line begins on the query and ends on the candidate
     assert tab.run("document.documentElement.scrollWidth") <= width
     quiet(tab, served)
+
+
+def test_a_turned_query_is_drawn_as_python_turns_it(served: Served, tab: Tab) -> None:
+    opened(tab, served)
+    for quarters in range(4):
+        for mirrored in (False, True):
+            way = json.dumps({"quarters": quarters, "mirrored": mirrored})
+            there = upright((80, 50), Turn(quarters, mirrored))
+            drawn = np.array(tab.run(f"upright({way}, 80, 50)"))
+            np.testing.assert_array_equal(drawn, there)
+            # by a map and its inverse: as they were
+            again = np.array(
+                tab.run(f"composed(inverse(upright({way}, 80, 50)), upright({way}, 80, 50))")
+            )
+            np.testing.assert_allclose(again, np.eye(2, 3), atol=1e-9)
+            result = {"accepted": True, "turned": turn_by(there.tolist())[0], "mirrored": mirrored}
+            assert tab.run(f"turn({json.dumps(result)})") == json.loads(way)
+    plain = {"quarters": 0, "mirrored": False}
+    assert tab.run("turn({ accepted: false, turned: 90, mirrored: true })") == plain
 
 
 def test_a_result_searches_by_keyboard_and_back_returns(
