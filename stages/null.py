@@ -35,6 +35,7 @@ SPEAKING, KNOWN = 0.95, 0.98
 # likelihood -7,778; -7,782 at .4, -7,783 at .7, -8,486 where they do not differ)
 DIFFER = 0.5
 STEPS = 8
+SLOWER = 0.5  # how fast the chance to stop falls beyond the data, a power of the count
 FEWEST = 200  # pairs with a map, to fit at all
 
 
@@ -199,8 +200,10 @@ class Odds:
         for level, stop in enumerate(self.stops, self.least):
             if level == cap:
                 onward = -np.logaddexp(0, stop)
+                steps = np.arange(max(level, int(inliers.max(initial=0))) + 2 - level)
+                taken = np.concatenate([[0], np.cumsum((level / (level + steps)) ** SLOWER)])
                 beyond = np.maximum(inliers - level, 0)
-                at, after = tail + onward * beyond, tail + onward * (beyond + 1)
+                at, after = tail + onward * taken[beyond], tail + onward * taken[beyond + 1]
                 here = inliers >= level
             else:
                 onward = -np.logaddexp(0, stop - ease)

@@ -30,7 +30,9 @@ def bench_query(gallery: Path, options: SearchOptions, queries: Path, count: int
         for step in steps:
             step()
         bare.append(time.perf_counter() - began)
-    seconds = {stage: statistics.median(s[stage] for s in spent) for stage in spent[0]}
+    # not every query is turned
+    stages = dict.fromkeys(stage for each in spent for stage in each)
+    seconds = {stage: statistics.median(s.get(stage, 0.0) for s in spent) for stage in stages}
     total, forward = seconds.pop("total"), statistics.median(bare)
     return {
         "queries": len(spent),

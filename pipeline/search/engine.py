@@ -134,6 +134,17 @@ class Engine:
         )
         return coarse, candidates
 
+    def find_turned(self, query: Query, count: int) -> Candidates:
+        """So many candidates of a query that is turned: by votes alone, where they are counted, for
+        its code is as it was.
+        """
+        if self.recipe.shortlist == "global":
+            return self.find(query, count, 0)[1]
+        row = "parts" if self.recipe.shortlist == "both" else "coarse"
+        given = {**self.given(query), "depth": count}
+        found: Candidates = self.recipe.answer(given, row, seconds=query.seconds)
+        return found.part(0, count)
+
     def refine(self, query: Query, candidates: Candidates) -> tuple[Matches, Ranking]:
         """The second look at given candidates, whoever proposed them."""
         given = {**self.given(query), "candidates": candidates}

@@ -3,9 +3,11 @@ three quarters of a circle, or seen in a mirror.
 
 RootSIFT bears turns by itself; fine features and codes do not. So of a turned photo these alone are
 computed anew, and lie where they lie in the query as it is: what is drawn or mapped needs to know
-of no turn. In a mirror nothing is as it was.
+of no turn. In a mirror nothing is as it was. Candidates of a turned look are few, found by votes
+where the gallery has an index of parts, so that no code is needed: three looks cost little more
+than the first.
 
-All looks at a photo share the stated rate of false alarms: of the query as it is, it has most.
+All looks at a photo share the stated rate of false alarms; the query as it is has most of it.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ QUARTERS = (1, 2, 3)
 # of the rate, what the query as it is has where it asks first and the others only if it finds
 # nothing
 FIRST = 0.8
+CANDIDATES = 250  # of each turned look, at most
 
 
 def turns_of(turns: str, mirror: bool) -> tuple[Turn, ...]:
@@ -49,13 +52,13 @@ def first_share(turns: str, others: Sequence[Turn]) -> float:
 def look_turned(
     engine: Engine, query: Query, count: int, looked: Looked, turns: Sequence[Turn], share: float
 ) -> Looked:
-    """What the query finds turned, count candidates each time, beside what it found as it is; share
-    of the rate for all turns together. Raises QueryError where its photo cannot be read again.
+    """What the query finds turned, beside what it found as it is with so many candidates; share of
+    the rate for all turns together. Raises QueryError where its photo cannot be read again.
     """
     shared = sharing_the_rate(engine, share / len(turns))
     proposed, gains = [], []
     for turn, asking in zip(turns, turned_queries(engine, query, turns), strict=True):
-        candidates = engine.find(asking, count, 0)[1]
+        candidates = engine.find_turned(asking, min(count, CANDIDATES))
         matches, ranking = shared.refine(asking, candidates)
         proposed.append(candidates.rows[0])
         flip = mirror_of(query.features.size) if turn.mirrored else None
@@ -81,15 +84,15 @@ def turned_queries(engine: Engine, query: Query, turns: Sequence[Turn]) -> list[
     if lacking:
         assert query.photo is not None
         image, encode = query.photo(), engine.recipe.encode
-        codes, features = [], []
+        seen = [turned_image(image, turn) for turn in lacking]
+        describe = partial(described, encode.stage("features"), image, query.features)
+        codes = [query.code] * len(lacking)
         with ThreadPoolExecutor(engine.rows_at_once) as pool:
-            for turn in lacking:
-                seen = turned_image(image, turn)
-                codes.append(pool.submit(partial(encode, {"image": seen}, engine.code)))
-                describe = encode.stage("features")
-                features.append(pool.submit(described, describe, image, seen, turn, query.features))
-        for turn, code, local in zip(lacking, codes, features, strict=True):
-            query.turned[turn] = Query(query.name, code.result(), local.result(), query.seconds)
+            later = pool.map(describe, seen, lacking)
+            if engine.recipe.shortlist == "global":
+                codes = list(pool.map(lambda each: encode({"image": each}, engine.code), seen))
+            for turn, code, features in zip(lacking, codes, later, strict=True):
+                query.turned[turn] = Query(query.name, code, features, query.seconds)
     return [query.turned[turn] for turn in turns]
 
 
@@ -102,12 +105,12 @@ def turned_image(image: Image, turn: Turn) -> Image:
 def described(
     describe: Callable[[Image], LocalFeatures],
     image: Image,
+    upright: LocalFeatures,
     seen: Image,
     turn: Turn,
-    upright: LocalFeatures,
 ) -> LocalFeatures:
     """The features of a turned photo, where they lie in the photo as it is, or as it is in a
-    mirror; seen: the photo turned, upright: its features as it is.
+    mirror; upright: its features as it is, seen: the photo turned.
     """
     both = isinstance(describe, DescribeBoth)
     if both and not turn.mirrored:
