@@ -56,6 +56,11 @@ def make_parser() -> Parser:
         ),
     )
     parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="verify without early stops; there are none, so that it changes nothing",
+    )
+    parser.add_argument(
         "--report",
         type=Path,
         metavar="FILE.html",

@@ -19,9 +19,17 @@ from pipeline.base.errors import UsageError
 from pipeline.base.files import digest, file_sha256
 from pipeline.base.images import Found, load_image
 from pipeline.base.names import INT8, PRECISIONS
+from pipeline.bench.index import bench_index
 from pipeline.bench.photos import photos_in, spread
 from pipeline.gallery.encode import Failed, encode_file
-from pipeline.model.card import DEFAULT, find_model, read_card, read_identity, read_settings
+from pipeline.model.card import (
+    DEFAULT,
+    default_precision,
+    find_model,
+    read_card,
+    read_identity,
+    read_settings,
+)
 from pipeline.recipes import load_encoder
 
 PHONE = "12 megapixels"  # what ratios are of
@@ -61,6 +69,32 @@ def bench_photo(photos: Path, model: str | None, count: int, jobs: int) -> dict[
         "threads": jobs,
         "times_faster_on_all_threads": threads[0] / threads[1],
         "ratio": rows[PHONE][some[-1]] / rows[PHONE]["sift"],
+    }
+
+
+def bench_megapixels(
+    photos: Path, model: str | None, device: str, count: int, jobs: int, megapixels: float
+) -> dict[str, Any]:
+    """`bench_index` of photos enlarged to so many megapixels, and one of them on one thread against
+    reading it with OpenCV and SIFT, which `ratio` is of. Raises UsageError and ModelError.
+    """
+    name = model or DEFAULT
+    height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
+    width = round(height * 4 / 3)
+    ways = {"sift": sift, "ours": way(name, default_precision(name))}
+    with tempfile.TemporaryDirectory() as scratch:
+        files = [
+            enlarged(path, Path(scratch, f"{i:06d}.jpg"), width, height)
+            for i, path in enumerate(spread(photos_in(photos, "--photos"), count))
+        ]
+        whole = bench_index(Path(scratch), name, device, count, jobs)
+        spent = timed(ways, files)
+    return {
+        **whole,
+        "megapixels": megapixels,
+        "seconds_per_photo": spent["ours"] / 1000,
+        "opencv_sift_seconds_per_photo": spent["sift"] / 1000,
+        "ratio": spent["ours"] / spent["sift"],
     }
 
 

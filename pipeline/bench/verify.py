@@ -112,3 +112,44 @@ def bench_verify(
         "speedup": skimage.seconds / skimage.pairs / each,
         "speedup_opencv": opencv.seconds / opencv.pairs / each,
     }
+
+
+def bench_pairs(gallery: Path, candidates: int, jobs: int, seed: int) -> dict[str, Any]:
+    """Fourteen photos of a gallery with their nearest by codes, by our second look, against the
+    bare products of all their descriptors. Raises GalleryError.
+    """
+    import numpy as np
+
+    from pipeline.base.compute import one_thread_each
+    from pipeline.bench.baselines import bare_products, unit
+    from pipeline.gallery.store import read_gallery
+    from pipeline.recipes import second_look
+    from stages.search import search
+
+    one_thread_each()
+    reading = read_gallery(gallery)
+    photos = reading.gallery(reading.codes, None)
+    verify, count = second_look(seed, jobs), min(candidates, len(photos))
+    if not count:
+        raise UsageError(f"--gallery {gallery}: expected photos, got none")
+    queries = np.linspace(0, len(photos) - 1, min(14, len(photos))).astype(int).tolist()
+    verify.many(photos.features[queries[0]], photos.features, np.arange(min(64, len(photos))))
+    ours, bare, inliers = [], [], 0
+    for row in queries:
+        query, rows = photos.features[row], search(photos.codes[row], count, photos).rows[0]
+        verify.many(query, photos.features, rows)  # read from disk
+        spent, (_, counts, _) = timed(partial(verify.many, query, photos.features, rows))
+        ours.append(spent)
+        inliers += int(counts.sum())
+        ready = np.concatenate([unit(photos.features[other]) for other in rows])
+        bare.append(timed(partial(bare_products, unit(query), ready, jobs))[0])
+    middle, products = statistics.median(ours), statistics.median(bare)
+    return {
+        "queries": len(queries),
+        "pairs": count * len(queries),
+        "seconds_per_query": middle,
+        "seconds_per_pair": middle / count,
+        "bare_matmul_seconds_per_query": products,
+        "bare_matmul_ratio": middle / products,
+        "inliers": inliers,
+    }

@@ -3,15 +3,17 @@ not.
 
 index       photos a second of the whole job, decoding and writing included, against the bare
             forward passes of the same networks at the same sizes on the same threads, on tensors
-            already in memory; ratio = job / bare
+            already in memory; ratio = job / bare. With --megapixels also one photo enlarged to so
+            many, on one thread, against reading it with OpenCV and SIFT; ratio = ours / SIFT
 photo       milliseconds from one photo's file to its row, small and of a phone's size, against
             reading it with OpenCV and 500 SIFT features; ratio = ours / SIFT at 12 megapixels
 start       processor and clock seconds of whole commands over --gallery, each in a process of its
             own; ratio = a query / `python -c pass`
 query       seconds a query by stage, medians after a warm-up, against the bare forward passes;
             ratio = bare / total
-verify      pairs a second with seed 004's rule on published features, against its own way, a good
-            OpenCV loop and the bare float32 product
+verify      pairs a second with seed 004's rule on published features, --features, against its own
+            way, a good OpenCV loop and the bare float32 product; or seconds a pair by our second
+            look in --gallery, against the bare product
 first_look  seconds a query over generated codes of 32 numbers, the ball tree against FAISS, by
             size; ratio = tree at 1,000,000 codes / FAISS at the largest size; extra `faiss`
 hamming     seconds a query over generated binary codes, exactly and in packed form, against FAISS;
@@ -33,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import UsageError
-from pipeline.base.values import at_least_one, natural
+from pipeline.base.values import at_least_one, natural, positive
 from pipeline.cli import Parser, add_gallery, add_jobs, add_model, add_seed, finish, search_options
 from pipeline.results.file import check_results, command, write_row
 
@@ -50,9 +52,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
             return bench_start(args.gallery, args.queries)
         case "index":
+            given = (args.photos, args.model, args.device, args.count, args.jobs)
+            if args.megapixels is not None:
+                from pipeline.bench.photo import bench_megapixels
+
+                return bench_megapixels(*given, args.megapixels)
             from pipeline.bench.index import bench_index
 
-            return bench_index(args.photos, args.model, args.device, args.count, args.jobs)
+            return bench_index(*given)
         case "query":
             from pipeline.bench.query import bench_query
 
@@ -60,8 +67,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             options = replace(search_options(args), bits=None)
             return bench_query(args.gallery, options, args.queries, args.count)
         case "verify":
-            from pipeline.bench.verify import bench_verify
+            from pipeline.bench.verify import bench_pairs, bench_verify
 
+            if args.features is None and args.gallery.is_dir():
+                return bench_pairs(args.gallery, args.candidates, args.jobs, args.seed)
             return bench_verify(args.features, args.candidates, args.count, args.jobs, args.seed)
         case "cluster":
             from pipeline.bench.cluster import bench_cluster
@@ -128,6 +137,12 @@ def make_parser() -> Parser:
         default=Path("demo/photos"),
         metavar="DIR",
         help="index, photo: photos (default: the demo's)",
+    )
+    parser.add_argument(
+        "--megapixels",
+        type=positive,
+        metavar="N",
+        help="index: photos are enlarged to so many megapixels",
     )
     parser.add_argument(
         "--queries",

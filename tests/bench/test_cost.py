@@ -67,3 +67,28 @@ def test_whole_commands_are_timed(
 def test_other_benches_keep_no_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.main(["query", "--out", str(tmp_path / "a.json")]) == 2
     assert "expected it with photo, start, parts, got query" in complaint(capsys)
+
+
+def test_a_photo_of_so_many_megapixels_beside_the_whole_job(
+    small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in range(3):
+        write_picture(tmp_path / f"photos/{seed}.png", picture(seed, 90, 120))
+    given = ["index", "--photos", str(tmp_path / "photos"), "--model", str(small_model)]
+    assert bench.main([*given, "--megapixels", "0.1", "--jobs", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    ours, sift = found["seconds_per_photo"], found["opencv_sift_seconds_per_photo"]
+    assert found["ratio"] == pytest.approx(ours / sift)
+    assert (found["photos"], found["megapixels"]) == (3, 0.1)
+    assert found["photos_per_second"] > 0
+
+
+def test_seconds_a_pair_of_a_gallery(
+    indexed_photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["verify", "--gallery", str(indexed_photos / "gallery"), "--candidates", "4", "--json"]
+    assert bench.main(given) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["queries"], found["pairs"]) == (6, 24)
+    assert found["seconds_per_pair"] == pytest.approx(found["seconds_per_query"] / 4)
+    assert found["inliers"] >= 6 * 14  # each photo finds itself
