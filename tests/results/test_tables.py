@@ -293,23 +293,27 @@ def test_the_other_forms() -> None:
     ]
 
 
-def test_lists_of_candidates_have_a_row_each() -> None:
+def test_lists_of_candidates_have_a_column_each() -> None:
     rows = [
         {
             "command": "p alarm-lists --gallery g --against h",
-            "photos": 1287,
+            "label": "mine",
+            "photos": photos,
             "list": "codes",
             "candidates": count,
-            "at 0.1": [1.5, 1.25, 1.75],
+            "at 0.1": [1.5, 1.25, count / 100],
             "at 1": [1, 0.9, 1.1],
         }
-        for count in (40, 1287)
+        for photos, count in ((30, 2), (30, 30), (1287, 2), (1287, 40), (1287, 1287))
     ]
     table = alarm_lists(rows)
-    assert table[2:4] == [
-        "| 1,287 | codes | 40 | 1.50 [1.25, 1.75] | 1.00 [0.90, 1.10] |",
-        "| 1,287 | codes | all | 1.50 [1.25, 1.75] | 1.00 [0.90, 1.10] |",
+    assert table[0] == "Found / stated, at a stated 0.1:"
+    assert table[2] == "| queries | photos | list by | 2 candidates | 40 candidates | all |"
+    assert table[4:6] == [
+        "| mine | 30 | codes | 1.50 [1.25, 0.02] | | 1.50 [1.25, 0.30] |",
+        "| mine | 1,287 | codes | 1.50 [1.25, 0.02] | 1.50 [1.25, 0.40] | 1.50 [1.25, 12.87] |",
     ]
+    assert table[7] == "Found / stated, at a stated 1:"
     assert sum("p alarm-lists" in line for line in table) == 1
 
 
