@@ -3,8 +3,8 @@ them has, and how near they are by the first look.
 
 A discrete survival model (Cox 1972, section 5; logistic hazards): the chance that a map is found at
 all, then at each count the chance to stop there, both smooth in the logarithms of the two feature
-counts. Beyond the largest count that the data still speak of, the last hazard goes on: a geometric
-tail. Fitted on pairs that are almost all unrelated.
+counts. Beyond the largest count that the data still speak of, the last hazard goes on, falling
+slowly. Fitted on pairs that are almost all unrelated.
 
 Queries differ: leaves and brickwork agree with anything a little more often than a clear sky with a
 few boats does. How much more, a query's own candidates tell, almost all of which are unrelated: one
@@ -46,7 +46,7 @@ class Null:
     found: Float64  # (10,) logit of the chance that a map of at least `least` inliers is found
     stops: Float64  # (17,) logit of the chance to have just so many, having at least so many
     least: int  # inliers of the smallest map
-    cap: int  # inliers from which the chance to stop stays the same
+    cap: int  # inliers beyond which the data say nothing
     span: Float64  # (2,) least and largest feature count that was seen: beyond, they count as these
     pairs: int  # fitted on
     # (3,) what the logarithm of nearness adds to the logit of `found`, of `stops`, and of `stops`
@@ -177,8 +177,8 @@ class Odds:
     """What chance does for each of a query's pairs."""
 
     found: Float64  # (K,) logit of the chance of a map
-    # (L, K) logit to have just `least`, `least` + 1, ... inliers, having at least so many; the last
-    # one stays the same from there on
+    # (L, K) logit to have just `least`, `least` + 1, ... inliers, having at least so many; from the
+    # last one on the chance falls slowly
     stops: Float64
     least: int
 

@@ -142,8 +142,9 @@ class Engine:
             return self.find(query, count, 0)[1]
         row = "parts" if self.recipe.shortlist == "both" else "coarse"
         given = {**self.given(query), "depth": count}
-        found: Candidates = self.recipe.answer(given, row, seconds=query.seconds)
-        return found.part(0, count)
+        found: Candidates = self.recipe.answer(given, row, seconds=query.seconds).part(0, count)
+        # votes have looked at all photos: whoever counts candidates should know
+        return replace(found, places=np.zeros((*found.rows.shape, 2), np.int32))
 
     def refine(self, query: Query, candidates: Candidates) -> tuple[Matches, Ranking]:
         """The second look at given candidates, whoever proposed them."""

@@ -92,7 +92,7 @@ def turned_queries(engine: Engine, query: Query, turns: Sequence[Turn]) -> list[
             if engine.recipe.shortlist == "global":
                 codes = list(pool.map(lambda each: encode({"image": each}, engine.code), seen))
             for turn, code, features in zip(lacking, codes, later, strict=True):
-                query.turned[turn] = Query(query.name, code, features, query.seconds)
+                query.turned[turn] = Query(query.name, code, features, {})
     return [query.turned[turn] for turn in turns]
 
 
@@ -112,9 +112,7 @@ def described(
     """The features of a turned photo, where they lie in the photo as it is, or as it is in a
     mirror; upright: its features as it is, seen: the photo turned.
     """
-    both = isinstance(describe, DescribeBoth)
-    if both and not turn.mirrored:
-        assert isinstance(describe, DescribeBoth)
+    if isinstance(describe, DescribeBoth) and not turn.mirrored:
         fine = turned_back(describe.first(seen), image, seen, turn)
         return with_first(upright, fine, describe.keep)
     return turned_back(describe(seen), image, seen, turn)

@@ -2,6 +2,7 @@
 query as it is finds nothing.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -119,9 +120,10 @@ def test_features_lie_where_they_lie_in_the_photo_as_it_is() -> None:
 def test_what_is_turned_or_mirrored_is_found_by_the_right_map(turn: Turn) -> None:
     asked = turned_image(Image(dotted(3)), turn)
     assert engine(Describe()).answer(engine(Describe()).encode("q", asked), 6).accepted == 0
-    looking = engine(Describe(), turns="auto", mirror=turn.mirrored)
+    looking, began = engine(Describe(), turns="auto", mirror=turn.mirrored), time.perf_counter()
     query = looking.encode("q", asked)
     found = looking.answer(query, 6)
+    assert sum(found.seconds.values()) <= time.perf_counter() - began + 1e-4  # none counted twice
     best = found.results[0]
     assert (found.accepted, best.image, best.accepted, best.inliers) == (1, "3.png", True, 60)
     assert best.mirrored == turn.mirrored
