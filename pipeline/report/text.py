@@ -56,7 +56,7 @@ def summary(answer: Answer) -> str:
     rate = f", {expected(answer)}" if expected(answer) else ""
     said = f"{verified} verified and {answer.accepted or 'none'} accepted{rate}. "
     if "turns" in answer.seconds:
-        said += "The query was looked at turned by quarters, too. "
+        said += "The query was looked at again, turned or mirrored. "
     filled = [r.rank for r in answer.results if not r.accepted]
     if not filled:
         return said + "Every place shown is an accepted photo."
