@@ -34,7 +34,7 @@ SPEAKING, KNOWN = 0.95, 0.98
 # of the pairs of each of 1,200 training photos said, the other half was foretold best at .5 (log
 # likelihood -7,778; -7,782 at .4, -7,783 at .7, -8,486 where they do not differ)
 DIFFER = 0.5
-STEPS = 8
+STEPS = 8  # of Newton, to a query's ease
 SLOWER = 0.5  # how fast the chance to stop falls beyond the data, a power of the count
 FEWEST = 200  # pairs with a map, to fit at all
 

@@ -10,8 +10,8 @@ import json
 import sys
 
 from pipeline.base.errors import UsageError
-from pipeline.base.values import at_least_one, natural
-from pipeline.cli import Parser, add_gallery, finish
+from pipeline.base.values import at_least_one
+from pipeline.cli import Parser, add_gallery, add_seed, finish
 
 PHOTOS = 2500
 
@@ -27,7 +27,7 @@ def make_parser() -> Parser:
         metavar="N",
         help=f"photos that ask, each with some 50 others (default: {PHOTOS})",
     )
-    parser.add_argument("--seed", type=natural, default=0, help="of the random draws (default: 0)")
+    add_seed(parser)
     return parser
 
 

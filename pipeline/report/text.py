@@ -29,11 +29,11 @@ def headline(answer: Answer) -> str:
 
 
 def expected(answer: Answer) -> str:
-    """How many false alarms a query may have, as it was asked for."""
+    """How many false alarms a query may have, as it was asked for, to end a sentence's part."""
     rate = answer.false_alarm
     if rate is None or answer.by_codes:
         return ""
-    return f"{rate:g} false alarms per query expected at most"
+    return f", {rate:g} false alarms per query expected at most"
 
 
 def summary(answer: Answer) -> str:
@@ -53,8 +53,7 @@ def summary(answer: Answer) -> str:
             f"{verified} ranked twice: by the bits in which the codes differ, then by the distance"
             f" of the real-valued codes.{rest}"
         )
-    rate = f", {expected(answer)}" if expected(answer) else ""
-    said = f"{verified} verified and {answer.accepted or 'none'} accepted{rate}. "
+    said = f"{verified} verified and {answer.accepted or 'none'} accepted{expected(answer)}. "
     if "turns" in answer.seconds:
         said += "The query was looked at again, turned or mirrored. "
     filled = [r.rank for r in answer.results if not r.accepted]
@@ -174,18 +173,19 @@ def mark(result: Result) -> str:
 
 def aside(result: Result) -> str:
     """Of an accepted photo, how the query is to be turned."""
-    return f" (query {turn(result)})" if result.accepted and turn(result) else ""
+    turned = turn(result)
+    return f" (query {turned})" if result.accepted and turned else ""
 
 
 def verdict(answer: Answer) -> str:
     said = headline(answer)
-    rate = f", {expected(answer)}" if expected(answer) else ""
     if not answer.candidates:
         return "no candidates verified; all places in coarse order"
     rest = "; all places in coarse order"
     if answer.accepted:
         rest = "; the other places in coarse order" if answer.fell_back else ""
-    return f"{said[0].lower()}{said[1:]}{rate}; {answer.candidates} candidates verified{rest}" + (
+    said = f"{said[0].lower()}{said[1:]}{expected(answer)}"
+    return f"{said}; {answer.candidates} candidates verified{rest}" + (
         f" (chance as measured on the model's photos: {answer.null_reason})"
         if answer.null == "model"
         else ""

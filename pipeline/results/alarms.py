@@ -25,10 +25,7 @@ def alarm_lists(rows: Sequence[Row]) -> list[str]:
                 str(label),
                 f"{photos:,}",
                 str(name),
-                *(
-                    told.get((label, photos, name, n), "") if n < photos else ""
-                    for n in (*lengths,)
-                ),
+                *(told.get((label, photos, name, n), "") if n < photos else "" for n in lengths),
                 told[label, photos, name, photos],
             ]
             for label, photos, name in kinds

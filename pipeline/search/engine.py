@@ -206,7 +206,7 @@ class Engine:
             if self.turns == "all" or self.mirror:
                 raise QueryError(
                     f"{query.name}: expected its photo where it was indexed, to turn it, got none;"
-                    " run with `--turns none`"
+                    " run with `--turns none` and without `--mirror`"
                 )
             turns = ()
         share = first_share(self.turns, turns)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.search.looked import Gain, Looked, sharing_the_rate, with_gains
+from pipeline.search.looked import Looked, gains_of, sharing_the_rate, with_gains
 from pipeline.search.query import Query
 from stages.records import Candidates, Float32, LocalFeatures
 from stages.shortlist import nearness_by_codes
@@ -50,18 +50,7 @@ def expand(engine: Engine, query: Query, count: int, looked: Looked) -> Looked:
             share=nearness_by_codes(engine.gallery.codes, source.code, open_rows)[None],
         )
         seen, judged = shared.refine(source, asked)
-        gains += [
-            Gain(
-                int(open_rows[place]),
-                int(seen.matches[0, place]),
-                int(seen.inliers[0, place]),
-                composed(affine, seen.affine[0, place]),
-                float(judged.evidence[0, place]),
-                float(judged.false_alarms[0, place]),
-                through=row,
-            )
-            for place in np.flatnonzero(judged.accepted[0]).tolist()
-        ]
+        gains += gains_of(asked, seen, judged, affine, through=row)
     return with_gains(looked, proposed, gains)
 
 
@@ -82,11 +71,3 @@ def inside_query(
         descriptor=features.descriptor[kept],
         score=features.score[kept],
     )
-
-
-def composed(first: Float32, second: Float32) -> Float32:
-    """(2, 3) each -> the map that goes by the first, then by the second."""
-    linear = second[:, :2] @ first[:, :2]
-    moved = second[:, :2] @ first[:, 2] + second[:, 2]
-    whole: Float32 = np.concatenate([linear, moved[:, None]], 1).astype(np.float32)
-    return whole

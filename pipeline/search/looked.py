@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.search.turn import AS_IT_IS, Turn
+from pipeline.search.turn import AS_IT_IS, Turn, composed
 from stages.rank import Calibrated
 from stages.records import Candidates, Float32, Int64, Matches, Ranking
 
@@ -39,6 +39,34 @@ class Gain:
     false_alarms: float
     through: int | None = None
     turn: Turn = AS_IT_IS
+
+
+def gains_of(
+    candidates: Candidates,
+    matches: Matches,
+    ranking: Ranking,
+    before: Float32 | None,
+    through: int | None = None,
+    turn: Turn = AS_IT_IS,
+) -> list[Gain]:
+    """What another look accepted; before: (2, 3) query px -> px of what looked, None where they are
+    the same.
+    """
+    return [
+        Gain(
+            int(candidates.rows[0, place]),
+            int(matches.matches[0, place]),
+            int(matches.inliers[0, place]),
+            matches.affine[0, place]
+            if before is None
+            else composed(before, matches.affine[0, place]),
+            float(ranking.evidence[0, place]),
+            float(ranking.false_alarms[0, place]),
+            through,
+            turn,
+        )
+        for place in np.flatnonzero(ranking.accepted[0]).tolist()
+    ]
 
 
 def with_gains(looked: Looked, proposed: Sequence[Int64], gains: Sequence[Gain]) -> Looked:

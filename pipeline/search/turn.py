@@ -51,6 +51,14 @@ def nearest_turn(turned: int | None, mirrored: bool) -> Turn:
     return Turn(round((turned or 0) / 90) % 4, mirrored)
 
 
+def composed(first: Float32, second: Float32) -> Float32:
+    """(2, 3) each -> the map that goes by the first, then by the second."""
+    linear = second[:, :2] @ first[:, :2]
+    moved = second[:, :2] @ first[:, 2] + second[:, 2]
+    whole: Float32 = np.concatenate([linear, moved[:, None]], 1).astype(np.float32)
+    return whole
+
+
 def mirrored_points(xy: Float32, size: tuple[int, int]) -> Float32:
     """Points (M, 2) px of a photo (width, height) px -> where they lie in a mirror."""
     there: Float32 = xy * np.array([-1, 1], np.float32) + np.array([size[0] - 1, 0], np.float32)

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.search.expand import composed
-from pipeline.search.looked import Gain, Looked, sharing_the_rate, with_gains
+from pipeline.search.looked import Looked, gains_of, sharing_the_rate, with_gains
 from pipeline.search.query import Query
 from pipeline.search.turn import Turn, back, mirror_of
 from stages.kinds import DescribeBoth, with_first
@@ -62,19 +61,7 @@ def look_turned(
         matches, ranking = shared.refine(asking, candidates)
         proposed.append(candidates.rows[0])
         flip = mirror_of(query.features.size) if turn.mirrored else None
-        for place in np.flatnonzero(ranking.accepted[0]).tolist():
-            affine = matches.affine[0, place]
-            gains.append(
-                Gain(
-                    int(candidates.rows[0, place]),
-                    int(matches.matches[0, place]),
-                    int(matches.inliers[0, place]),
-                    affine if flip is None else composed(flip, affine),
-                    float(ranking.evidence[0, place]),
-                    float(ranking.false_alarms[0, place]),
-                    turn=turn,
-                )
-            )
+        gains += gains_of(candidates, matches, ranking, flip, turn=turn)
     return with_gains(looked, proposed, gains) if gains else looked
 
 

@@ -9,8 +9,9 @@ from pipeline.gallery.binding import Binding
 from pipeline.graph import Graph
 from pipeline.recipes import Recipe, answer
 from pipeline.search.engine import Engine
-from pipeline.search.expand import composed, inside_query
+from pipeline.search.expand import inside_query
 from pipeline.search.query import Query
+from pipeline.search.turn import composed
 from stages.affine import RobustAffine
 from stages.gallery import Gallery
 from stages.match import Nearest

@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.base.values import at_least_one, natural
-from pipeline.cli import Parser, finish
+from pipeline.base.values import at_least_one
+from pipeline.cli import Parser, add_seed, finish
 from pipeline.evaluate.studies.false_alarms import RATES, parted
 
 if TYPE_CHECKING:
@@ -48,12 +48,7 @@ def make_parser() -> Parser:
         metavar="N",
         help="queries at most (default: 1000)",
     )
-    parser.add_argument(
-        "--seed",
-        type=natural,
-        default=0,
-        help="of the choice of queries and the random draws (default: 0)",
-    )
+    add_seed(parser)
     return parser
 
 

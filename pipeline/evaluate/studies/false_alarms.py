@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import UsageError
-from pipeline.base.values import at_least_one, natural
-from pipeline.cli import Parser, finish
+from pipeline.base.values import at_least_one
+from pipeline.cli import Parser, add_seed, finish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -206,12 +206,7 @@ def make_parser() -> Parser:
         metavar="N",
         help="queries at most (default: 500)",
     )
-    parser.add_argument(
-        "--seed",
-        type=natural,
-        default=0,
-        help="of the choice of queries and the random draws (default: 0)",
-    )
+    add_seed(parser)
     return parser
 
 
