@@ -87,12 +87,15 @@ class Calibrated:
         distance = candidates.distance[0]
         place = np.searchsorted(distance, distance, "right")  # itself, those before, equal ones
         near = place if candidates.near is None else candidates.near[0]
-        stands_for: Float64 | int = weights(place)
-        if not null.near.any():
-            stands_for = len(gallery) if candidates.places is not None else len(counts)
-        share = nearness(candidates, near, len(gallery))
+        among = len(gallery) if candidates.places is not None else len(counts)
         log_alarms, accepted, ease = judge(
-            null, len(features), counts, inliers, stands_for / self.share, self.rate, share=share
+            null,
+            len(features),
+            counts,
+            inliers,
+            stands_for(null, place, among) / self.share,
+            self.rate,
+            share=nearness(candidates, place, len(gallery)),
         )
         far = null.odds(len(features), counts).log_chance(inliers, ease)
         return _ranked(-(far + np.log(near))[None], accepted, np.exp(log_alarms)[None])
@@ -106,17 +109,21 @@ def weights(place: Int64) -> Float64:
     return whole
 
 
-def nearness(candidates: Candidates, near: Int64 | Int32, photos: int) -> Float64:
+def stands_for(null: Null, place: Int64, among: int) -> Float64 | int:
+    """How many candidates each stands for, by its place (K,); for all those among which it was
+    found, where a null does not know nearness.
+    """
+    return weights(place) if null.near.any() else among
+
+
+def nearness(candidates: Candidates, place: Int64, photos: int) -> Float64:
     """How near each candidate is (K,), as a null takes it: the share of all photos that are at
-    least as near by what put the candidates in order, their codes (near of them) or the odds of
-    codes and votes.
+    least as near by what put the candidates in order, place of them.
     """
     if candidates.share is not None:
         given: Float64 = candidates.share[0]
         return given
-    if candidates.places is not None:
-        near = np.searchsorted(candidates.distance[0], candidates.distance[0], "right")
-    share: Float64 = np.minimum(near / max(1, photos), 1.0)
+    share: Float64 = np.minimum(place / max(1, photos), 1.0)
     return share
 
 
@@ -125,19 +132,19 @@ def judge(
     query: int,
     candidate: Int64,
     inliers: Int32,
-    stands_for: Float64 | float,
+    standing: Float64 | float,
     *rates: float,
     share: Float64 | None = None,
 ) -> tuple[Float64, Bool, Ease]:
-    """A query's feature count, those of all candidates (K,), their inliers (K,) and how many each
-    stands for -> the logarithm of the expected false alarms of each (K,); whether it is accepted at
-    each rate (R, K); the query's ease. share (K,): as `nearness` has it.
+    """A query's feature count, those of all candidates (K,), their inliers (K,) and for how many
+    each is standing -> the logarithm of the expected false alarms of each (K,); whether it is
+    accepted at each rate (R, K); the query's ease. share (K,): as `nearness` has it.
     """
     odds, count = null.odds(query, candidate, share), np.log(np.maximum(1, len(candidate)))
     # what is hardly unrelated says nothing of how the unrelated do
     usual = odds.log_chance(inliers) + count > np.log(HARDLY)
     ease = odds.ease(inliers, usual)
-    log_alarms = odds.log_chance(inliers, ease) + np.log(np.maximum(1, stands_for))
+    log_alarms = odds.log_chance(inliers, ease) + np.log(np.maximum(1, standing))
     accepted = (log_alarms <= np.log(rates)[:, None]) & (inliers >= null.least)
     return log_alarms, accepted, ease
 

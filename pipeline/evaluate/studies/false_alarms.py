@@ -41,18 +41,17 @@ def accepted(
     import numpy as np
 
     from pipeline.recipes import second_look
-    from stages.rank import judge, weights
+    from stages.rank import judge, stands_for
 
     inliers = second_look(seed).many(features[query], features, rows)[1]
     distance = np.square(codes[rows] - codes[query]).sum(1)
     place = np.searchsorted(np.sort(distance), distance, "right")
-    stands_for = weights(place) if null.near.any() else len(rows)
     _, taken, _ = judge(
         null,
         int(features.count[query]),
         features.count[rows],
         inliers,
-        stands_for,
+        stands_for(null, place, len(rows)),
         *RATES,
         share=place / len(rows),
     )
