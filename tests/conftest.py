@@ -79,7 +79,8 @@ def here(indexed_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path / "here")
     with contextlib.redirect_stdout(io.StringIO()):
         # the gallery remembers where its photos lie
-        assert indexed(Path("photos"), Path("gallery")) == 0
+        old = indexed_photos / "photos"
+        assert indexed(Path("photos"), Path("gallery"), "--moved-from", old) == 0
     return tmp_path / "here"
 
 

@@ -13,8 +13,7 @@ import re
 import stat
 import struct
 import warnings
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -98,17 +97,6 @@ PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-@dataclass(frozen=True)
-class Found:
-    """A file to index, or one to list with the reason why it is not."""
-
-    # relative to the root, '/' between folders, bytes that are not UTF-8 as surrogates; a folder's
-    # ends in '/'
-    name: str
-    path: Path
-    reason: str | None = None
-
-
 def load_image(source: Path | bytes, max_pixels: int = MAX_PIXELS, side: int = 0) -> Image:
     """Decode a file, or bytes that are one, as `decode` does. Raises ImageError and nothing
     else.
@@ -134,7 +122,7 @@ def read_photo(path: Path, max_bytes: int = MAX_BYTES, head: int | None = None) 
     except ImageError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise ImageError(f"expected a readable file, got: {_words(error)}") from error
+        raise ImageError(f"expected a readable file, got: {words_of(error)}") from error
     if len(data) > status.st_size:
         raise ImageError("expected a file at rest, got one that grew while it was read")
     return data
@@ -172,7 +160,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, side: int = 0) -> Image:
         raise
     except Exception as error:  # hostile bytes raise anything: SyntaxError, TypeError, MemoryError
         raise ImageError(
-            f"expected a whole {name} of a supported kind, got: {_words(error)}"
+            f"expected a whole {name} of a supported kind, got: {words_of(error)}"
         ) from error
 
 
@@ -185,79 +173,8 @@ def from_pillow(photo: Pillow.Image) -> Image:
         return Image(_to_rgb(photo)[0])
     except Exception as error:  # a lazily opened file raises what `decode` meets
         raise ImageError(
-            f"expected a Pillow image that can be converted to RGB, got: {_words(error)}"
+            f"expected a Pillow image that can be converted to RGB, got: {words_of(error)}"
         ) from error
-
-
-def find_photos(root: Path, suffixes: frozenset[str] = SUFFIXES) -> Iterator[Found]:
-    """Walk a folder in the order of its relative paths' bytes and yield what is a photo by suffix
-    or by content.
-
-    Hidden files are left out. A linked file is followed inside the root, a linked folder never:
-    inside the root its photos are found anyway. Links that escape, loop or dangle come with a
-    reason. Raises ImageError when the root cannot be listed.
-    """
-    home = os.path.realpath(root)
-    pending = [""]
-    while pending:
-        name = pending.pop()
-        path = Path(root, name)
-        if name and not name.endswith("/"):
-            if found := _judge(name, path, home, suffixes):
-                yield found
-            continue
-        try:
-            with os.scandir(path) as entries:
-                visible = [entry for entry in entries if not entry.name.startswith(".")]
-                # With its '/' a folder's name stands exactly where the paths inside it do.
-                inside = [
-                    name + entry.name + ("/" if entry.is_dir(follow_symlinks=False) else "")
-                    for entry in visible
-                ]
-        except OSError as error:
-            reason = f"expected a readable folder, got: {_words(error)}"
-            if not name:
-                raise ImageError(reason) from error
-            yield Found(name, path, reason)
-            continue
-        pending += sorted(inside, key=os.fsencode, reverse=True)
-
-
-def _judge(name: str, path: Path, home: str, suffixes: frozenset[str]) -> Found | None:
-    suffix = os.path.splitext(name)[1].lower()
-    wanted = suffix in suffixes
-    if os.path.islink(path):
-        try:
-            target = os.path.realpath(path, strict=True)
-        except OSError as error:  # without a suffix it may have been a folder full of photos
-            return (
-                Found(name, path, f"expected a link to a photo, got: {_words(error)}")
-                if wanted or not suffix
-                else None
-            )
-        folder = os.path.isdir(target)
-        if os.path.commonpath([home, target]) != home:
-            return (
-                Found(
-                    name,
-                    path,
-                    "expected a link that stays among the photos, got one that leaves them",
-                )
-                if wanted or folder
-                else None
-            )
-        if folder:
-            loops = os.path.commonpath([target, os.path.realpath(path.parent)]) == target
-            return (
-                Found(name, path, "expected no link to a folder above it, got a loop")
-                if loops
-                else None
-            )
-    # what is no photo by name and cannot be read is nobody's loss
-    with contextlib.suppress(ImageError):
-        if wanted or _recognise(read_photo(path, head=_HEAD)):
-            return Found(name, path)
-    return None
 
 
 def _refuse_irregular(mode: int) -> None:
@@ -266,9 +183,16 @@ def _refuse_irregular(mode: int) -> None:
         raise ImageError(f"expected a regular file, got {kinds.get(stat.S_IFMT(mode), 'a device')}")
 
 
-def _words(error: Exception) -> str:
-    # strerror: without the path
+def words_of(error: Exception) -> str:
+    """What went wrong, without the path."""
     return str(getattr(error, "strerror", None) or error or type(error).__name__)
+
+
+def is_photo(path: Path) -> bool:
+    """By its first bytes; a file that cannot be read is none."""
+    with contextlib.suppress(ImageError):
+        return _recognise(read_photo(path, head=_HEAD)) is not None
+    return False
 
 
 def _recognise(head: bytes) -> tuple[str, type[ImageFile.ImageFile]] | None:

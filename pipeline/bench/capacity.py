@@ -19,6 +19,7 @@ import numpy as np
 from pipeline.bench.code_search import timed
 from pipeline.bench.photos import photos_in, spread
 from pipeline.gallery.binding import Binding
+from pipeline.gallery.roots import Roots
 from pipeline.gallery.store import Encoded, Entry, read_gallery
 from pipeline.gallery.writer import writing
 from pipeline.recipes import second_look
@@ -90,7 +91,9 @@ def fill(folder: Path, size: int, seed: int) -> None:
         rng.uniform(0, 480, (FEATURES, 2)).astype(np.float32),
         np.linspace(9, 1, FEATURES).astype(np.float32),
     )
-    with writing(folder, Binding("generated", "0" * 64, "generated", "/photos")) as writer:
+    with writing(
+        folder, Binding("generated", "0" * 64, "generated", Roots.of("/photos"))
+    ) as writer:
         for start in range(0, size, SHARD):
             many = range(start, min(start + SHARD, size))
             codes, pooled = (

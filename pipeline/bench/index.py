@@ -20,7 +20,9 @@ def bench_index(
     alike.
     """
     from pipeline.base.images import load_image
-    from pipeline.gallery.update import bind, index_folder
+    from pipeline.gallery.bind import bind
+    from pipeline.gallery.roots import Roots
+    from pipeline.gallery.update import update
     from pipeline.gallery.writer import writing
     from pipeline.recipes import load_encoder
 
@@ -30,7 +32,8 @@ def bench_index(
         copies.mkdir()
         for i, path in enumerate(sample):
             shutil.copyfile(path, copies / f"{i:06d}{path.suffix}")
-        binding = bind(gallery, model, copies)
+        roots = Roots.of(str(copies))
+        binding = bind(gallery, model, roots)
         encode = load_encoder(binding.where, device, binding.precision)
         ready = [inputs(encode, load_image(path)) for path in sample[:: max(1, len(sample) // 48)]]
 
@@ -44,7 +47,7 @@ def bench_index(
         before = bare()
         with writing(gallery, binding) as writer:
             began = time.perf_counter()
-            index_folder(copies, writer, lambda: encode, jobs, prune=False, quiet=True)
+            update(roots.each, writer, lambda: encode, jobs, prune=False, quiet=True)
             job = (time.perf_counter() - began) / len(sample)
         after = bare()
     forward = (before + after) / 2

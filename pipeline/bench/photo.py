@@ -17,7 +17,8 @@ import cv2
 
 from pipeline.base.errors import UsageError
 from pipeline.base.files import digest, file_sha256
-from pipeline.base.images import Found, load_image
+from pipeline.base.folders import Found
+from pipeline.base.images import load_image
 from pipeline.base.names import INT8, PRECISIONS
 from pipeline.bench.index import bench_index
 from pipeline.bench.photos import photos_in, spread
@@ -102,7 +103,7 @@ def way(model: str, precision: str) -> Callable[[Path], object]:
     encode = load_encoder(model, "cpu", precision)
 
     def file_to_row(path: Path) -> object:
-        row = encode_file(Found(path.name, path), None, encode)
+        row = encode_file(Found(path.name, path), encode)
         if isinstance(row, Failed):
             raise UsageError(f"{path}: {row.reason}")
         return row

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.base.errors import UsageError
-from pipeline.base.images import find_photos
+from pipeline.base.folders import find_photos
 
 
 def photos_in(folder: Path, flag: str) -> list[Path]:

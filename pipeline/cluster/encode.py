@@ -8,13 +8,13 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import ModelError
-from pipeline.base.images import Found
+from pipeline.base.folders import Found
 from pipeline.base.install import SOURCES
 from pipeline.base.retry import DIED
 from pipeline.cluster.connect import Cluster
 from pipeline.cluster.tasks import run_on
 from pipeline.gallery.binding import Binding
-from pipeline.gallery.encode import Failed, Same, encode_file
+from pipeline.gallery.encode import Failed, encode_file
 from pipeline.gallery.store import Encoded, Entry
 from pipeline.graph import Graph
 from pipeline.model.card import read_identity
@@ -35,10 +35,8 @@ def encode_on(cluster: Cluster, device: str) -> "EncodeElsewhere":
 
     def elsewhere(
         binding: Binding, todo: Sequence[Found], known: Mapping[str, Entry]
-    ) -> Iterator[Encoded | Failed | Same]:
-        asked = [
-            (replace(found, path=found.path.absolute()), known.get(found.name)) for found in todo
-        ]
+    ) -> Iterator[Encoded | Failed]:
+        asked = [replace(found, path=found.path.absolute()) for found in todo]
         chunks = (asked[begin : begin + BATCH] for begin in range(0, len(asked), BATCH))
         work = partial(_encode_some, binding, read_program(SOURCES), device)
         for place, done in run_on(cluster, work, asked, chunks, Counter()):
@@ -48,11 +46,11 @@ def encode_on(cluster: Cluster, device: str) -> "EncodeElsewhere":
 
 
 def _encode_some(
-    binding: Binding, program: str, device: str, some: Sequence[tuple[Found, Entry | None]]
-) -> list[Encoded | Failed | Same]:
+    binding: Binding, program: str, device: str, some: Sequence[Found]
+) -> list[Encoded | Failed]:
     with LOADING:
         encode = _loaded(binding, program, device)
-    return [encode_file(found, known, encode) for found, known in some]
+    return [encode_file(found, encode) for found in some]
 
 
 @lru_cache(maxsize=1)

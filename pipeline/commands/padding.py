@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
 
         from pipeline.base.errors import ImageError
         from pipeline.base.files import check_folder, write_file
-        from pipeline.base.images import find_photos
+        from pipeline.base.folders import find_photos
         from pipeline.model.card import DEFAULT
 
         paths: list[Path] = []

@@ -65,7 +65,8 @@ def main(argv: list[str] | None = None) -> int:
 
         from pipeline.base.errors import ImageError
         from pipeline.base.files import file_sha256, write_file
-        from pipeline.base.images import find_photos, load_image
+        from pipeline.base.folders import find_photos
+        from pipeline.base.images import load_image
         from pipeline.base.install import add_extra
         from pipeline.model.card import FINE, find_model
         from pipeline.model.quantised import write_quantised

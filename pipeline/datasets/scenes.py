@@ -53,7 +53,8 @@ def main(argv: list[str] | None = None) -> int:
 
         from pipeline.base.errors import ImageError
         from pipeline.base.files import check_folder, write_file
-        from pipeline.base.images import find_photos, load_image
+        from pipeline.base.folders import find_photos
+        from pipeline.base.images import load_image
         from stages.augment import scene
 
         try:

@@ -35,7 +35,7 @@ def draw(photos: Path, counts: tuple[int, int, int], seed: int) -> str:
     """
     import numpy as np
 
-    from pipeline.base.images import find_photos
+    from pipeline.base.folders import find_photos
 
     classes = defaultdict(list)
     for found in find_photos(photos):

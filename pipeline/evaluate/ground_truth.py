@@ -228,12 +228,8 @@ def photo_file(engine: "Engine", query: str) -> Path:
     """Where a query's photo lies, or lay when it was indexed."""
 
     if engine.asking is not None and query.startswith(ASKING):
-        return Path(engine.asking.binding.photos, query.removeprefix(ASKING))
-    return (
-        Path(engine.binding.photos, query.removeprefix(INDEXED))
-        if query.startswith(INDEXED)
-        else Path(query)
-    )
+        return engine.asking.file(query.removeprefix(ASKING))
+    return engine.file(query) if query.startswith(INDEXED) else Path(query)
 
 
 def data_row(

@@ -4,7 +4,6 @@ alone.
 
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import UsageError
@@ -102,7 +101,7 @@ def failure(
                 ", accepted" if ranked.ranking.accepted[0, place] else ""
             )
         return Tile(
-            Path(engine.binding.photos, name),
+            engine.file(name),
             f"{rank + 1:,}. {short(name)}\n{seen}",
             bool(relevant[row]),
         )

@@ -1,12 +1,12 @@
 """By what a gallery was made: its numbers mean nothing beside numbers made by anything else."""
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.base.errors import GalleryError
 from pipeline.base.names import FLOAT32, HASHING
+from pipeline.gallery.roots import Roots
 from pipeline.model.card import made_by
 
 
@@ -19,7 +19,7 @@ class Binding:
     model: str  # name
     identity: str  # sha256 over weights and settings
     where: str  # the model as it was given: a name under artifacts/ or a path
-    photos: str  # the folder of photos
+    photos: Roots  # the folders of photos
     # whose encode half made them; galleries from before there was a choice do not say
     recipe: str = "two_stage"
     precision: str = FLOAT32
@@ -31,14 +31,14 @@ class Binding:
         return f"{self.model} ({self.identity[:12]}){said}"
 
 
-def binding_of(meta: Mapping[str, str]) -> Binding:
+def binding_of(meta: Mapping[str, str], photos: Roots) -> Binding:
     """As a manifest has it. Raises KeyError."""
     precision = meta.get("precision", FLOAT32)
     return Binding(
         meta["model"],
         meta["identity"],
         made_by(meta["where"], meta["identity"], precision),
-        meta["photos"],
+        photos,
         meta.get("recipe", Binding.recipe),
         precision,
     )
@@ -50,10 +50,7 @@ def check_recipe(
     """Whether a gallery can be asked, or added to, by this recipe at this code length. Raises
     GalleryError.
     """
-    anew = (
-        f"index again with `python -m pipeline.index {shlex.quote(made.photos)} --gallery NEW"
-        " --recipe"
-    )
+    anew = f"index again with `python -m pipeline.index {made.photos} --gallery NEW --recipe"
     if (
         recipe is not None
         and recipe != made.recipe

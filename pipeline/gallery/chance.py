@@ -8,7 +8,6 @@ order, or in how many runs, they were indexed.
 
 import hashlib
 import json
-import shlex
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from pipeline.base.errors import GalleryError
 from pipeline.base.names import HASHING
-from pipeline.gallery.binding import Binding, binding_of
+from pipeline.gallery.binding import Binding
 from pipeline.gallery.store import Reading, read_gallery, read_meta
 from pipeline.model.card import DEFAULT
 from pipeline.model.chance import null_from_json, null_to_json
@@ -86,7 +85,7 @@ def calibrate(writer: "GalleryWriter", verify: Verify) -> Null | None:
     meta = read_meta(writer.connection)
     if meta.get("recipe", DEFAULT) in HASHING:  # compares no points
         return None
-    binding = binding_of(meta)
+    binding = writer.binding
     contents = [entry.sha256 for entry in writer.known().values()]
     try:
         known, reason = _stored(meta.get("null", ""), contents, binding, verify)
@@ -133,7 +132,7 @@ def _stored(
 ) -> tuple[Null | None, str]:
     """What the manifest holds, where its key is the key of what is asked; else None and the
     reason."""
-    mend = f"`python -m pipeline.index {shlex.quote(binding.photos)}` with this `--gallery`"
+    mend = f"`python -m pipeline.index {binding.photos}` with this `--gallery`"
     if not text:
         return None, f"this gallery's has not been measured yet; run {mend}"
     try:

@@ -1,6 +1,5 @@
 """One photo's file to one row of a gallery, wherever that is done."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline.base.names import STORED
 
 if TYPE_CHECKING:
-    from pipeline.base.images import Found
+    from pipeline.base.folders import Found
     from pipeline.gallery.binding import Binding
     from pipeline.gallery.store import Encoded, Entry
     from pipeline.graph import Graph
@@ -42,26 +41,21 @@ class Failed:
 
 @dataclass(frozen=True)
 class Same:
-    """A file whose time changed and whose bytes did not."""
+    """A photo whose file changed, and what it becomes did not."""
 
     name: str
     entry: "Entry"
 
 
-def encode_file(
-    found: "Found", known: "Entry | None", encode: "Graph"
-) -> "Encoded | Failed | Same":
+def encode_file(found: "Found", encode: "Graph") -> "Encoded | Failed":
     """One file to one row. The bytes that are hashed are the bytes that are decoded."""
     from pipeline.base.errors import ImageError
-    from pipeline.base.images import decode, read_photo
-    from pipeline.gallery.store import Encoded, Entry
+    from pipeline.base.images import decode
+    from pipeline.gallery.relocate import entry_of
+    from pipeline.gallery.store import Encoded
 
     try:
-        mtime_ns = found.path.stat().st_mtime_ns
-        data = read_photo(found.path)
-        entry = Entry(hashlib.sha256(data).hexdigest(), len(data), mtime_ns)
-        if known is not None and known.sha256 == entry.sha256:
-            return Same(found.name, entry)
+        entry, data = entry_of(found.path)
         image = decode(data, side=side_read(encode))
     except OSError as error:
         return Failed(found.name, f"expected a readable file, got {error.strerror}")

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.base.errors import UsageError
-from pipeline.base.images import Found
+from pipeline.base.folders import Found
 from pipeline.base.install import add_extra
 from pipeline.base.names import IMPORTED, printable
 from pipeline.gallery.binding import Binding
 from pipeline.gallery.encode import Failed, Same
+from pipeline.gallery.roots import Roots
 from pipeline.gallery.store import Encoded, Entry
 from stages.records import Float32, LocalFeatures
 
@@ -60,7 +61,7 @@ class Source:
         """What the gallery's numbers are made by: only features and codes of these lengths meet."""
         code = 0 if self.codes is None else self.codes.shape[1]
         identity = hashlib.sha256(f"imported {self.length} {code}".encode()).hexdigest()
-        return Binding(IMPORTED, identity, "", str(self.path.resolve()), IMPORTED)
+        return Binding(IMPORTED, identity, "", Roots.of(str(self.path.resolve())), IMPORTED)
 
     def rows(
         self, todo: Sequence[Found], known: Mapping[str, Entry]

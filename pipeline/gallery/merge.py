@@ -23,6 +23,7 @@ from pipeline.gallery.binding import Binding
 from pipeline.gallery.chance import Count, null_text
 from pipeline.gallery.contents import Contents
 from pipeline.gallery.parts import joined_parts
+from pipeline.gallery.roots import Roots
 from pipeline.gallery.shards import Blocks
 from pipeline.gallery.store import (
     Reading,
@@ -64,7 +65,7 @@ def check_model(folder: Path | str, got: Binding, first: Path | str, wanted: Bin
         precision = "" if same else f" --precision {wanted.precision}"
         raise GalleryError(
             f"gallery {folder}: expected model {wanted.made_by} as {first} has, got {got.made_by};"
-            f" run `python -m pipeline.index {shlex.quote(got.photos)} --gallery NEW --model"
+            f" run `python -m pipeline.index {got.photos} --gallery NEW --model"
             f" {shlex.quote(wanted.where)}{precision}`"
         )
 
@@ -151,15 +152,18 @@ def _bound(folders: Sequence[Path], bindings: Sequence[Binding]) -> Binding:
         return bindings[0]
     for folder, binding in zip(folders, bindings, strict=True):
         check_model(folder, binding, folders[0], bindings[0])
-    return replace(
-        bindings[0],
-        photos=os.path.commonpath([os.path.abspath(binding.photos) for binding in bindings]),
-    )
+    if all(binding.photos == bindings[0].photos for binding in bindings):  # parts of one gallery
+        return bindings[0]
+    paths = [os.path.abspath(root.path) for binding in bindings for root in binding.photos.each]
+    return replace(bindings[0], photos=Roots.of(os.path.commonpath(paths)))
 
 
 def _named(path: bytes, own: Binding, joined: Binding) -> bytes:
-    below = os.path.relpath(os.path.abspath(own.photos), joined.photos)
-    return path if below == "." else os.fsencode(below) + b"/" + path
+    if own.photos == joined.photos:
+        return path
+    root, relative = own.photos.split(os.fsdecode(path))
+    below = os.path.relpath(os.path.abspath(root.path), joined.photos.each[0].path)
+    return os.fsencode(relative if below == "." else f"{below}/{relative}")
 
 
 def _ascending(names: Sequence[bytes], owners: Sequence[Path]) -> np.ndarray:

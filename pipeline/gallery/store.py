@@ -24,7 +24,9 @@ from pipeline.gallery.contents import Contents
 from pipeline.gallery.parts import FOLDER as PARTS
 from pipeline.gallery.parts import MEND as MEND_PARTS
 from pipeline.gallery.parts import PartsReading, stored_in
+from pipeline.gallery.roots import Roots, read_roots
 from pipeline.gallery.shards import Blocks, Shard
+from pipeline.gallery.snapshot import MANIFEST, read_version
 from stages.gallery import CodeIndex, Gallery, PartsVotes
 from stages.null import Null
 from stages.records import Float32, Int32, Int64, LocalFeatures, PackedFeatures
@@ -40,6 +42,9 @@ CREATE TABLE photos (path BLOB PRIMARY KEY, sha256 TEXT NOT NULL, size INTEGER N
 CREATE INDEX photos_by_shard ON photos (shard);
 PRAGMA user_version = 1;
 """
+# a column that earlier versions neither read nor miss
+CTIME = "ALTER TABLE photos ADD COLUMN ctime_ns INTEGER NOT NULL DEFAULT 0"
+SEVERAL_ROOTS = 2  # version of a manifest whose names begin with labels, which version 1 lacks
 # a table of its own, as that of parts: earlier versions go on reading the manifest
 HEADS = "CREATE TABLE IF NOT EXISTS heads (shard INTEGER PRIMARY KEY, sha256 TEXT NOT NULL)"
 NOT_ITS_FAULT = (
@@ -60,6 +65,9 @@ class Entry:
     sha256: str
     size: int  # bytes
     mtime_ns: int
+    # the file system's own time of change, which no program sets; 0: not known, by an earlier
+    # version
+    ctime_ns: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +83,17 @@ class Encoded:
 
 @contextmanager
 def connected(folder: Path, *, create: bool = False) -> Iterator[sqlite3.Connection]:
-    """The manifest, open; whatever SQLite finds wrong with it meanwhile is a GalleryError."""
-    manifest = folder / "manifest.sqlite"
+    """The manifest, open: for its writer, or, without `create`, one version of it to read, of which
+    nothing is written. Whatever SQLite finds wrong with it meanwhile is a GalleryError.
+    """
+    manifest = folder / MANIFEST
     if not create and not manifest.is_file():
         raise GalleryError(
-            f"gallery {folder}: expected a folder with manifest.sqlite, got none; run"
+            f"gallery {folder}: expected a folder with {MANIFEST}, got none; run"
             f" {index_command('PHOTOS', folder)}"
         )
     try:
-        with closing(sqlite3.connect(manifest, isolation_level=None, timeout=30)) as connection:
+        with closing(_opened(manifest) if create else read_version(manifest)) as connection:
             _prepare(connection, folder, create)
             yield connection
     except sqlite3.ProgrammingError:
@@ -110,19 +120,26 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     connection.execute("COMMIT")
 
 
-def _prepare(connection: sqlite3.Connection, folder: Path, create: bool) -> None:
+def _opened(manifest: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(manifest, isolation_level=None, timeout=30)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, folder: Path, create: bool) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version not in (0, 1):
+    if version > SEVERAL_ROOTS:
         raise GalleryError(
-            f"gallery {folder}: expected manifest version 1, got {version}: made by a newer"
-            " release; upgrade, or index into a new folder"
+            f"gallery {folder}: expected manifest version {SEVERAL_ROOTS} or less, got {version}:"
+            " made by a newer release; upgrade, or index into a new folder"
         )
     if version == 0 and not create:
         raise _empty(folder)
     if version == 0:
         connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
+    if create and not _has_column(connection, "ctime_ns"):
+        connection.execute(CTIME)
     # 60 ms for 100,000 photos
     if (found := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
         raise _damaged(folder, found)
@@ -131,7 +148,7 @@ def _prepare(connection: sqlite3.Connection, folder: Path, create: bool) -> None
 def _damaged(folder: Path, got: str) -> GalleryError:
     got, mend = " ".join(got.split()), index_command("PHOTOS", folder)
     return GalleryError(
-        f"gallery {folder / 'manifest.sqlite'}: expected a SQLite manifest, got {got}; move the"
+        f"gallery {folder / MANIFEST}: expected a SQLite manifest, got {got}; move the"
         f" folder away and run {mend}"
     )
 
@@ -143,15 +160,15 @@ def _empty(folder: Path) -> GalleryError:
     )
 
 
-def index_command(photos: str, folder: Path) -> str:
-    """The command that makes or mends a gallery."""
-    return f"`python -m pipeline.index {shlex.quote(photos)} --gallery {shlex.quote(str(folder))}`"
+def index_command(photos: str | Roots, folder: Path) -> str:
+    """The command that makes or mends a gallery. photos: as the command takes it."""
+    return f"`python -m pipeline.index {photos} --gallery {shlex.quote(str(folder))}`"
 
 
 def read_binding(folder: Path) -> Binding:
     """By what a gallery was made. Raises GalleryError when there is none."""
     with connected(folder) as connection:
-        return _binding(connection, folder)
+        return binding_in(connection, folder)
 
 
 def read_meta(connection: sqlite3.Connection) -> dict[str, str]:
@@ -160,11 +177,20 @@ def read_meta(connection: sqlite3.Connection) -> dict[str, str]:
     }
 
 
-def _binding(connection: sqlite3.Connection, folder: Path) -> Binding:
+def binding_in(connection: sqlite3.Connection, folder: Path) -> Binding:
+    """By what the gallery was made, of which this is the manifest. Raises GalleryError."""
+    meta = read_meta(connection)
     try:
-        return binding_of(read_meta(connection))
+        first = meta["photos"]
+        return binding_of(meta, read_roots(connection, first))
     except KeyError:
         raise _empty(folder) from None
+    except (ValueError, TypeError) as error:  # the folders, as no version writes them
+        raise _damaged(folder, str(error)) from None
+
+
+def _has_column(connection: sqlite3.Connection, name: str) -> bool:
+    return name in {column for _, column, *_ in connection.execute("PRAGMA table_info(photos)")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +244,7 @@ def read_gallery(folder: Path, *, parts: bool = False, late: bool = False) -> Re
     for attempt in range(5):
         with connected(folder) as connection:
             connection.execute("BEGIN")
-            binding = _binding(connection, folder)
+            binding = binding_in(connection, folder)
             mend = index_command(binding.photos, folder)
             heads = _table(connection, "heads", "SELECT shard, sha256 FROM heads")
             shards = {

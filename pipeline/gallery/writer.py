@@ -21,9 +21,20 @@ from pipeline.base.files import file_sha256
 from pipeline.gallery.binding import Binding, binding_of
 from pipeline.gallery.parts import FOLDER, SCHEMA
 from pipeline.gallery.parts_writer import PartsWriter, Written
+from pipeline.gallery.roots import Roots, read_roots, write_roots
 from pipeline.gallery.shards import head_sha256, map_shard, write_new, write_shard
-from pipeline.gallery.store import HEADS, Encoded, Entry, connected, read_meta, transaction
+from pipeline.gallery.store import (
+    HEADS,
+    SEVERAL_ROOTS,
+    Encoded,
+    Entry,
+    binding_in,
+    connected,
+    read_meta,
+    transaction,
+)
 from pipeline.model.codebook import ModelCodebook
+from stages.records import Float32, LocalFeatures
 
 LOG = logging.getLogger(__name__)
 SMALL = 1024  # photos: a shard below this is worth merging with others
@@ -45,8 +56,37 @@ class GalleryWriter:
         self.parts = None if codebook is None else PartsWriter(folder, connection, codebook)
 
     def known(self) -> dict[str, Entry]:
-        rows = self.connection.execute("SELECT path, sha256, size, mtime_ns FROM photos")
-        return {os.fsdecode(path): Entry(sha256, size, mtime) for path, sha256, size, mtime in rows}
+        rows = self.connection.execute("SELECT path, sha256, size, mtime_ns, ctime_ns FROM photos")
+        return {os.fsdecode(path): Entry(*entry) for path, *entry in rows}
+
+    @property
+    def binding(self) -> Binding:
+        """By what it is made, and the folders of its photos, as they are remembered."""
+        return binding_in(self.connection, self.folder)
+
+    def remember(self, roots: Roots) -> None:
+        """These are the gallery's folders from now on. Where they become several, or are so no
+        longer, all photos are called anew.
+        """
+        before = self.binding.photos
+        with transaction(self.connection) as sql:
+            _write_roots(sql, before, roots)
+
+    def places(self) -> dict[str, tuple[str, int]]:
+        """By the sha256 of a photo's bytes, the shard and the row that hold what they became."""
+        rows = self.connection.execute(
+            "SELECT photos.sha256, file, row FROM photos JOIN shards ON id = shard"
+        )
+        return {sha256: (file, row) for sha256, file, row in rows}
+
+    def stored(self, file: str, row: int) -> tuple[Float32, Float32, LocalFeatures]:
+        """What a photo became: pooled vectors, code and local features."""
+        arrays = map_shard(self.folder / "shards" / file)
+        begin, end = arrays["start"][row : row + 2]
+        width, height = arrays["size"][row].tolist()
+        local = (np.array(arrays[each][begin:end]) for each in ("xy", "descriptor", "score"))
+        pooled = arrays["pooled"][row].astype(np.float32)
+        return pooled, np.array(arrays["code"][row]), LocalFeatures(*local, size=(width, height))
 
     def add(self, photos: Sequence[Encoded]) -> None:
         """Write one shard and commit its photos; on return they are acknowledged. Photos known
@@ -92,21 +132,28 @@ class GalleryWriter:
             ).lastrowid
             sql.execute("INSERT INTO heads VALUES (?, ?)", (shard, head))
             sql.executemany(
-                "INSERT OR REPLACE INTO photos (path, sha256, size, mtime_ns, shard, row) VALUES"
-                " (?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO photos (path, sha256, size, mtime_ns, ctime_ns, shard, row)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (path, e.sha256, e.size, e.mtime_ns, shard, row)
+                    (path, e.sha256, e.size, e.mtime_ns, e.ctime_ns, shard, row)
                     for row, (path, e) in enumerate(photos)
                 ],
             )
             sql.executemany("DELETE FROM shards WHERE id = ?", [(old,) for old in replaces])
 
-    def touch(self, name: str, entry: Entry) -> None:
-        """The file's time changed and its bytes did not."""
-        self.connection.execute(
-            "UPDATE photos SET size = ?, mtime_ns = ? WHERE path = ?",
-            (entry.size, entry.mtime_ns, os.fsencode(name)),
-        )
+    def rename(self, photos: Iterable[tuple[str, str, Entry]]) -> None:
+        """(name before, name now, its file) of photos whose bytes are the same: their files are
+        elsewhere, or of another time. What was called so before is replaced.
+        """
+        with transaction(self.connection) as sql:
+            sql.executemany(
+                "UPDATE OR REPLACE photos SET path = ?, size = ?, mtime_ns = ?, ctime_ns = ?"
+                " WHERE path = ?",
+                [
+                    (os.fsencode(new), file.size, file.mtime_ns, file.ctime_ns, os.fsencode(old))
+                    for old, new, file in photos
+                ],
+            )
 
     def remove(self, names: Iterable[str]) -> None:
         with transaction(self.connection) as sql:
@@ -180,11 +227,12 @@ class GalleryWriter:
         for shard, file, _ in group:
             arrays = map_shard(self.folder / "shards" / file)
             rows = self.connection.execute(
-                "SELECT path, sha256, size, mtime_ns, row FROM photos WHERE shard = ? ORDER BY row",
+                "SELECT path, sha256, size, mtime_ns, ctime_ns, row FROM photos WHERE shard = ?"
+                " ORDER BY row",
                 (shard,),
             ).fetchall()
             live = [row for *_, row in rows]
-            photos += [(path, Entry(sha256, size, mtime)) for path, sha256, size, mtime, _ in rows]
+            photos += [(path, Entry(*entry)) for path, *entry, _ in rows]
             begin, end = arrays["start"][live], arrays["start"][np.add(live, 1)]
             counts += (end - begin).tolist()
             local = np.concatenate([np.arange(b, e) for b, e in zip(begin, end, strict=True)])
@@ -214,13 +262,36 @@ class GalleryWriter:
                     path.unlink()
 
 
+def _write_roots(sql: sqlite3.Connection, before: Roots, after: Roots) -> None:
+    """Inside a transaction: photos are called as they are in galleries of so many folders."""
+    if before == after:
+        return
+    write_roots(sql, after)
+    sql.execute(f"PRAGMA user_version = {SEVERAL_ROOTS if len(after.each) > 1 else 1}")
+    if len(before.each) == 1 and len(after.each) > 1:
+        (only,) = before.each
+        now = next(root for root in after.each if root.label == only.label)
+        _call(sql, "? || path", os.fsencode(after.prefix(now)))
+    elif len(before.each) > 1 and len(after.each) == 1:
+        _call(sql, "substr(path, ?)", len(os.fsencode(before.prefix(after.each[0]))) + 1)
+
+
+def _call(sql: sqlite3.Connection, name: str, given: bytes | int) -> None:
+    """Call all photos anew. On the way each has a name that no file has, so that no new name meets
+    an old one.
+    """
+    sql.execute(f"UPDATE photos SET path = CAST(x'00' || {name} AS BLOB)", (given,))
+    sql.execute("UPDATE photos SET path = CAST(substr(path, 2) AS BLOB)")
+
+
 @contextmanager
 def writing(
     folder: Path, binding: Binding, codebook: ModelCodebook | None = None
 ) -> Iterator[GalleryWriter]:
-    """Lock a gallery for writing, making it where there is none; codebook: as GalleryWriter takes
-    it. Raises GalleryError when another writer holds it or when its numbers were made by another
-    model.
+    """Lock a gallery for writing, making it where there is none; folders of photos that it does not
+    know are added. codebook: as GalleryWriter takes it. Raises GalleryError when another writer
+    holds it or when its numbers were made by another model, UsageError where a folder lies in
+    another.
     """
     try:
         (folder / "shards").mkdir(parents=True, exist_ok=True)
@@ -243,7 +314,7 @@ def writing(
             meta = read_meta(connection)
             if meta.get("identity", binding.identity) != binding.identity:
                 old, new = meta.get("recipe", Binding.recipe), binding.recipe
-                known = binding_of(meta)
+                known = binding_of(meta, read_roots(connection, meta["photos"]))
                 same = known.precision == binding.precision
                 precision = "" if same else f" --precision {known.precision}"
                 wanted, got = (
@@ -256,13 +327,17 @@ def writing(
                     f" {got}{binding.made_by}; run with `--model {shlex.quote(meta['where'])}"
                     f"{precision}`, or index into another `--gallery`"
                 )
+            before = read_roots(connection, meta["photos"]) if "photos" in meta else Roots()
+            after = before.adding(binding.photos.each)
+            made_by = {key: value for key, value in vars(binding).items() if key != "photos"}
             with transaction(connection) as sql:
                 sql.execute(SCHEMA)
                 sql.execute(HEADS)
                 sql.executemany(
                     "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-                    [(key, os.fsencode(value)) for key, value in vars(binding).items()],
+                    [(key, os.fsencode(value)) for key, value in made_by.items()],
                 )
+                _write_roots(sql, before, after)
             writer = GalleryWriter(folder, connection, codebook)
             if writer.parts is not None and (dropped := writer.parts.drop_unusable()):
                 LOG.info(

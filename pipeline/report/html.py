@@ -299,16 +299,16 @@ def page_of(engine: Engine, query: Query, answer: Answer) -> Page:
             return None
         return photo if photo.size == size else None
 
-    photos, gallery = Path(engine.binding.photos), engine.gallery
+    gallery = engine.gallery
     shown = [
         Shown(
             result,
-            photo_of(photos / result.image, gallery.features[gallery.row(result.image)].size),
+            photo_of(engine.file(result.image), gallery.features[gallery.row(result.image)].size),
             engine.evidence(query, result),
         )
         for result in answer.results
     ]
     name = query.name.removeprefix(INDEXED)
     width, height = query.features.size
-    asked = photo_of(photos / name if name != query.name else Path(name), (width, height))
+    asked = photo_of(engine.file(name) if name != query.name else Path(name), (width, height))
     return Page(answer, asked or Image(np.full((height, width, 3), 224, np.uint8)), tuple(shown))

@@ -71,7 +71,7 @@ class Engine:
             return replace(self.asking.query(INDEXED + name.removeprefix(ASKING)), name=name)
         if name.startswith(INDEXED):
             row = self.row(name)
-            path = Path(self.binding.photos, name.removeprefix(INDEXED))
+            path = self.file(name)
             photo = partial(self._indexed_photo, path, row) if path.is_file() else None
             return Query(name, self.gallery.codes[row], self.gallery.features[row], {}, photo)
         image = read_query(name, 0 if box else self.side_read)
@@ -97,6 +97,10 @@ class Engine:
             raise QueryError(
                 f"{name}: expected a path as the gallery has it, got one that is not indexed"
             ) from None
+
+    def file(self, name: str) -> Path:
+        """Where an indexed photo lies, or lay when it was indexed, with or without `gallery:`."""
+        return self.binding.photos.file(name.removeprefix(INDEXED))
 
     def content(self, name: str) -> str:
         """The sha256 of an indexed photo's bytes, with or without `gallery:`. Raises QueryError."""

@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.base.errors import ImageError, UsageError
-from pipeline.base.images import find_photos, load_image, read_photo
+from pipeline.base.folders import find_photos
+from pipeline.base.images import load_image, read_photo
 from stages.augment import relit, scene
 from stages.records import Int64, UInt8
 from stages.trunk import resize

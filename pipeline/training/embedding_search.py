@@ -114,7 +114,7 @@ def embedded(engine: Engine, embed: Embed, threads: int) -> Iterator[Float32]:
     from tqdm import tqdm
 
     def one(name: str) -> Float32:
-        path = Path(engine.binding.photos, name)
+        path = engine.file(name)
         try:
             if file_sha256(path) != engine.content(name):
                 raise UsageError(

@@ -17,7 +17,8 @@ import numpy as np
 
 from pipeline.base.compute import one_thread_each
 from pipeline.base.errors import ImageError
-from pipeline.base.images import find_photos, load_image
+from pipeline.base.folders import find_photos
+from pipeline.base.images import load_image
 from pipeline.gallery.chance import measure_null
 from pipeline.model.card import LITE0, Settings
 from pipeline.model.chance import null_to_json

@@ -188,9 +188,7 @@ def make_app(live: Live, limits: Limits, defaults: Defaults, rules: Rules) -> Ap
         engine, name = live.now.engine, named(live.now, photo)
         with showing.seat():
             try:
-                data = await work(
-                    painter, lambda: make(Path(engine.binding.photos) / name, engine.content(name))
-                )
+                data = await work(painter, lambda: make(engine.file(name), engine.content(name)))
             except ImageError:
                 raise Refused(
                     404,

@@ -14,7 +14,8 @@ from planted import NOISE, SMOOTH, save
 
 from pipeline.base import images
 from pipeline.base.errors import ImageError
-from pipeline.base.images import find_photos, load_image, read_photo
+from pipeline.base.folders import find_photos
+from pipeline.base.images import load_image, read_photo
 
 
 @pytest.fixture(scope="module")

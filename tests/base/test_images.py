@@ -22,7 +22,8 @@ from planted import SMOOTH, H, Kind, W, declared, exif, plain_tiff, save
 
 from pipeline.base import images
 from pipeline.base.errors import ImageError
-from pipeline.base.images import Found, decode, find_photos, load_image
+from pipeline.base.folders import Found, find_photos
+from pipeline.base.images import decode, load_image
 
 FORMATS = {
     "JPEG": "jpeg/rgb.jpg",

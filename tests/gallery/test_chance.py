@@ -20,6 +20,7 @@ from pipeline.base.errors import GalleryError
 from pipeline.gallery import chance
 from pipeline.gallery.binding import Binding
 from pipeline.gallery.chance import gallery_null
+from pipeline.gallery.roots import Roots
 from pipeline.gallery.store import Reading, read_gallery
 from pipeline.gallery.writer import writing
 from pipeline.model.chance import null_to_json
@@ -175,7 +176,7 @@ def test_the_null_of_version_1_is_measured_anew(whole: Path) -> None:
 
 
 def binding_of(letter: str) -> Binding:
-    return Binding("tiny", letter * 64, "tiny", "/photos")
+    return Binding("tiny", letter * 64, "tiny", Roots.of("/photos"))
 
 
 def answer(capsys: pytest.CaptureFixture[str], folder: Path, *more: object) -> dict[str, Any]:

@@ -102,11 +102,11 @@ def test_it_gets_its_new_null_and_is_updated(earlier: Path) -> None:
     report = pipeline.index("photos", "old_gallery")
     assert (report.photos, report.indexed, report.unchanged) == (341, 1, 0)
     after = read_gallery(Path("old_gallery"))
-    assert set(after.names) == {*before.names, "new.png"}
+    assert set(after.names) == {*(f"photos/{name}" for name in before.names), "photos-2/new.png"}
     with pipeline.open_gallery("old_gallery") as gallery:
         answer = gallery.search("photos/new.png", k=1)
     assert (answer.results[0].image, answer.results[0].accepted, answer.null) == (
-        "new.png",
+        "photos-2/new.png",
         True,
         "gallery",
     )

@@ -16,6 +16,7 @@ import pytest
 from filled import BINDING, as_read, as_written, encoded, fill, rows_of
 
 from pipeline.base.errors import GalleryError
+from pipeline.gallery.roots import Roots
 from pipeline.gallery.store import read_binding, read_gallery
 from pipeline.gallery.writer import writing
 
@@ -27,7 +28,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fill(
         folder,
         *([encoded(f"{s}{i}.jpg", 10 * s + i) for i in range(3)] for s in range(3)),
-        binding=replace(BINDING, photos="/my photos"),
+        binding=replace(BINDING, photos=Roots.of("/my photos")),
     )
 
 
@@ -171,7 +172,7 @@ def test_a_damaged_manifest_is_refused_or_reads_the_same(whole: Path, tmp_path: 
 def test_a_newer_version_is_refused(tmp_path: Path) -> None:
     fill(tmp_path, [encoded("a.jpg", 1)])
     connection = sqlite3.connect(tmp_path / "manifest.sqlite")
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
     for look in (
         lambda: read_gallery(tmp_path),
@@ -181,8 +182,8 @@ def test_a_newer_version_is_refused(tmp_path: Path) -> None:
         with pytest.raises(
             GalleryError,
             match=(
-                r"expected manifest version 1, got 2: made by a newer release; upgrade, or index"
-                r" into a new folder$"
+                r"expected manifest version 2 or less, got 3: made by a newer release; upgrade, or"
+                r" index into a new folder$"
             ),
         ):
             look()

@@ -201,8 +201,8 @@ def test_codes_that_do_not_fit_end_it_before_it_begins(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ([], "PHOTOS, --features: expected one of them, got neither"),
-        (["photos", "--features", "features"], "expected one of them, got both"),
+        ([], "PHOTOS: expected a folder of photos, for gallery knows none yet, got none"),
+        (["photos", "--features", "features"], "--forget, got PHOTOS and --features"),
         (["photos", "--codes", "c.npy"], "--codes c.npy: expected it with --features"),
         (["--features", "features", "--model", "x"], "--model: expected it with PHOTOS"),
         (["--features", "nothing"], "--features nothing: expected a folder or an HDF5 file"),

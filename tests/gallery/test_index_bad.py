@@ -14,7 +14,8 @@ from planted import H, W
 from small import NAMES, complaint, counted, errors, indexed, rows, shrink
 
 from pipeline import index
-from pipeline.base import images
+from pipeline.base import folders
+from pipeline.gallery import relocate
 from pipeline.gallery.store import read_gallery
 from pipeline.gallery.writer import writing
 from pipeline.model.weights import open_model, write_model
@@ -71,19 +72,17 @@ def test_a_photo_that_vanishes_during_the_run_is_listed(
     monkeypatch: pytest.MonkeyPatch,
     moment: str,
 ) -> None:
-    name, real = {
-        "listed": ("find_photos", images.find_photos),
-        "opened": ("read_photo", images.read_photo),
-    }[moment]
+    module, name = {"listed": (folders, "find_photos"), "opened": (relocate, "read_photo")}[moment]
+    real = getattr(module, name)
 
     def late(path: Path, *more: Any, **named: Any) -> Any:
-        result = list(real(path)) if moment == "listed" else None  # type: ignore[operator]
+        result = list(real(path, *more, **named)) if moment == "listed" else None
         Path("photos/b.png").unlink(missing_ok=True)
-        return result or real(path, *more, **named)  # type: ignore[operator]
+        return result or real(path, *more, **named)
 
     before = rows()
     shutil.rmtree("gallery")
-    monkeypatch.setattr(images, name, late)
+    monkeypatch.setattr(module, name, late)
     assert "5 photos; 5 indexed, 0 unchanged, 0 removed, 1 not readable" in counted(
         capsys, "--model", small_model, "--jobs", 1
     )
@@ -221,7 +220,9 @@ def test_a_folder_that_cannot_be_listed_is_a_mistake(
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", forbid)
         assert indexed(Path("photos"), Path("gallery"), "--prune") == 2
-    assert complaint(capsys) == "index: photos: expected a readable folder, got: Permission denied"
+    assert complaint(capsys) == (
+        f"index: {here / 'photos'}: expected a readable folder, got: Permission denied"
+    )
     assert len(rows()) == 6
 
 

@@ -20,6 +20,7 @@ from pipeline.base.errors import GalleryError
 from pipeline.commands import evaluate, rerank, sweep
 from pipeline.gallery import chance, partition
 from pipeline.gallery.merge import members, read_galleries, read_paths
+from pipeline.gallery.roots import Roots
 from pipeline.gallery.store import Encoded, read_gallery
 from pipeline.gallery.writer import writing
 from pipeline.model.chance import null_to_json
@@ -51,7 +52,7 @@ def indexed(folder: Path, model: Path, rows: Sequence[Encoded], root: str = "/ph
     `root`.
     """
     below = root.removeprefix("/photos").lstrip("/")
-    bound = replace(binding(model), photos=root)
+    bound = replace(binding(model), photos=Roots.of(root))
     with writing(folder, bound) as writer:
         writer.add([replace(row, name=row.name.removeprefix(below).lstrip("/")) for row in rows])
         chance.calibrate(writer, second_look())
@@ -126,14 +127,14 @@ def test_a_photo_is_named_by_the_common_parent(work: Path, model: Path, tmp_path
             f"/photos/{folder}",
         )
     joined = read_galleries(tmp_path, second_look())
-    assert (joined.names, joined.null, joined.binding.photos) == (
+    assert (joined.names, joined.null, str(joined.binding.photos)) == (
         whole.names,
         whole.null,
         "/photos",
     )
     assert as_read(joined) == as_read(whole)
     alone = read_galleries([tmp_path / "b"], second_look())
-    assert alone.binding.photos == "/photos/b"
+    assert alone.binding.photos == Roots.of("/photos/b")
     assert alone.names[0] == read_gallery(tmp_path / "b").names[0]
 
 

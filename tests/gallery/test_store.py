@@ -15,6 +15,7 @@ from pipeline.base.errors import GalleryError
 from pipeline.gallery import shards
 from pipeline.gallery import writer as gallery_writer
 from pipeline.gallery.binding import Binding
+from pipeline.gallery.roots import Roots
 from pipeline.gallery.store import Entry, read_binding, read_gallery
 from pipeline.gallery.writer import writing
 
@@ -62,7 +63,7 @@ def test_a_photo_is_replaced_touched_and_removed(tmp_path: Path) -> None:
     later = replace(kept.entry, mtime_ns=77)
     with writing(fill(tmp_path, [old, kept, gone]), BINDING) as writer:
         writer.add([new])
-        writer.touch("b.jpg", later)
+        writer.rename([("b.jpg", "b.jpg", later)])
         writer.remove(["c.jpg", "never.jpg"])
         assert writer.known() == {"a.jpg": new.entry, "b.jpg": later}
     assert as_read(read_gallery(tmp_path)) == as_written(new, kept)
@@ -224,7 +225,7 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
 
 def test_another_model_is_refused_with_both_names(tmp_path: Path) -> None:
     fill(tmp_path, [encoded("a.jpg", 1)])
-    other = Binding("large", "b" * 64, "/models/large", "/photos")
+    other = Binding("large", "b" * 64, "/models/large", Roots.of("/photos"))
     with pytest.raises(
         GalleryError,
         match=(
@@ -235,7 +236,7 @@ def test_another_model_is_refused_with_both_names(tmp_path: Path) -> None:
         fill(tmp_path, [encoded("a.jpg", 2)], binding=other)
     assert as_read(read_gallery(tmp_path)) == as_written(encoded("a.jpg", 1))
     # the same numbers, from another place
-    moved = replace(BINDING, where="/elsewhere/tiny", photos="/moved")
+    moved = replace(BINDING, where="/elsewhere/tiny")
     assert read_binding(fill(tmp_path, binding=moved)) == moved
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.gallery.binding import Binding
+from pipeline.gallery.roots import Roots
 from pipeline.graph import Graph
 from pipeline.recipes import Recipe, answer
 from pipeline.search.engine import Engine
@@ -56,7 +57,7 @@ def engine(*, expand: bool) -> Engine:
     gallery = Gallery.from_arrays(names, np.eye(4, dtype=np.float32), features)
     verify = Verify(Nearest(), RobustAffine())
     recipe = Recipe("two_stage", Graph(("image",), ()), answer(verify, FixedCount(20)), "4")
-    binding = Binding("planted", "", "", "")
+    binding = Binding("planted", "", "", Roots())
     return Engine(recipe, gallery, binding, "code", expand=expand)
 
 

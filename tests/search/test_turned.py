@@ -14,6 +14,7 @@ from planted_null import even
 from pipeline.base.errors import QueryError, UsageError
 from pipeline.base.options import SearchOptions
 from pipeline.gallery.binding import Binding
+from pipeline.gallery.roots import Roots
 from pipeline.graph import Graph, Node
 from pipeline.recipes import Recipe, answer, second_look
 from pipeline.search.engine import Engine
@@ -73,7 +74,7 @@ def engine(describe: Callable[[Image], LocalFeatures], **how: object) -> Engine:
     verdict = Calibrated(0.1, even(3.0, 0.5))
     encode = Graph(("image",), (Node("code", code, "image"), Node("features", describe, "image")))
     recipe = Recipe("two_stage", encode, answer(second_look(threads=1), verdict), "10")
-    return Engine(recipe, gallery, Binding("planted", "", "", ""), "code", **how)  # type: ignore[arg-type]
+    return Engine(recipe, gallery, Binding("planted", "", "", Roots()), "code", **how)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("turn", TURNS)
@@ -174,7 +175,7 @@ def test_all_looks_share_the_rate() -> None:
 
 def test_an_indexed_photo_asks_turned_where_its_file_is(tmp_path: Path) -> None:
     looking = engine(Describe(), turns="auto")
-    gone = replace(looking, binding=Binding("planted", "", "", str(tmp_path)))
+    gone = replace(looking, binding=Binding("planted", "", "", Roots.of(str(tmp_path))))
     assert gone.answer(gone.query("gallery:3.png"), 6).results[0].image == "3.png"
     for how in ({"turns": "all"}, {"mirror": True}):
         asked = replace(gone, **how)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from pipeline.base.options import SearchOptions
 from pipeline.base.values import at_least_one, natural
 from pipeline.cli import Parser, finish
+from pipeline.gallery.roots import Roots
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,7 +108,7 @@ def plant_gallery(folder: Path, photos: int, rng: "np.random.Generator") -> None
             )
         )
     with writing(
-        folder, Binding(*read_identity(DEFAULT), DEFAULT, str(folder.parent / "photos"))
+        folder, Binding(*read_identity(DEFAULT), DEFAULT, Roots.of(str(folder.parent / "photos")))
     ) as writer:
         for begin in range(0, photos, 500):
             writer.add(encoded[begin : begin + 500])

@@ -8,12 +8,13 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from pipeline.gallery.binding import Binding
+from pipeline.gallery.roots import Roots
 from pipeline.gallery.store import Encoded, Entry, Reading
 from pipeline.gallery.writer import writing
 from pipeline.model.codebook import ModelCodebook
 from stages.records import LocalFeatures
 
-BINDING = Binding("tiny", "a" * 64, "tiny", "/photos")
+BINDING = Binding("tiny", "a" * 64, "tiny", Roots.of("/photos"))
 
 
 def encoded(name: str, seed: int, features: int = 5) -> Encoded:

@@ -7,6 +7,7 @@ import numpy as np
 from planted_features import described, directions, lengths_one, rounded, scattered
 
 from pipeline.gallery.binding import Binding
+from pipeline.gallery.roots import Roots
 from pipeline.gallery.store import Encoded, Entry
 from pipeline.gallery.writer import writing
 from pipeline.model.codebook import read_codebook
@@ -42,7 +43,7 @@ def related(name: str, seed: int) -> Encoded:
 
 def binding(model: Path) -> Binding:
     opened = open_model(model)
-    return Binding(opened.name, opened.identity, str(model), "/photos")
+    return Binding(opened.name, opened.identity, str(model), Roots.of("/photos"))
 
 
 def planted(

@@ -15,7 +15,8 @@ from planted_fine import planted_network
 from safetensors.numpy import load_file, save_file
 from small import answers, complaint, indexed
 
-from pipeline.base.images import find_photos, load_image
+from pipeline.base.folders import find_photos
+from pipeline.base.images import load_image
 from pipeline.commands import import_weights
 from pipeline.commands import train as command
 from pipeline.model.weights import open_model

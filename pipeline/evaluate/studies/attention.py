@@ -127,7 +127,7 @@ def measure_selection(args: argparse.Namespace) -> list[dict[str, Any]]:
     from pipeline.base.compute import one_thread_each
     from pipeline.base.errors import QueryError
     from pipeline.base.files import digest, file_sha256
-    from pipeline.base.images import find_photos
+    from pipeline.base.folders import find_photos
     from pipeline.model.card import DEFAULT
     from pipeline.model.weights import open_model
     from pipeline.recipes import attentive_of

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.base.errors import ImageError, UsageError
-from pipeline.base.images import find_photos
+from pipeline.base.folders import find_photos
 from stages.records import Int64, UInt8
 
 NAMES = ("A", "B", "C")
