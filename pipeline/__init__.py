@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from pipeline.base.errors import TwoLookError as TwoLookError
     from pipeline.base.errors import UsageError as UsageError
     from pipeline.base.options import SearchOptions as SearchOptions
-    from pipeline.index import IndexReport as IndexReport
-    from pipeline.index import index as index
-    from pipeline.index import index_features as index_features
+    from pipeline.indexing import IndexReport as IndexReport
+    from pipeline.indexing import index as index
+    from pipeline.indexing import index_features as index_features
     from pipeline.library import OpenGallery as OpenGallery
     from pipeline.library import open_gallery as open_gallery
     from pipeline.library import verify as verify
@@ -44,7 +44,7 @@ _HOMES = {  # name -> the module that defines it
     "Gallery": "stages.gallery",
     "GalleryError": "pipeline.base.errors",
     "ImageError": "pipeline.base.errors",
-    "IndexReport": "pipeline.index",
+    "IndexReport": "pipeline.indexing",
     "LocalFeatures": "stages.records",
     "ModelError": "pipeline.base.errors",
     "OpenGallery": "pipeline.library",
@@ -55,7 +55,7 @@ _HOMES = {  # name -> the module that defines it
     "TwoLookError": "pipeline.base.errors",
     "UsageError": "pipeline.base.errors",
     "index": "pipeline.index",
-    "index_features": "pipeline.index",
+    "index_features": "pipeline.indexing",
     "open_gallery": "pipeline.library",
     "verify": "pipeline.library",
 }

@@ -1,56 +1,89 @@
 """Tell when something in folders of photos has changed."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from pipeline.base.errors import UsageError
 from pipeline.base.install import add_extra
 
-SETTLE = 2000  # milliseconds without a change after which changes are looked at: a copy has ended
-LOOK = 5000  # milliseconds between two looks whether it is time anyway, and which folders are there
+SETTLE = 2.0  # seconds without a change after which changes are looked at: a copy has ended
+LONGEST = 60.0  # seconds that changes wait for that
+LOOK = 5.0  # seconds between two looks at which folders are there
 # seconds: other machines' changes on a shared folder, and disks that come back, tell nobody
 ANYWAY = 600.0
+# of what a watcher tells; that a file is read is no change
+CHANGES = ("created", "modified", "moved", "deleted")
 
 
 def check_watching() -> None:
     """Raises UsageError where the library that tells of changes is not installed."""
-    if find_spec("watchfiles") is None:
-        raise UsageError(f"--watch: expected watchfiles, got none; run {add_extra('watch')}")
+    if find_spec("watchdog") is None:
+        raise UsageError(f"--watch: expected watchdog, got none; run {add_extra('watch')}")
 
 
 def watch(folders: Callable[[], Sequence[str]], changed: Callable[[], None], gallery: Path) -> None:
-    """Until it is interrupted. folders: those that are there now; changed: called once for what
-    happened before the watching began, then whenever something has changed, and now and then
-    anyway; gallery: whose own files are no photos, wherever it lies.
+    """Until it is interrupted. folders: those that are there now; changed: called once when the
+    watching has begun, then whenever something has changed, and now and then anyway; gallery: whose
+    own files are no photos, wherever it lies.
     """
-    from watchfiles import watch as changes_in
+    own, woken = gallery.resolve(), threading.Event()
 
-    own = str(gallery.resolve())
-    looked = 0.0
+    class Handler:
+        def dispatch(self, event: Any) -> None:
+            path = Path(event.dest_path or event.src_path)
+            if event.event_type in CHANGES and not path.is_relative_to(own):
+                woken.set()
+
     try:
         while True:
             watched = folders()
-            if not watched:
-                time.sleep(LOOK / 1000)
-                continue
+            observer = _observed(watched, Handler())
             try:
-                for changes in changes_in(
-                    *watched,
-                    watch_filter=lambda _, path: not Path(path).is_relative_to(own),
-                    debounce=10 * SETTLE,
-                    step=SETTLE,
-                    rust_timeout=LOOK,
-                    yield_on_timeout=True,
-                ):
-                    if changes or time.monotonic() - looked > ANYWAY:
-                        looked = time.monotonic()
-                        changed()
-                    if folders() != watched:
-                        break
-            except FileNotFoundError:  # a folder went away meanwhile
-                time.sleep(LOOK / 1000)
-            looked = 0.0
+                changed()
+                looked = time.monotonic()
+                while folders() == watched:
+                    if woken.wait(LOOK):
+                        _settled(woken)
+                    elif time.monotonic() - looked < ANYWAY:
+                        continue
+                    changed()
+                    looked = time.monotonic()
+            finally:
+                observer.stop()
+                observer.join()
     except KeyboardInterrupt:
         return
+
+
+def _observed(folders: Sequence[str], handler: Any) -> Any:
+    """What tells the handler: the system, or looking at every file where it knows no more
+    folders.
+    """
+    from watchdog.observers import Observer
+    from watchdog.observers.polling import PollingObserver
+
+    for kind in (Observer, PollingObserver):
+        observer = kind()
+        try:
+            for path in folders:
+                observer.schedule(handler, path, recursive=True)
+            observer.start()
+        except OSError:  # the limit of inotify, or a folder that has gone
+            continue
+        return observer
+    observer = PollingObserver()
+    observer.start()
+    return observer
+
+
+def _settled(woken: threading.Event) -> None:
+    """Wait until nothing has changed for a while."""
+    until = time.monotonic() + LONGEST
+    while time.monotonic() < until:
+        woken.clear()
+        if not woken.wait(SETTLE):
+            return

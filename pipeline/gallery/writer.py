@@ -84,9 +84,15 @@ class GalleryWriter:
         arrays = map_shard(self.folder / "shards" / file)
         begin, end = arrays["start"][row : row + 2]
         width, height = arrays["size"][row].tolist()
-        local = (np.array(arrays[each][begin:end]) for each in ("xy", "descriptor", "score"))
+        xy, descriptor, score = (
+            np.array(arrays[each][begin:end]) for each in ("xy", "descriptor", "score")
+        )
         pooled = arrays["pooled"][row].astype(np.float32)
-        return pooled, np.array(arrays["code"][row]), LocalFeatures(*local, size=(width, height))
+        return (
+            pooled,
+            np.array(arrays["code"][row]),
+            LocalFeatures(xy, descriptor, score, (width, height)),
+        )
 
     def add(self, photos: Sequence[Encoded]) -> None:
         """Write one shard and commit its photos; on return they are acknowledged. Photos known

@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -59,25 +58,40 @@ def choose(how: str, codes: int, binary: bool, folder: Path | None) -> Builder:
     return lambda sorted_codes: build(sorted_codes, folder)
 
 
-def build(codes: Float32, folder: Path | None) -> FaissIndex:
-    """codes (N, D) in the order of the gallery's rows."""
-    key = hashlib.sha256(
+def keep(codes: Float32, folder: Path) -> None:
+    """After indexing: measure what a search would measure each time that it opens the gallery.
+    Nothing where a tree searches so few codes, or FAISS is not installed.
+    """
+    if len(codes) <= max(TREE_ENDS, FLAT_ENDS) or find_spec("faiss") is None:
+        return
+    key = _key(codes)
+    if read_kept(folder / KEPT, key, cells_for(len(codes))) is not None:
+        return
+    made = FaissIndex.fit(codes, None)
+    kept = {
+        "key": key,
+        "index": made.kind,
+        "cells": 0 if made.cells is None else made.cells.nlist,
+        "probes": made.probes,
+        "recall": made.recall,
+        "count": COUNT,
+    }
+    write_whole(folder / KEPT, json.dumps(kept).encode())
+
+
+def _key(codes: Float32) -> str:
+    return hashlib.sha256(
         repr((codes.shape, COUNT, QUERIES, RECALL)).encode() + np.ascontiguousarray(codes).data
     ).hexdigest()
-    known = None if folder is None else read_kept(folder / KEPT, key, cells_for(len(codes)))
+
+
+def build(codes: Float32, folder: Path | None) -> FaissIndex:
+    """codes (N, D) in the order of the gallery's rows; folder: where an index run has kept what it
+    measured.
+    """
+    cells = cells_for(len(codes))
+    known = None if folder is None else read_kept(folder / KEPT, _key(codes), cells)
     made = FaissIndex.fit(codes, known)
-    if known is None and folder is not None and len(codes) > FLAT_ENDS:
-        cells = 0 if made.cells is None else made.cells.nlist
-        kept = {
-            "key": key,
-            "index": made.kind,
-            "cells": cells,
-            "probes": made.probes,
-            "recall": made.recall,
-            "count": COUNT,
-        }
-        with suppress(OSError):  # a gallery that may only be read
-            write_whole(folder / KEPT, json.dumps(kept).encode())
     if made.cells is not None:
         how = f"{made.probes} of {made.cells.nlist} cells a query, recall {made.recall:.4f}"
         LOG.info(f"first look: {len(codes):,} codes on FAISS, {how}")

@@ -16,7 +16,7 @@ from pipeline import run
 from pipeline.base.errors import UsageError
 from pipeline.commands import bench
 from pipeline.search import code_index
-from pipeline.search.code_index import KEPT, build, choose
+from pipeline.search.code_index import KEPT, build, choose, keep
 from stages import faiss_index
 from stages.faiss_index import COUNT, FaissIndex, cells_for
 from stages.gallery import Gallery
@@ -152,10 +152,13 @@ def test_the_recall_is_kept_and_the_index_is_not(
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(code_index.FaissIndex, "fit", partial(FaissIndex.fit, flat_ends=0))
-    monkeypatch.setattr(code_index, "FLAT_ENDS", 0)
+    for ends in ("FLAT_ENDS", "TREE_ENDS"):
+        monkeypatch.setattr(code_index, ends, 0)
     monkeypatch.setattr(faiss_index, "COUNT", 50)
     codes = kinds(3000)
     made = build(codes, tmp_path)
+    assert not list(tmp_path.iterdir())  # a search writes nothing
+    keep(codes, tmp_path)
     assert caplog.messages == [
         f"first look: 3,000 codes on FAISS, {made.probes} of 32 cells a query, recall"
         f" {made.recall:.4f}"
