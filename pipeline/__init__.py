@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.base.errors import UsageError as UsageError
     from pipeline.base.options import SearchOptions as SearchOptions
     from pipeline.indexing import IndexReport as IndexReport
+    from pipeline.indexing import forget as forget
     from pipeline.indexing import index as index
     from pipeline.indexing import index_features as index_features
     from pipeline.library import OpenGallery as OpenGallery
@@ -54,6 +55,7 @@ _HOMES = {  # name -> the module that defines it
     "SearchOptions": "pipeline.base.options",
     "TwoLookError": "pipeline.base.errors",
     "UsageError": "pipeline.base.errors",
+    "forget": "pipeline.indexing",
     "index": "pipeline.index",
     "index_features": "pipeline.indexing",
     "open_gallery": "pipeline.library",
