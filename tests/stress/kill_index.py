@@ -116,7 +116,7 @@ def write_untrained_model(folder: Path, rng: np.random.Generator) -> None:
     )
 
 
-def index_in_small_steps(photos: str, gallery: str, model: str) -> int:
+def index_in_small_steps(*arguments: str) -> int:
     """`pipeline.index` as it is, but for commits of two photos, merges of six, four segments of
     parts at most and a bar that shows every count at once.
     """
@@ -131,22 +131,30 @@ def index_in_small_steps(photos: str, gallery: str, model: str) -> int:
     tqdm.tqdm = Prompt
     update.COMMIT_PHOTOS, gallery_writer.SMALL = 2, 6
     gallery_writer.SEGMENTS, parts_writer.AT_ONCE = 4, 2
-    return index.main(
-        [photos, "--gallery", gallery, "--model", model, "--jobs", "2", "--device", "cpu"]
-    )
+    return index.main([*arguments, "--jobs", "2", "--device", "cpu"])
 
 
 def start(work: Path, gallery: Path, cold: bool) -> int:
     """Begin to index in a process group of its own; its pid."""
-    arguments = [str(work / "photos"), str(gallery), str(work / "model")]
+    model = str(work / "model")
+    arguments = [str(work / "photos"), "--gallery", str(gallery), "--model", model]
+    if not cold:
+        return fork(work, arguments)
     with open(work / "stderr", "wb") as stderr:
-        if cold:
-            command = [sys.executable, "-c", CHILD, *arguments]
-            process = subprocess.Popen(
-                command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True
-            )
-            process.returncode = 0  # `end` waits for it, not Popen
-            return process.pid
+        process = subprocess.Popen(
+            [sys.executable, "-c", CHILD, *arguments],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,
+        )
+    process.returncode = 0  # `end` waits for it, not Popen
+    return process.pid
+
+
+def fork(work: Path, arguments: list[str]) -> int:
+    """The same run as a fork of this process; its pid."""
+    with open(work / "stderr", "wb") as stderr:
         if pid := os.fork():
             return pid
         code = 70
