@@ -8,109 +8,58 @@ import traceback
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
 
-from fastapi import Depends, FastAPI, Query, Request, Response, Security
-from fastapi import Path as InPath
+from fastapi import Depends, FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
 
-from pipeline.base.errors import ImageError
+from starlette.exceptions import HTTPException
+
+from pipeline.base.errors import ImageError, QueryError
 from pipeline.base.names import INDEXED
 from pipeline.search.answer import Answer
 from pipeline.search.engine import Engine
-from pipeline.search.query import Query as Asking
-from pipeline.web import pictures
-from pipeline.web.guard import COOKIE, App, Rules, guarded, refuse
-from pipeline.web.intake import Gate, Limits, Refused, read_body
+from pipeline.search.query import Query
+from pipeline.web import pictures, standing
+from pipeline.web.asked import (
+    CHOICES,
+    JPEG,
+    NAMED,
+    PHOTO,
+    SENT,
+    Asked,
+    Defaults,
+    Id,
+    only,
+    problems,
+)
+from pipeline.web.guard import COOKIE, App, Rules, guarded, is_local, refuse
+from pipeline.web.intake import AROUND, Gate, Limits, Refused, is_form, photo_of, read_body
 from pipeline.web.live import LOOK, Live, Opened
-from pipeline.web.page_answer import PageAnswer, at_rate, described, draw_answer, encode_bytes
+from pipeline.web.page_answer import (
+    MAX_PIXELS,
+    NAME,
+    PageAnswer,
+    at_rate,
+    draw_answer,
+    encode_bytes,
+)
 
 HERE = Path(__file__).parent
 FILES = {
     "/": ("page.html", "text/html"),
-    "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
     "/docs": ("docs.html", "text/html"),
-    "/docs.js": ("docs.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
-}
-PHOTO = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/*",)
-        },
-    }
-}
-JPEG: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "a JPEG",
-        "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
+    "/page.css": ("page.css", "text/css"),
+} | {f"/{path.name}": (path.name, "text/javascript") for path in sorted(HERE.glob("*.js"))}
+MOVED = "expected a photo that is where it was indexed, got none or one that has changed"
 # an id means these bytes and no others
 FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
-Id = Annotated[str, InPath(pattern="^[0-9a-f]{32}$", description="a photo's id, as /look gives it")]
 Outcome = TypeVar("Outcome")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why a request was not answered."""
-
-    detail: str
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """What a request that does not say is answered with."""
-
-    k: int = 10
-    candidates: str | None = None  # None: the recipe's
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What of a search a request may choose."""
-
-    k: Annotated[int | None, Query(ge=1, le=1000, description="results")] = None
-    candidates: Annotated[
-        str | None,
-        Query(
-            pattern="^[1-9][0-9]{0,6}x?$",
-            description="photos that are verified: a number, or `4x` for four times k",
-        ),
-    ] = None
-    false_alarm: Annotated[
-        float | None, Query(gt=0, le=1e6, description="unrelated photos accepted a query, expected")
-    ] = None
-
-
-def problems(**reasons: str) -> dict[int | str, dict[str, Any]]:
-    """How else a request may end."""
-    always = {
-        "_400": "no Host, or a broken request",
-        "_403": "another site's request",
-        "_421": "not this server's Host",
-    }
-    return {
-        int(code[1:]): {"model": Problem, "description": why}
-        for code, why in {**always, **reasons}.items()
-    }
-
-
-BUSY = "the queue is full: ask again after Retry-After seconds"
-SENT = problems(
-    _400="no photo, with the reason",
-    _408="the photo takes too long to arrive",
-    _413="too many bytes",
-    _422="a bad parameter",
-    _503=BUSY,
-)
-NAMED = problems(_404="no such id", _422="a bad parameter", _503=BUSY)
 
 
 def make_app(live: Live, limits: Limits, defaults: Defaults, rules: Rules) -> App:
@@ -152,56 +101,75 @@ def make_app(live: Live, limits: Limits, defaults: Defaults, rules: Rules) -> Ap
         return await asyncio.get_running_loop().run_in_executor(pool, job)
 
     def answered(
-        opened: Opened, asked: Asked, query: Callable[[Engine], Asking], draw: bool
+        opened: Opened, asked: Asked, query: Callable[[Engine], Query], draw: bool, local: bool
     ) -> Response:
         engine = at_rate(opened.engine, asked.false_alarm)
-        asking = query(engine)
+        try:
+            asking = query(engine)
+        except QueryError as error:  # it begins with the query's name
+            raise Refused(422, f"box: expected{str(error).partition('expected')[2]}") from None
         answer = engine.answer(
             asking, asked.k or defaults.k, asked.candidates or defaults.candidates
         )
         body = answer.to_json()
-        whole = {**asdict(draw_answer(engine, asking, answer)), "answer": body} if draw else body
+        drawn = draw and draw_answer(engine, live.folder, asking, answer, local)
+        whole = {**asdict(drawn), "answer": body} if drawn else body
         return Response(json.dumps(whole), media_type="application/json")
+
+    async def body_of(request: Request) -> Callable[[], bytes]:
+        """What was sent has arrived; the photo in it is looked for by a thread."""
+        kind = request.headers.get("content-type", "")
+        body = await read_body(request.receive, limits, AROUND if is_form(kind) else 0)
+        return lambda: photo_of(body, kind, limits)
 
     async def by_bytes(request: Request, asked: Asked, draw: bool) -> Response:
         with searching.seat():
-            data, opened = await read_body(request.receive, limits), live.now
+            sent, opened, local = await body_of(request), live.now, is_local(request.scope, rules)
+
+            def query(engine: Engine) -> Query:
+                return encode_bytes(engine, NAME, sent(), asked.edges)
+
             try:
-                return await work(
-                    workers,
-                    lambda: answered(
-                        opened, asked, lambda engine: encode_bytes(engine, data), draw
-                    ),
-                )
+                return await work(workers, lambda: answered(opened, asked, query, draw, local))
             except ImageError as error:
                 raise Refused(400, str(error)) from None
 
-    async def by_id(photo: str, asked: Asked, draw: bool) -> Response:
+    async def by_id(request: Request, photo: str, asked: Asked, draw: bool) -> Response:
         opened, name = live.now, named(live.now, photo)
-        with searching.seat():
-            return await work(
-                workers,
-                lambda: answered(opened, asked, lambda engine: engine.query(INDEXED + name), draw),
-            )
+        local, asking = is_local(request.scope, rules), INDEXED + name
 
-    async def picture(photo: str, make: Callable[[Path, str], bytes]) -> Response:
+        def query(engine: Engine) -> Query:
+            if asked.edges is None:
+                return engine.query(asking)
+            data = pictures.read_indexed(engine.file(name), engine.content(name))
+            return encode_bytes(engine, asking, data, asked.edges)
+
+        with searching.seat():
+            try:
+                return await work(workers, lambda: answered(opened, asked, query, draw, local))
+            except ImageError:
+                raise Refused(404, MOVED) from None
+
+    async def shown(photo: str, make: Callable[[Path, str], bytes]) -> bytes:
         engine, name = live.now.engine, named(live.now, photo)
         with showing.seat():
             try:
-                data = await work(painter, lambda: make(engine.file(name), engine.content(name)))
+                return await work(
+                    painter, lambda: make(engine.file(name), engine.content(name))
+                )
             except ImageError:
-                raise Refused(
-                    404,
-                    "expected a photo that is where it was indexed, got none or one that has"
-                    " changed",
-                ) from None
-        return Response(data, media_type="image/jpeg", headers=FOREVER)
+                raise Refused(404, MOVED) from None
+
+    async def picture(photo: str, make: Callable[[Path, str], bytes]) -> Response:
+        return Response(await shown(photo, make), media_type="image/jpeg", headers=FOREVER)
 
     Choice = Annotated[Asked, Depends()]
+    choosing = [*unlocking, Depends(only(CHOICES))]
+    unlocking.append(Depends(only(())))
 
     @app.post(
         "/search",
-        dependencies=unlocking,
+        dependencies=choosing,
         openapi_extra=PHOTO,
         responses={200: {"model": Answer}, **SENT},
     )
@@ -211,14 +179,14 @@ def make_app(live: Live, limits: Limits, defaults: Defaults, rules: Rules) -> Ap
         """
         return await by_bytes(request, asked, draw=False)
 
-    @app.get("/search/{photo}", dependencies=unlocking, responses={200: {"model": Answer}, **NAMED})
-    async def search_indexed(photo: Id, asked: Choice) -> Response:
+    @app.get("/search/{photo}", dependencies=choosing, responses={200: {"model": Answer}, **NAMED})
+    async def search_indexed(request: Request, photo: Id, asked: Choice) -> Response:
         """The same for an indexed photo, as `pipeline.run gallery:PATH --json` prints it."""
-        return await by_id(photo, asked, draw=False)
+        return await by_id(request, photo, asked, draw=False)
 
     @app.post(
         "/look",
-        dependencies=unlocking,
+        dependencies=choosing,
         openapi_extra=PHOTO,
         responses={200: {"model": PageAnswer}, **SENT},
     )
@@ -227,11 +195,11 @@ def make_app(live: Live, limits: Limits, defaults: Defaults, rules: Rules) -> Ap
         return await by_bytes(request, asked, draw=True)
 
     @app.get(
-        "/look/{photo}", dependencies=unlocking, responses={200: {"model": PageAnswer}, **NAMED}
+        "/look/{photo}", dependencies=choosing, responses={200: {"model": PageAnswer}, **NAMED}
     )
-    async def look_at_indexed(photo: Id, asked: Choice) -> Response:
+    async def look_at_indexed(request: Request, photo: Id, asked: Choice) -> Response:
         """The same for an indexed photo."""
-        return await by_id(photo, asked, draw=True)
+        return await by_id(request, photo, asked, draw=True)
 
     @app.get(
         "/photos/{photo}",
@@ -253,16 +221,73 @@ def make_app(live: Live, limits: Limits, defaults: Defaults, rules: Rules) -> Ap
         """The same at most 320 px."""
         return await picture(photo, pictures.thumbnail)
 
+    @app.post(
+        "/photos",
+        dependencies=unlocking,
+        response_class=Response,
+        openapi_extra=PHOTO,
+        responses={**JPEG, **SENT},
+    )
+    async def photo_sent(request: Request) -> Response:
+        """The photo that is the request's body as /photos/{photo} shows an indexed one, for
+        browsers that cannot show its format.
+        """
+        with showing.seat():
+            sent = await body_of(request)
+            try:
+                data = await work(
+                    painter, lambda: pictures.jpeg(sent(), pictures.LARGE, MAX_PIXELS)
+                )
+            except ImageError as error:
+                raise Refused(400, str(error)) from None
+        return Response(data, media_type="image/jpeg")
+
+    @app.get(
+        "/files/{photo}",
+        dependencies=unlocking,
+        response_class=Response,
+        responses={200: {"description": "the file"}, **NAMED},
+    )
+    async def files(request: Request, photo: Id) -> Response:
+        """An indexed photo's own file, whole, for who sits at the server's machine."""
+        if not is_local(request.scope, rules):
+            raise Refused(
+                403, "expected a request of the server's own machine, got another's; see /photos"
+            )
+        data = await shown(photo, pictures.read_indexed)
+        kind, name = (
+            pictures.kind_of(data),
+            quote(Path(named(live.now, photo)).name, errors="replace"),
+        )
+        how = "attachment" if kind is None else "inline"
+        return Response(
+            data,
+            media_type=kind or "application/octet-stream",
+            headers={**FOREVER, "content-disposition": f"{how}; filename*=UTF-8''{name}"},
+        )
+
     @app.get("/gallery", dependencies=unlocking, responses=problems())
-    async def gallery() -> dict[str, Any]:
-        """What is searched, and what a request that does not say is answered with."""
-        engine = live.now.engine
-        candidates = defaults.candidates or engine.recipe.candidates
+    async def gallery(request: Request) -> dict[str, Any]:
+        """What is searched, how it stands, and what a request that does not say is answered
+        with.
+        """
+        opened, local = live.now, is_local(request.scope, rules)
+
+        def stands() -> dict[str, Any]:
+            tried = standing.samples(opened.engine)
+            return {
+                "version": opened.version,
+                "indexing": standing.progress(live.folder),
+                "missing": standing.missing(opened.engine, live.folder, (), local),
+                "samples": [asdict(sample) for sample in tried],
+            }
+
         return {
-            **described(engine),
+            **standing.described(opened.engine),
             "k": defaults.k,
-            "candidates": candidates,
+            "candidates": defaults.candidates or opened.engine.recipe.candidates,
             "max_bytes": limits.max_bytes,
+            **await asyncio.to_thread(stands),
         }
 
     @app.post(
@@ -284,6 +309,16 @@ def make_app(live: Live, limits: Limits, defaults: Defaults, rules: Rules) -> Ap
     for where, (name, kind) in FILES.items():
         app.add_api_route(where, file(HERE / name, kind), include_in_schema=False)
 
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> Response:
+        allowed = (error.headers or {}).get("Allow", "")
+        reason = (
+            f"expected {allowed} here, got another method"
+            if allowed
+            else "expected a path of this server, got another; /docs lists them"
+        )
+        return Saying(Refused(error.status_code, reason), allowed)
+
     @app.exception_handler(Refused)
     async def refused(request: Request, error: Refused) -> Response:
         return Saying(error)
@@ -301,12 +336,12 @@ def make_app(live: Live, limits: Limits, defaults: Defaults, rules: Rules) -> Ap
 class Saying(Response):
     """A refusal as a response, the same bytes as before the app."""
 
-    def __init__(self, error: Refused) -> None:
+    def __init__(self, error: Refused, allowed: str = "") -> None:
         super().__init__(status_code=error.status)
-        self.error = error
+        self.error, self.allowed = error, allowed
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await refuse(self.error, send)
+        await refuse(self.error, send, self.allowed)
 
 
 def file(path: Path, kind: str) -> Callable[[], Any]:

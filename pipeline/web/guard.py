@@ -30,7 +30,13 @@ HEADERS = (
 )
 HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 # without a token: they say nothing of the gallery
-OPEN = ("/", "/page.css", "/page.js", "/docs", "/docs.js", "/icon.svg", "/openapi.json")
+OPEN = frozenset(
+    ("/", "/docs", "/icon.svg", "/openapi.json", "/page.css", "/docs.js", "/page.js")
+    + ("/answer.js", "/box.js", "/kept.js", "/large.js", "/lines.js", "/make.js")
+)
+LOCAL = frozenset(("localhost", "127.0.0.1", "[::1]"))  # this machine's names for itself
+# what a proxy says of whom it asks for
+FORWARDED = (b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip")
 COOKIE = "two_look_token"
 
 Scope = Message
@@ -42,14 +48,23 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 class Rules:
     """By what name a server may be called, and with what word."""
 
-    hosts: frozenset[str] = frozenset(("localhost", "127.0.0.1", "[::1]"))  # lower case
+    hosts: frozenset[str] = LOCAL  # lower case
     addresses: bool = False  # also any address in figures: no site can give itself such a name
     token: str | None = None
 
 
+def is_local(scope: Scope, rules: Rules) -> bool:
+    """Whether the person who asks sits at this machine: the server listens to nobody else, goes by
+    no other name, and no proxy says that it asks for somebody.
+    """
+    proxied = any(name in FORWARDED for name, _ in scope["headers"])
+    return rules.hosts <= LOCAL and not rules.addresses and not proxied
+
+
 def guarded(app: App, rules: Rules) -> App:
-    """The app behind its rules, every answer with the headers. What of a body nobody read is thrown
-    away before the answer goes out.
+    """The app behind its rules, every answer with the headers. HEAD is answered as GET, of which
+    the server leaves out the body. What of a body nobody read is thrown away before the answer
+    goes out.
     """
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,16 +99,19 @@ def guarded(app: App, rules: Rules) -> App:
         except Refused as refused:
             await refuse(refused, sending)
         else:
-            await app(scope, receiving, sending)
+            head = scope["method"] == "HEAD"
+            await app({**scope, "method": "GET"} if head else scope, receiving, sending)
 
     return guard
 
 
-async def refuse(refused: Refused, send: Send) -> None:
+async def refuse(refused: Refused, send: Send, allowed: str = "") -> None:
+    """allowed: the methods that would be answered, where another was asked for."""
     body = json.dumps({"detail": refused.reason}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     extra = {401: (b"www-authenticate", b"Bearer"), 503: (b"retry-after", b"1")}
     headers += [extra[refused.status]] if refused.status in extra else []
+    headers += [(b"allow", allowed.encode())] if allowed else []
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -1,5 +1,5 @@
 """What comes in is counted: requests before they begin, bytes while they stream, and the seconds
-both may take.
+both may take. A photo comes as the body, or as the one file of a form.
 """
 
 import asyncio
@@ -10,6 +10,8 @@ from typing import Any
 
 # seconds in which the rest of a refused body is thrown away, so that the client reads why
 LINGER = 2.0
+FORM = "multipart/form-data"
+AROUND = 16 << 10  # bytes of a form besides its photo, at most
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -55,8 +57,8 @@ class Gate:
             self.room += 1
 
 
-async def read_body(receive: Receive, limits: Limits) -> bytes:
-    """The whole body. Raises Refused: 413 as soon as it is too long, 408 when it takes too long,
+async def read_body(receive: Receive, limits: Limits, around: int = 0) -> bytes:
+    """The whole body; around: bytes that it may hold besides a photo. Raises Refused: 413 as soon as it is too long, 408 when it takes too long,
     400 when the client goes away.
     """
     parts: list[bytes] = []
@@ -69,7 +71,7 @@ async def read_body(receive: Receive, limits: Limits) -> bytes:
                     raise Refused(400, "expected a whole photo, got a connection that ended")
                 part = message.get("body", b"")
                 size += len(part)
-                if size > limits.max_bytes:
+                if size > limits.max_bytes + around:
                     raise Refused(413, f"expected at most {limits.max_bytes:,} bytes, got more")
                 parts.append(part)
                 more = message.get("more_body", False)
@@ -78,6 +80,56 @@ async def read_body(receive: Receive, limits: Limits) -> bytes:
             408, f"expected the photo within {limits.upload_seconds:g} seconds, got a part of it"
         ) from None
     return b"".join(parts)
+
+
+def is_form(kind: str) -> bool:
+    return kind.partition(";")[0].strip().lower() == FORM
+
+
+def photo_of(body: bytes, kind: str, limits: Limits) -> bytes:
+    """The photo that a body is, or that its form holds, as `curl -F file=@photo.jpg` sends it;
+    kind: its Content-Type. Raises Refused.
+    """
+    if not is_form(kind):
+        return body
+    from python_multipart.exceptions import FormParserError
+    from python_multipart.multipart import MultipartParser, parse_options_header
+
+    photo, parts, ended = bytearray(), 0, False
+
+    def begin() -> None:
+        nonlocal parts
+        parts += 1
+        if parts > 1:
+            raise Refused(
+                400,
+                "expected one photo in the form, got more parts; options go into the address, as"
+                " in /search?k=10",
+            )
+
+    def end() -> None:
+        nonlocal ended
+        ended = True
+
+    def more(data: bytes, start: int, stop: int) -> None:
+        photo.extend(memoryview(data)[start:stop])
+
+    try:
+        parser = MultipartParser(
+            parse_options_header(kind)[1].get(b"boundary", b""),
+            {"on_part_begin": begin, "on_part_data": more, "on_end": end},
+        )
+        parser.write(body)
+    except FormParserError:
+        ended = False
+    if not ended or not parts:
+        raise Refused(
+            400,
+            "expected a form with one photo, got a broken one; send it as `curl -F file=@PHOTO`",
+        )
+    if len(photo) > limits.max_bytes:
+        raise Refused(413, f"expected at most {limits.max_bytes:,} bytes, got more")
+    return bytes(photo)
 
 
 async def drain(receive: Receive) -> None:

@@ -30,11 +30,12 @@ class Opened:
     """
 
     engine: Engine
+    version: int  # counted from 1 as the server goes on
     # id -> path relative to the photos' folder; of photos alike to the byte the first
     names: Mapping[str, str]
 
     @classmethod
-    def of(cls, engine: Engine) -> "Opened":
+    def of(cls, engine: Engine, version: int) -> "Opened":
         """Raises UsageError where photos can be neither asked with nor shown."""
         if engine.recipe.name == IMPORTED:
             raise UsageError(
@@ -42,7 +43,9 @@ class Opened:
                 " search it by `python -m pipeline.run gallery:PATH`"
             )
         return cls(
-            engine, {photo_id(engine, name): name for name in reversed(engine.gallery.names)}
+            engine,
+            version,
+            {photo_id(engine, name): name for name in reversed(engine.gallery.names)},
         )
 
 
@@ -88,7 +91,7 @@ class Live:
         self.search, self.shortlist = search, shortlist
         self.stamp = stamp(folder)  # before the opening: a commit meanwhile shows afterwards
         began = time.monotonic()
-        self.now = Opened.of(opening())
+        self.now = Opened.of(opening(), 1)
         self.due = began + REST * (time.monotonic() - began)
         self.said = ""
 
@@ -111,7 +114,8 @@ class Live:
                     mirror=engine.mirror,
                 )
                 if same
-                else self.opening()
+                else self.opening(),
+                self.now.version + 1,
             )
             self.stamp, self.said = seen, ""
         except (GalleryError, ModelError, UsageError) as error:

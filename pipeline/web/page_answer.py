@@ -1,19 +1,21 @@
 """One request's answer, and what the page draws of it."""
 
+import os
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from pipeline.base.images import load_image
 from pipeline.base.names import printable
+from pipeline.gallery.merge import Galleries
 from pipeline.report.text import headline, summary, why
 from pipeline.search.answer import Answer, Result
 from pipeline.search.engine import Engine
-from pipeline.search.query import Query
+from pipeline.search.query import Box, Query
 from pipeline.web.live import photo_id
+from pipeline.web.standing import missing
 from stages.rank import Calibrated
-from stages.records import Float32, Image
+from stages.records import Float32
 
 MAX_PIXELS = 50_000_000  # of a photo that is sent: 300 MB while it is decoded
 CLEAR, FAINT = 100, 50  # match lines of a pair at most: inliers, others
@@ -28,6 +30,8 @@ class Place:
 
     id: str  # of GET /photos/{id}, /thumbnails/{id}, /search/{id}
     label: str  # the path, printable
+    there: bool  # its file is where it was indexed
+    file: str | None  # where that is, printable; None for who asks from elsewhere
     width: int  # px
     height: int  # px
     verdict: str  # "match", "maybe" or "no match"
@@ -43,19 +47,16 @@ class PageAnswer:
     answer: Answer
     headline: str  # whether anything matches
     said: str  # what the two looks did, in words
-    width: int  # px of the query
-    height: int  # px of the query
+    missing: str  # what to do about photos that are not where they were, or nothing
+    width: int  # px of the query, all of it
+    height: int  # px
     places: list[Place]  # one for each of the answer's results
 
 
-def encode_bytes(engine: Engine, data: bytes) -> Query:
-    """A photo's bytes as a query. Raises ImageError."""
-    seconds: dict[str, float] = {}
-    image: Image = load_image(data, MAX_PIXELS, engine.side_read)
-    code, features = engine.recipe.encode(
-        {"image": image}, engine.code, "features", seconds=seconds
-    )
-    return Query(NAME, code, features, seconds, lambda: image)
+def encode_bytes(engine: Engine, name: str, data: bytes, box: Box | None = None) -> Query:
+    """A photo's bytes, or a box of it, as a query. Raises ImageError, QueryError."""
+    image = load_image(data, MAX_PIXELS, engine.side_read if box is None else 0)
+    return engine.encode(name, image, box)
 
 
 def at_rate(engine: Engine, rate: float | None) -> Engine:
@@ -70,19 +71,24 @@ def at_rate(engine: Engine, rate: float | None) -> Engine:
     )
 
 
-def draw_answer(engine: Engine, query: Query, answer: Answer) -> PageAnswer:
-    width, height = query.features.size
+def draw_answer(
+    engine: Engine, given: Galleries, query: Query, answer: Answer, local: bool
+) -> PageAnswer:
+    """local: who asks may know where files lie."""
+    width, height = query.size
     return PageAnswer(
         answer,
         headline(answer),
         summary(answer),
+        missing(engine, given, [result.image for result in answer.results], local),
         int(width),
         int(height),
-        [place(engine, query, answer, result) for result in answer.results],
+        [place(engine, query, answer, result, local) for result in answer.results],
     )
 
 
-def place(engine: Engine, query: Query, answer: Answer, result: Result) -> Place:
+def place(engine: Engine, query: Query, answer: Answer, result: Result, local: bool) -> Place:
+    path = engine.file(result.image)
     width, height = engine.gallery.features[engine.gallery.row(result.image)].size
     evidence = engine.evidence(query, result)
     drawn: list[list[Line]] = [[], []]
@@ -92,6 +98,8 @@ def place(engine: Engine, query: Query, answer: Answer, result: Result) -> Place
     return Place(
         photo_id(engine, result.image),
         printable(result.image),
+        path.is_file(),
+        printable(os.path.abspath(path)) if local else None,
         int(width),
         int(height),
         result.verdict,
@@ -110,14 +118,3 @@ def lines(query: Float32, candidate: Float32, most: int) -> list[Line]:
             ends[np.arange(few) * len(ends) // max(1, few)].astype(np.float64).round(1).tolist()
         )
     ]
-
-
-def described(engine: Engine) -> dict[str, Any]:
-    """What the page says of the gallery, and where its controls begin."""
-    rate = engine.acceptance.rate if isinstance(engine.acceptance, Calibrated) else None
-    return {
-        "photos": len(engine.gallery),
-        "recipe": engine.recipe.name,
-        "model": engine.binding.model,
-        "false_alarm": rate,
-    }
