@@ -26,7 +26,7 @@ from pipeline.recipes import load_encoder, second_look
 from pipeline.search.answer import Answer, Evidence, affine_rows, round_digits
 from pipeline.search.engine import Engine
 from pipeline.search.open import Assemble, engine_of, open_engine
-from pipeline.search.query import Query, cropped, read_photo
+from pipeline.search.query import Query, read_photo
 from stages.rank import judge
 from stages.records import Float32, Int64
 
@@ -97,15 +97,16 @@ class OpenGallery:
 
         photo: a path, `gallery:RELATIVE_PATH`, `queries:RELATIVE_PATH` of the gallery that asks
         (`SearchOptions.queries`), a file's bytes, an upright RGB array (H, W, 3) uint8 or a Pillow
-        image; box: (left, top, right, bottom) px, the part of it that asks. Raises QueryError.
+        image; box: (left, top, right, bottom) px, the part of it that asks, cut at the photo's
+        edges. Raises QueryError.
         """
         if isinstance(photo, Query):
             return photo
         if isinstance(photo, str) and photo.startswith((INDEXED, ASKING)):
             return self.engine.query(photo, box)
         engine = self.engine
-        name, image = read_photo(photo, side=0 if box else engine.side_read)
-        return engine.encode(name, image if box is None else cropped(name, image, box))
+        name, image = read_photo(photo, side=engine.side_read if box is None else 0)
+        return engine.encode(name, image, box)
 
     def search(
         self,
@@ -160,7 +161,7 @@ class OpenGallery:
         result = engine.rerank(query, [row]).results[0]
         candidate = engine.gallery.features[row]
         pairs, _, inliers = engine.verify.pair(query.features, candidate)
-        points = query.features.xy[pairs[:, 0]], candidate.xy[pairs[:, 1]]
+        points = query.in_whole(query.features.xy[pairs[:, 0]]), candidate.xy[pairs[:, 1]]
         return Evidence(*points, inliers, result.affine, result.false_alarms, result.accepted)
 
     def vectors(self, which: Vectors = "code") -> Float32:

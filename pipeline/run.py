@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.base.names import INDEXED, printable
-from pipeline.base.values import positive
+from pipeline.base.values import box, positive
 from pipeline.cli import (
     Parser,
     add_cluster,
@@ -37,6 +37,16 @@ def make_parser() -> Parser:
     )
     parser.add_argument(
         "queries", nargs="+", metavar="QUERY", help="a photo's path, or gallery:RELATIVE_PATH"
+    )
+    parser.add_argument(
+        "--box",
+        type=box,
+        action="append",
+        metavar="X,Y,W,H",
+        help=(
+            "only a part of the photo is searched for: left, top, width and height in px of the"
+            " upright photo; with several queries once for each, in their order"
+        ),
     )
     add_gallery(parser, several=True)
     add_search(parser)
@@ -77,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Answer the queries one after the other. Returns the exit code."""
-    from pipeline.base.errors import QueryError
+    from pipeline.base.errors import QueryError, UsageError
     from pipeline.base.files import check_place
     from pipeline.library import open_gallery
     from pipeline.report.html import page_of, write_report
@@ -85,6 +95,11 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.search.open import engine_of
 
     check_place("--report", args.report)
+    boxes = args.box or [None] * len(args.queries)
+    if len(boxes) != len(args.queries):
+        raise UsageError(
+            f"--box: expected it once for each of {len(args.queries)} queries, got {len(boxes)}"
+        )
     with joined_cluster(args.cluster) as cluster:
         retry = cluster.retry if cluster else lambda query, ask: ask()
         options = search_options(args)
@@ -97,9 +112,9 @@ def run(args: argparse.Namespace) -> int:
             retry(first, lambda: gallery.evidence(first, gallery.names[0]))
         pages, failed = [], 0
         limits = {"candidates": args.candidates, "budget_ms": args.budget_ms}
-        for name in args.queries:
+        for name, part in zip(args.queries, boxes, strict=True):
             try:
-                query = retry(name, partial(gallery.encode, name))
+                query = retry(name, partial(gallery.encode, name, part))
                 answer = retry(name, partial(gallery.search, query, args.k, **limits))
                 print(json.dumps(answer.to_json()) if args.json else table(answer), flush=True)
                 if args.report is not None:

@@ -1,6 +1,7 @@
 """Values of flags, checked as they are read: what argparse takes as the type of one."""
 
 import argparse
+from math import isfinite
 
 from pipeline.base.names import LONGEST_CODE
 
@@ -56,6 +57,20 @@ def at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a number of 1 or more, got {text}")
     return int(text)
+
+
+def box(text: str) -> tuple[float, float, float, float]:
+    """X,Y,W,H -> left, top, right, bottom."""
+    try:
+        left, top, width, height = map(float, text.split(","))
+    except ValueError:
+        left = top = width = height = float("nan")
+    if not (isfinite(left + top) and 0 < width < float("inf") and 0 < height < float("inf")):
+        raise argparse.ArgumentTypeError(
+            "expected X,Y,W,H: left, top, width and height in px of the upright photo, got"
+            f" {text or 'nothing'}"
+        )
+    return left, top, left + width, top + height
 
 
 def code_length(text: str) -> int:

@@ -38,10 +38,12 @@ LINE, SWATCH = (
     '<li><svg viewBox="0 0 32 12" aria-hidden="true">{}</svg>{}</li>',
 )
 FRAME = '<rect class="frame" x="3" y="2" width="26" height="8"/>'
+FRAMED = "the query's frame, and where the map puts it"
+BOXED = "the box that was searched for, and where the map puts it"
 AGREES = "inlier: a match that agrees with the affine map"
 KEY = f"""<ul class="key soft">{SWATCH.format(f'<g class="in">{LINE}</g>', AGREES)}
 {SWATCH.format(f'<g class="out">{LINE}</g>', "outlier: a match that does not")}
-{SWATCH.format(FRAME, "the query's frame, and where the map puts it")}</ul>"""
+{SWATCH.format(FRAME, FRAMED)}</ul>"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +57,14 @@ class Shown:
 @dataclass(frozen=True, eq=False)
 class Page:
     answer: Answer
-    query: Image
+    query: Image  # the whole photo, also where a box of it asked
     shown: tuple[Shown, ...]
+
+    @property
+    def corners(self) -> npt.NDArray[np.float64]:
+        """(4, 2) px of what asked."""
+        left, top, right, bottom = self.answer.box or (0, 0, *self.query.size)
+        return np.array([[left, top], [right, top], [right, bottom], [left, bottom]]) - 0.5
 
 
 @dataclass(frozen=True)
@@ -110,15 +118,18 @@ def section(page: Page, key: str) -> str:
         f'<image id="{key}" {around.box()} preserveAspectRatio="none"'
         f' href="{embedded(page.query)}"/>'
     )
+    if answer.box is not None:
+        image += frame(page.corners, around)
     view = (
         f'viewBox="{around.x:.1f} 0 {around.width:.1f} {around.height:.1f}" role="img"'
         f' aria-label="The query, {name(answer.query)}"'
     )
+    key_of = KEY if answer.box is None else KEY.replace(FRAMED, BOXED)
     parts = [f"""<section aria-labelledby="{key}-name"><div class="query"><svg {view}>{image}</svg>
 <div><h2 id="{key}-name">{name(answer.query, breaks=True)}</h2>
 <p class="verdict">{headline(answer)}</p><p>{summary(answer)}</p>
 <p class="soft">{seconds(answer)}</p></div></div>
-{"" if answer.by_codes else KEY}"""]  # fmt: skip
+{"" if answer.by_codes else key_of}"""]  # fmt: skip
     for accepted, group in groupby(page.shown, lambda shown: shown.result.accepted):
         title, note = (
             ("Matches", "accepted by the second look, most evidence first")
@@ -191,10 +202,9 @@ def picture(page: Page, shown: Shown, key: str) -> str:
     else:
         drawn.append(f'<image {right.box()} preserveAspectRatio="none" href="{embedded(photo)}"/>')
         if affine is not None and np.isfinite(affine).all():
-            corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * query.size - 0.5
             drawn += [
-                frame(by(there, corners), left),
-                frame(by(np.array(affine, np.float64), corners), right),
+                frame(by(there, page.corners), left),
+                frame(by(np.array(affine, np.float64), page.corners), right),
             ]
         if evidence is not None:
             evidence = replace(evidence, query_xy=by(there, evidence.query_xy).astype(np.float32))
@@ -309,6 +319,6 @@ def page_of(engine: Engine, query: Query, answer: Answer) -> Page:
         for result in answer.results
     ]
     name = query.name.removeprefix(INDEXED)
-    width, height = query.features.size
+    width, height = query.size
     asked = photo_of(engine.file(name) if name != query.name else Path(name), (width, height))
     return Page(answer, asked or Image(np.full((height, width, 3), 224, np.uint8)), tuple(shown))

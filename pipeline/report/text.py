@@ -135,11 +135,19 @@ def name(path: str, breaks: bool = False) -> str:
     return f'<span class="soft">{folder}{slash}</span>{last}'
 
 
+def asked(answer: Answer) -> str:
+    """The query, and which part of it, where it is not all."""
+    if answer.box is None:
+        return printable(answer.query)
+    left, top, right, bottom = answer.box
+    return f"{printable(answer.query)}, {right - left} x {bottom - top} px at {left},{top}"
+
+
 def table(answer: Answer) -> str:
     """The answer as a person reads it."""
     if answer.by_codes:
         lines = [
-            f"{printable(answer.query)}: {answer.candidates} candidates ranked twice, by the"
+            f"{asked(answer)}: {answer.candidates} candidates ranked twice, by the"
             " distance of their real-valued codes"
         ]
         lines += ["rank  coarse  bits  distance  image"]
@@ -150,7 +158,7 @@ def table(answer: Answer) -> str:
         ]
         return "\n".join(lines)
     lines = [
-        f"{printable(answer.query)}: {verdict(answer)}",
+        f"{asked(answer)}: {verdict(answer)}",
         f"rank  coarse  {parts('parts', answer)}distance  matches  inliers  false alarms  image",
     ]
     lines += [

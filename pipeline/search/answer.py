@@ -70,6 +70,8 @@ class Answer:
     # on FAISS: its index, and the recall that was measured when it was built
     first_look: dict[str, str | float] | None = None
     shortlist: str = "global"  # how candidates are found: by codes, by votes ("parts"), or "both"
+    # left, top, right, bottom px of the part of the photo that asked; None: all of it did
+    box: list[int] | None = None
     # why the model's null stands in for the gallery's own; not part of the JSON
     null_reason: str = ""
 

@@ -68,18 +68,26 @@ class Engine:
         QueryError.
         """
         if self.asking is not None and name.startswith(ASKING):
-            return replace(self.asking.query(INDEXED + name.removeprefix(ASKING)), name=name)
+            return replace(self.asking.query(INDEXED + name.removeprefix(ASKING), box), name=name)
         if name.startswith(INDEXED):
             row = self.row(name)
             path = self.file(name)
-            photo = partial(self._indexed_photo, path, row) if path.is_file() else None
+            if box is not None:
+                if not path.is_file():
+                    raise QueryError(
+                        f"{name}: expected its photo where it was indexed, to cut a box out of it,"
+                        " got none; ask with a file, or without a box"
+                    )
+                return self.encode(name, self._indexed_photo(path, row, 0), box)
+            photo = None
+            if path.is_file():
+                photo = partial(self._indexed_photo, path, row, self.side_read)
             return Query(name, self.gallery.codes[row], self.gallery.features[row], {}, photo)
-        image = read_query(name, 0 if box else self.side_read)
-        return self.encode(name, image if box is None else cropped(name, image, box))
+        return self.encode(name, read_query(name, self.side_read if box is None else 0), box)
 
-    def _indexed_photo(self, path: Path, row: int) -> Image:
+    def _indexed_photo(self, path: Path, row: int, side: int) -> Image:
         """Raises QueryError where it is another photo by now."""
-        image = read_query(str(path), self.side_read)
+        image = read_query(str(path), side)
         if image.size != self.gallery.features[row].size:
             raise QueryError(f"{path}: expected the photo that was indexed, got another one")
         return image
@@ -106,19 +114,22 @@ class Engine:
         """The sha256 of an indexed photo's bytes, with or without `gallery:`. Raises QueryError."""
         return self.contents[self.row(name)]
 
-    def encode(self, name: str, image: Image) -> Query:
-        """A photo as a query. Raises QueryError where only another program can encode it."""
+    def encode(self, name: str, image: Image, box: Box | None = None) -> Query:
+        """A photo, or a box of it, as a query. Raises QueryError where only another program can
+        encode it.
+        """
         if not self.recipe.encode.rows:
             raise QueryError(
                 f"{name}: expected gallery:RELATIVE_PATH, for the features of this gallery were"
                 " computed by another program, got a photo; index the query's features, too, in a"
                 " gallery that asks (--queries of evaluate and sweep, SearchOptions.queries)"
             )
+        asking, part = (image, None) if box is None else cropped(name, image, box)
         seconds: dict[str, float] = {}
         code, features = self.recipe.encode(
-            {"image": image}, self.code, "features", seconds=seconds, threads=self.rows_at_once
+            {"image": asking}, self.code, "features", seconds=seconds, threads=self.rows_at_once
         )
-        return Query(name, code, features, seconds, lambda: image)
+        return Query(name, code, features, seconds, lambda: asking, part=part)
 
     def coarse(self, query: Query, count: int) -> Candidates:
         """The first look alone, in the order that stands where the second says nothing."""
@@ -260,7 +271,7 @@ class Engine:
             by_votes = (
                 0 if candidates.places is None or not seen else candidates.places[0, place, 1]
             )
-            affine = affine_rows(matches.affine[0, place]) if seen else None
+            affine = affine_rows(query.from_whole(matches.affine[0, place])) if seen else None
             turned, mirrored = (None, False) if affine is None else turn_by(affine)
             turn, through = looked.turned.get(row, AS_IT_IS), looked.through.get(row)
             results.append(
@@ -309,6 +320,7 @@ class Engine:
             ),
             null_reason=self.model_null if calibrated else "",
             shortlist=self.recipe.shortlist,
+            box=None if query.part is None else list(query.part.box),
         )
 
     def listed(self, query: Query, rows: Int64) -> Candidates:
@@ -345,6 +357,7 @@ class Engine:
         ours, theirs = asked.xy[pairs[:, 0]], candidate.xy[pairs[:, 1]]
         if result.mirrored and turn in query.turned:
             ours = mirrored_points(ours, asked.size)
+        ours = query.in_whole(ours)
         return Evidence(ours, theirs, inliers, result.affine, result.false_alarms, result.accepted)
 
     def with_answer(self, answer: Graph) -> "Engine":

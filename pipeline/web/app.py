@@ -16,7 +16,6 @@ from urllib.parse import quote
 from fastapi import Depends, FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
-
 from starlette.exceptions import HTTPException
 
 from pipeline.base.errors import ImageError, QueryError
