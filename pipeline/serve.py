@@ -153,7 +153,8 @@ def main(argv: list[str] | None = None) -> int:
 
         from pipeline.gallery.merge import listed
         from pipeline.search.open import open_engine
-        from pipeline.web.app import Defaults, make_app
+        from pipeline.web.app import make_app
+        from pipeline.web.asked import Defaults
         from pipeline.web.guard import Rules
         from pipeline.web.intake import Limits
         from pipeline.web.live import Live

@@ -1,4 +1,6 @@
-"""What a request may say, and how it may end: what FastAPI checks, and describes at /openapi.json."""
+"""What a request may say, and how it may end: FastAPI checks it, and describes it at
+/openapi.json.
+"""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields

@@ -31,8 +31,11 @@ HEADERS = (
 HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 # without a token: they say nothing of the gallery
 OPEN = frozenset(
-    ("/", "/docs", "/icon.svg", "/openapi.json", "/page.css", "/docs.js", "/page.js")
-    + ("/answer.js", "/box.js", "/kept.js", "/large.js", "/lines.js", "/make.js")
+    f"/{name}"
+    for name in (
+        *("", "docs", "icon.svg", "openapi.json", "page.css", "docs.js", "page.js", "answer.js"),
+        *("box.js", "kept.js", "large.js", "lines.js", "make.js"),
+    )
 )
 LOCAL = frozenset(("localhost", "127.0.0.1", "[::1]"))  # this machine's names for itself
 # what a proxy says of whom it asks for

@@ -58,8 +58,8 @@ class Gate:
 
 
 async def read_body(receive: Receive, limits: Limits, around: int = 0) -> bytes:
-    """The whole body; around: bytes that it may hold besides a photo. Raises Refused: 413 as soon as it is too long, 408 when it takes too long,
-    400 when the client goes away.
+    """The whole body; around: bytes that it may hold besides a photo. Raises Refused: 413 as soon
+    as it is too long, 408 when it takes too long, 400 when the client goes away.
     """
     parts: list[bytes] = []
     size, more = 0, True

@@ -89,7 +89,8 @@ def serving(folder: Path, token: str | None = None, **limits: Any) -> Iterator[S
     pytest.importorskip("fastapi", reason="needs the extra `web`")
     pytest.importorskip("uvicorn", reason="needs the extra `web`")
     from pipeline.search.open import open_engine
-    from pipeline.web.app import Defaults, make_app
+    from pipeline.web.app import make_app
+    from pipeline.web.asked import Defaults
     from pipeline.web.guard import Rules
     from pipeline.web.intake import Limits
     from pipeline.web.live import Live
