@@ -28,11 +28,14 @@ function card(look, i, near, open, search) {
   const picture = el("button", { class: "picture", type: "button", onclick: () => open(i), "aria-label": `Open ${shown.label} large` }, image(shown, near ? "photos" : "thumbnails"));
   const told = [el("h3", {}, named(shown.label))];
   if (near) {
-    told.push(el("p", { class: "why" }, ...badge, shown.why));
+    const points = `${count(result.inliers)} of ${count(result.matches)} points agree`;
+    told.push(el("p", { class: "why" }, ...badge, result.code_distance === null && result.matches ? points : shown.why));
     const lines = result.affine ? [el("button", { type: "button", onclick: () => open(i, true), "aria-label": `Match lines of ${shown.label}` }, "Match lines")] : [];
-    told.push(el("p", { class: "acts" }, ...lines, el("button", { type: "button", class: "again", onclick: () => search(shown.id), "aria-label": `Search with ${shown.label}` }, "Search with it")));
+    told.push(el("p", { class: "acts" }, ...lines, el("button", { type: "button", class: "again", onclick: () => search(shown.id), "aria-label": `Search with it: ${shown.label}` }, "Search with it")));
   }
-  return el("li", { class: `place ${result.accepted ? "accepted" : near ? "maybe" : "filled"}`, "data-place": i }, picture, ...told);
+  const item = el("li", { class: `place ${result.accepted ? "accepted" : near ? "maybe" : "filled"}`, "data-place": i }, picture, ...told);
+  item.style.setProperty("--ratio", shown.width / shown.height);
+  return item;
 }
 
 /** A photo's picture in a space of its own size, or the word that it is gone. */

@@ -54,7 +54,8 @@ async function unlock(word) {
 
 /** How the gallery stands, as the page says it. */
 function stands() {
-  $("about").textContent = `${photos(gallery.photos)}, recipe ${gallery.recipe}, model ${gallery.model}`;
+  $("about").textContent = photos(gallery.photos);
+  $("made").textContent = `Recipe ${gallery.recipe}, model ${gallery.model}`;
   const run = gallery.indexing;
   $("indexing").hidden = !run;
   if (run) {
@@ -92,7 +93,10 @@ async function watch() {
 
 // ---- addresses: #photo=ID or #sent=KEY, with box, k, candidates and false_alarm where they are not as usual
 
-const state = (name) => { document.body.dataset.state = name; };
+function state(name) {
+  document.body.dataset.state = name;
+  $("choose").textContent = name === "empty" ? "Choose a photo" : "Choose another photo";
+}
 
 function address({ query, box, choice }) {
   const said = new URLSearchParams(query.id ? { photo: query.id } : { sent: query.key });
@@ -154,7 +158,7 @@ async function ask({ again = false } = {}) {
   stay(`Looking through ${photos(gallery.photos)}`, again ? "answer" : "looking");
   const began = Date.now(), ticking = setInterval(() => {
     const passed = Date.now() - began;
-    if (passed >= LONG) $("busy").title = `${Math.round(passed / 1000)} s`;
+    if (passed >= LONG && running === mine) $("passed").textContent = `${Math.floor(passed / 1000)} s so far`;
   }, 1000);
   try {
     const body = await reply(now, mine.signal);
@@ -188,7 +192,8 @@ async function reply({ query, box, choice }, signal) {
     const body = await answer.json();
     if (answer.status === 401) { begin(); return null; }
     if (answer.ok) return body;
-    throw new Unanswered(answer.status === 404 ? "This gallery holds no such photo, or its file has changed." : `The photo was not searched with: ${body.detail}.`);
+    const why = { 400: "The photo cannot be read", 404: "The photo is not in this gallery any more", 422: "This cannot be asked" }[answer.status] ?? "The server did not answer";
+    throw new Unanswered(`${why}: ${body.detail}.`);
   }
 }
 
@@ -219,8 +224,8 @@ async function instead({ file }) {
 function stay(text, name) {
   state(name);
   document.body.setAttribute("aria-busy", "true");
-  if (name === "looking") $("verdict").textContent = text;
-  $("status").textContent = name === "looking" ? "" : text;
+  if (name === "looking") $("verdict").textContent = "";
+  $("status").textContent = text;
   $("failed").textContent = "";
   $("busy").hidden = $("stop").hidden = false;
   $("asked-acts").hidden = name === "looking";
@@ -243,6 +248,7 @@ function rest(name) {
   document.body.classList.remove("alone");
   document.body.removeAttribute("aria-busy");
   $("busy").hidden = $("stop").hidden = true;
+  $("passed").textContent = "";
 }
 
 function show(now, look, again) {
@@ -269,15 +275,15 @@ function show(now, look, again) {
   if (!again) $("verdict").focus({ preventScroll: true });
 }
 
-/** The box on the small picture of the query, which lies in the middle of its square. */
+/** The box on the small picture of the query, which lies in the middle of a space of 4 to 3. */
 function markBox({ answer: { box }, width, height }) {
   $("sent-box").hidden = !box;
   if (!box) return;
-  const longest = Math.max(width, height), mark = $("sent-box").style, [left, top, right, bottom] = box;
-  mark.left = `${100 * (left + (longest - width) / 2) / longest}%`;
-  mark.top = `${100 * (top + (longest - height) / 2) / longest}%`;
-  mark.width = `${100 * (right - left) / longest}%`;
-  mark.height = `${100 * (bottom - top) / longest}%`;
+  const wide = Math.max(width, height * 4 / 3), high = wide * 3 / 4, mark = $("sent-box").style, [left, top, right, bottom] = box;
+  mark.left = `${100 * (left + (wide - width) / 2) / wide}%`;
+  mark.top = `${100 * (top + (high - height) / 2) / high}%`;
+  mark.width = `${100 * (right - left) / wide}%`;
+  mark.height = `${100 * (bottom - top) / high}%`;
 }
 
 // ---- what a person does
