@@ -88,13 +88,16 @@ def is_form(kind: str) -> bool:
 
 def photo_of(body: bytes, kind: str, limits: Limits) -> bytes:
     """The photo that a body is, or that its form holds, as `curl -F file=@photo.jpg` sends it;
-    kind: its Content-Type. Raises Refused.
+    kind: its Content-Type, which is not believed where the body begins otherwise. Raises Refused.
     """
-    if not is_form(kind):
-        return body
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser, parse_options_header
 
+    boundary = parse_options_header(kind)[1].get(b"boundary", b"") if is_form(kind) else b""
+    if not boundary or not body.startswith(b"--" + boundary):
+        if len(body) > limits.max_bytes:
+            raise Refused(413, f"expected at most {limits.max_bytes:,} bytes, got more")
+        return body
     photo, parts, ended = bytearray(), 0, False
 
     def begin() -> None:
@@ -115,11 +118,9 @@ def photo_of(body: bytes, kind: str, limits: Limits) -> bytes:
         photo.extend(memoryview(data)[start:stop])
 
     try:
-        parser = MultipartParser(
-            parse_options_header(kind)[1].get(b"boundary", b""),
-            {"on_part_begin": begin, "on_part_data": more, "on_end": end},
-        )
-        parser.write(body)
+        MultipartParser(
+            boundary, {"on_part_begin": begin, "on_part_data": more, "on_end": end}
+        ).write(body)
     except FormParserError:
         ended = False
     if not ended or not parts:

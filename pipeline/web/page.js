@@ -95,7 +95,7 @@ async function watch() {
 
 function state(name) {
   document.body.dataset.state = name;
-  $("choose").textContent = name === "empty" ? "Choose a photo" : "Choose another photo";
+  $("choose").textContent = name === "empty" ? "Choose a photo" : "Another photo";
 }
 
 function address({ query, box, choice }) {

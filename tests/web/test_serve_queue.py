@@ -176,9 +176,7 @@ def test_beyond_the_queue_is_503_and_a_time_to_come_again(
     from pipeline.web import app
 
     go, encode = threading.Event(), app.encode_bytes
-    monkeypatch.setattr(
-        app, "encode_bytes", lambda engine, data: go.wait(60) and encode(engine, data)
-    )
+    monkeypatch.setattr(app, "encode_bytes", lambda *given: go.wait(60) and encode(*given))
     with serving(here, workers=1, waiting=2) as served:
         replies: list[Reply] = []
         threads = [
