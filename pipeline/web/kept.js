@@ -18,8 +18,8 @@ const done = (request) => new Promise((resolve, reject) => {
   request.onerror = () => reject(request.error);
 });
 
-/** Keep a File. Returns the word by which it is asked for. */
-export async function keep(file) {
+/** Keep a File. Returns at once the word by which it is asked for. */
+export function keep(file) {
   const key = [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   here.set(key, file);
   store(key, file).catch(() => null); // the page works without

@@ -2,6 +2,7 @@
 committed.
 """
 
+import hashlib
 import os
 import sys
 import time
@@ -30,23 +31,21 @@ class Opened:
     """
 
     engine: Engine
-    version: int  # counted from 1 as the server goes on
     # id -> path relative to the photos' folder; of photos alike to the byte the first
     names: Mapping[str, str]
+    version: str  # a word that changes with them
 
     @classmethod
-    def of(cls, engine: Engine, version: int) -> "Opened":
+    def of(cls, engine: Engine) -> "Opened":
         """Raises UsageError where photos can be neither asked with nor shown."""
         if engine.recipe.name == IMPORTED:
             raise UsageError(
                 "expected a gallery of photos, got one of features that another program computed;"
                 " search it by `python -m pipeline.run gallery:PATH`"
             )
-        return cls(
-            engine,
-            version,
-            {photo_id(engine, name): name for name in reversed(engine.gallery.names)},
-        )
+        names = {photo_id(engine, name): name for name in reversed(engine.gallery.names)}
+        held = "\0".join((*names, *engine.gallery.names)).encode(errors="surrogateescape")
+        return cls(engine, names, hashlib.sha256(held).hexdigest()[:16])
 
 
 def photo_id(engine: Engine, name: str) -> str:
@@ -91,7 +90,7 @@ class Live:
         self.search, self.shortlist = search, shortlist
         self.stamp = stamp(folder)  # before the opening: a commit meanwhile shows afterwards
         began = time.monotonic()
-        self.now = Opened.of(opening(), 1)
+        self.now = Opened.of(opening())
         self.due = began + REST * (time.monotonic() - began)
         self.said = ""
 
@@ -114,8 +113,7 @@ class Live:
                     mirror=engine.mirror,
                 )
                 if same
-                else self.opening(),
-                self.now.version + 1,
+                else self.opening()
             )
             self.stamp, self.said = seen, ""
         except (GalleryError, ModelError, UsageError) as error:

@@ -13,7 +13,7 @@ const CALM = 4000, EAGER = 1000; // milliseconds between two looks at the galler
 const LONG = 2000; // milliseconds of looking after which the page says how many
 const CHOICES = { k: "k", candidates: "candidates", false_alarm: "rate" }; // what an address may choose: the control that does
 let gallery = null, running = null, asked = null; // asked: {query, box, choice, look}; query: {id} or {key, file}
-let runs = [], source = "";
+let runs = [], source = "", known = null; // known: the gallery as it was when the page last asked it
 
 // ---- the gallery and its controls
 
@@ -30,7 +30,7 @@ async function begin() {
   for (const id of ["ask", "hello", "more"]) $(id).hidden = !answer?.ok;
   if (locked) return $("token").focus();
   if (!answer?.ok) return failed("The server does not answer.");
-  gallery = await answer.json();
+  gallery = known = await answer.json();
   const usual = Math.min(gallery.photos, parseInt(gallery.candidates) * (gallery.candidates.endsWith("x") ? gallery.k : 1));
   const sizes = [10, 40, 100, 400, 1000, 4000].filter((size) => size < gallery.photos);
   fill($("candidates"), [...sizes, usual].filter(Boolean), usual, (n) => (n === gallery.photos ? `all ${count(n)}` : count(n)));
@@ -68,8 +68,8 @@ function stands() {
   $("missing").textContent = missing;
   $("news").hidden = !run && !missing && !$("grown").textContent;
   $("try").hidden = !gallery.samples.length;
-  const known = [...$("samples").children].map((item) => item.dataset.id).join();
-  if (known === gallery.samples.map((sample) => sample.id).join()) return;
+  const offered = [...$("samples").children].map((item) => item.dataset.id).join();
+  if (offered === gallery.samples.map((sample) => sample.id).join()) return;
   $("samples").replaceChildren(...gallery.samples.map((sample) => el("li", { "data-id": sample.id },
     el("button", { class: "picture", type: "button", onclick: () => search({ id: sample.id }), "aria-label": `Search with ${sample.label}` }, image({ ...sample, there: true }, "thumbnails")))));
 }
@@ -81,14 +81,17 @@ async function watch() {
   if (answer?.ok) {
     const before = gallery;
     gallery = await answer.json();
-    if (gallery.version !== before.version) {
-      const more = gallery.photos - before.photos;
-      $("grown").replaceChildren(more > 0 ? `${photos(more)} came in: ${count(gallery.photos)} now. ` : `The gallery has changed: ${photos(gallery.photos)} now. `);
-      if (asked?.look) $("grown").append(el("button", { type: "button", onclick: () => { $("grown").replaceChildren(); ask({ again: true }); } }, "Search again"));
-    }
+    if (gallery.version !== before.version) grown();
     stands();
   }
   setTimeout(watch, gallery.indexing ? EAGER : CALM);
+}
+
+/** Say what has come in since the page last asked. */
+function grown() {
+  const more = gallery.photos - known.photos;
+  $("grown").replaceChildren(more > 0 ? `${photos(more)} came in: ${count(gallery.photos)} now. ` : `The gallery has changed: ${photos(gallery.photos)} now. `);
+  if (asked?.look) $("grown").append(el("button", { type: "button", onclick: () => ask({ again: true }) }, "Search again"));
 }
 
 // ---- addresses: #photo=ID or #sent=KEY, with box, k, candidates and false_alarm where they are not as usual
@@ -139,13 +142,13 @@ function choices() {
 }
 
 /** Search with {id} or {file}: a new address, which Back leaves again. */
-async function search(query, box = null) {
+function search(query, box = null) {
   if (!gallery) return;
-  const whole = query.file && !query.key ? { ...query, key: await keep(query.file) } : query;
+  const whole = query.file && !query.key ? { ...query, key: keep(query.file) } : query;
   asked = { query: whole, box, choice: choices() };
   history.pushState(null, "", address(asked));
   scrollTo(0, 0);
-  await ask();
+  return ask();
 }
 
 // ---- asking
@@ -153,8 +156,10 @@ async function search(query, box = null) {
 /** Ask what `asked` says; a newer question ends an older one. again: of the same photo, whose answer stays until the next one. */
 async function ask({ again = false } = {}) {
   running?.abort();
+  known = gallery;
+  $("grown").replaceChildren();
   const mine = (running = new AbortController()), now = asked;
-  if (!again) { runs = []; now.look = null; await showQuery(now); }
+  if (!again) { runs = []; now.look = null; showQuery(now); }
   stay(`Looking through ${photos(gallery.photos)}`, again ? "answer" : "looking");
   const began = Date.now(), ticking = setInterval(() => {
     const passed = Date.now() - began;
@@ -200,7 +205,7 @@ async function reply({ query, box, choice }, signal) {
 // ---- showing
 
 /** The photo that is searched with, at once. */
-async function showQuery({ query, box }) {
+function showQuery({ query, box }) {
   URL.revokeObjectURL(source);
   source = query.file ? URL.createObjectURL(query.file) : `photos/${query.id}`;
   $("sent-none").hidden = true;
