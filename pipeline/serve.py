@@ -32,7 +32,9 @@ LEAST_TOKEN = 16  # characters
 def require_extra() -> None:
     """Raises UsageError where the extra is not installed."""
     if missing := [
-        name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None
+        name
+        for name in ("fastapi", "python_multipart", "uvicorn")
+        if importlib.util.find_spec(name) is None
     ]:
         raise UsageError(
             f"expected the packages of the extra `web`, got no {' and no '.join(missing)}; run"

@@ -210,7 +210,7 @@ def test_mistakes_are_one_line(
     assert serve.main([]) == 2
     assert (
         complaint(capsys)
-        == "serve: expected the packages of the extra `web`, got no fastapi and no uvicorn; run"
+        == "serve: expected the packages of the extra `web`, got no fastapi and no python_multipart and no uvicorn; run"
         f" `pip install -e {shlex.quote(f'{ROOT}[web]')}`"
     )
 
