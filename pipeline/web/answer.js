@@ -30,7 +30,7 @@ function card(look, i, near, open, search) {
   if (near) {
     const points = `${count(result.inliers)} of ${count(result.matches)} points agree`;
     told.push(el("p", { class: "why" }, ...badge, result.code_distance === null && result.matches ? points : shown.why));
-    const lines = result.affine ? [el("button", { type: "button", onclick: () => open(i, true), "aria-label": `Match lines of ${shown.label}` }, "Match lines")] : [];
+    const lines = result.affine && shown.there ? [el("button", { type: "button", onclick: () => open(i, true), "aria-label": `Match lines of ${shown.label}` }, "Match lines")] : [];
     told.push(el("p", { class: "acts" }, ...lines, el("button", { type: "button", class: "again", onclick: () => search(shown.id), "aria-label": `Search with it: ${shown.label}` }, "Search with it")));
   }
   const item = el("li", { class: `place ${result.accepted ? "accepted" : near ? "maybe" : "filled"}`, "data-place": i }, picture, ...told);

@@ -153,9 +153,7 @@ def make_app(live: Live, limits: Limits, defaults: Defaults, rules: Rules) -> Ap
         engine, name = live.now.engine, named(live.now, photo)
         with showing.seat():
             try:
-                return await work(
-                    painter, lambda: make(engine.file(name), engine.content(name))
-                )
+                return await work(painter, lambda: make(engine.file(name), engine.content(name)))
             except ImageError:
                 raise Refused(404, MOVED) from None
 

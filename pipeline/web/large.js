@@ -16,7 +16,7 @@ export function openLarge(look, place, wantsLines, source, search) {
 
 function draw() {
   const { look, source } = given, { results } = look.answer;
-  const result = results[at], shown = look.places[at], mapped = result.affine !== null;
+  const result = results[at], shown = look.places[at], mapped = result.affine !== null && shown.there;
   $("large-name").replaceChildren(named(shown.label));
   $("large-place").textContent = `${at + 1} of ${results.length}`;
   $("large-stage").replaceChildren(lines && mapped ? pair(look, result, shown, source) : image(shown, "photos", shown.label));

@@ -21,14 +21,17 @@ async function begin() {
   const given = new URLSearchParams(location.hash.slice(1)), word = given.get("token");
   if (word) {
     given.delete("token"); // out of the address, and of what may be copied from it
-    history.replaceState(null, "", `${location.pathname}#${given}`);
+    history.replaceState(null, "", location.pathname + (String(given) && `#${given}`));
     await unlock(word);
   }
   const answer = await fetch("gallery").catch(() => null);
   const locked = answer?.status === 401;
   $("unlock").hidden = !locked;
   for (const id of ["ask", "hello", "more"]) $(id).hidden = !answer?.ok;
-  if (locked) return $("token").focus();
+  if (locked) {
+    state("empty");
+    return $("token").focus();
+  }
   if (!answer?.ok) return failed("The server does not answer.");
   gallery = known = await answer.json();
   const usual = Math.min(gallery.photos, parseInt(gallery.candidates) * (gallery.candidates.endsWith("x") ? gallery.k : 1));
@@ -38,7 +41,8 @@ async function begin() {
   $("rates").hidden = gallery.false_alarm === null;
   if (gallery.false_alarm !== null) fill($("rate"), [0.001, 0.01, 0.1, 1, 10, gallery.false_alarm], gallery.false_alarm, (rate) => `at most ${rate}`);
   stands();
-  setTimeout(watch, gallery.indexing ? EAGER : CALM);
+  clearTimeout(watch.next);
+  watch.next = setTimeout(watch, gallery.indexing ? EAGER : CALM);
   route();
 }
 
@@ -65,7 +69,7 @@ function stands() {
   }
   const missing = asked?.look?.missing || gallery.missing;
   $("missing").hidden = !missing;
-  $("missing").textContent = missing;
+  $("missing").replaceChildren(...missing.split(/(two-look index .*)/).filter(Boolean).map((part, i) => (i ? el("code", {}, part) : part)));
   $("news").hidden = !run && !missing && !$("grown").textContent;
   $("try").hidden = !gallery.samples.length;
   const offered = [...$("samples").children].map((item) => item.dataset.id).join();
@@ -84,7 +88,7 @@ async function watch() {
     if (gallery.version !== before.version) grown();
     stands();
   }
-  setTimeout(watch, gallery.indexing ? EAGER : CALM);
+  watch.next = setTimeout(watch, gallery.indexing ? EAGER : CALM);
 }
 
 /** Say what has come in since the page last asked. */
@@ -183,6 +187,7 @@ class Unanswered extends Error {}
 
 async function reply({ query, box, choice }, signal) {
   if (query.file?.size > gallery.max_bytes) throw new Unanswered(`The photo is larger than ${count(gallery.max_bytes)} bytes.`);
+  if (query.file && !await query.file.slice(0, 1).arrayBuffer().catch(() => null)) throw new Unanswered("The file cannot be read: it may be a folder, or not be there any more.");
   const told = new URLSearchParams(choice);
   if (box) told.set("box", box);
   const sending = query.file ? { method: "POST", body: query.file } : {};
@@ -234,6 +239,7 @@ function stay(text, name) {
   $("failed").textContent = "";
   $("busy").hidden = $("stop").hidden = false;
   $("asked-acts").hidden = name === "looking";
+  $("tip").hidden = true;
   document.title = `Looking - ${TITLE}`;
 }
 
@@ -244,7 +250,7 @@ function failed(why, photo = false) {
   $("verdict").textContent = "No answer";
   $("status").textContent = "";
   $("failed").textContent = why;
-  $("asked-acts").hidden = true;
+  $("asked-acts").hidden = $("tip").hidden = true;
   document.title = TITLE;
 }
 
@@ -270,6 +276,7 @@ function show(now, look, again) {
   markBox(look);
   $("asked-acts").hidden = false;
   $("whole").hidden = !box;
+  $("tip").hidden = Boolean(box) || answer.accepted > 0 || !answer.results.length || answer.false_alarm === null;
   $("link").hidden = !now.query.id;
   showAnswer(look, {
     open: (place, lines = false) => openLarge(look, place, lines, source, (id) => search({ id })),
@@ -301,7 +308,8 @@ function change() {
 }
 
 function take(files, wanted) {
-  const file = [...(files ?? [])][0];
+  const [file, ...others] = files ?? [];
+  if (others.length) tell(`Searching with the first of ${count(files.length)} files.`);
   if (file) search({ file });
   else if (wanted) tell("That is not a photo: drop or paste an image file.");
 }

@@ -210,8 +210,8 @@ def test_mistakes_are_one_line(
     assert serve.main([]) == 2
     assert (
         complaint(capsys)
-        == "serve: expected the packages of the extra `web`, got no fastapi and no python_multipart and no uvicorn; run"
-        f" `pip install -e {shlex.quote(f'{ROOT}[web]')}`"
+        == "serve: expected the packages of the extra `web`, got no fastapi and no python_multipart"
+        f" and no uvicorn; run `pip install -e {shlex.quote(f'{ROOT}[web]')}`"
     )
 
 

@@ -337,6 +337,10 @@ def test_the_page_says_that_photos_are_gone_and_that_others_come(
         assert "photos is not there" in text(tab, "#missing")
         assert "two-look index" in text(tab, "#missing")
         assert tab.run("document.querySelectorAll('.place img').length") == 0  # none is broken
+        click(tab, ".accepted .picture")
+        assert not seen(tab, "#large-lines")
+        assert not seen(tab, "#large-file")
+        assert text(tab, "#large-stage") == "Not where it was indexed"
         quiet(tab, served)
         tab.open("about:blank")
 
