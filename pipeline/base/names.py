@@ -1,8 +1,10 @@
 """Names that the whole program shares, so that `--help` needs nothing else; and names from files,
-safe to print.
+safe to print, and those that a wrong one may have meant.
 """
 
 import os
+import unicodedata
+from collections.abc import Iterable
 
 HASHING = (
     "am_vggh",
@@ -38,6 +40,51 @@ def printable(name: str) -> str:
     """
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def composed(name: str) -> str:
+    """A name as most systems write it, in Unicode's NFC: macOS takes letters and their accents
+    apart. Names that a person cannot tell apart are equal then.
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
+    """Up to `count` of the names that a wrong one may have meant, likeliest first; none where none
+    is like it. Takes a fifth of a second for 100,000 names: ask for one wrong name, not for all.
+
+    Case and the way in which accents are written do not matter. The last part of a path says most.
+    """
+    import heapq
+    from difflib import SequenceMatcher
+
+    def folded(path: str) -> str:
+        return composed(path).replace("\\", "/").casefold()
+
+    whole = folded(name)
+    pieces = {whole[i : i + 3] for i in range(max(1, len(whole) - 2))}
+
+    def rough(path: str) -> tuple[int, int]:
+        text = folded(path)
+        return sum(piece in text for piece in pieces), -len(text)
+
+    def alike(path: str) -> float:
+        text = folded(path)
+        last = SequenceMatcher(None, whole.rsplit("/", 1)[-1], text.rsplit("/", 1)[-1])
+        return 0.7 * last.ratio() + 0.3 * SequenceMatcher(None, whole, text).ratio()
+
+    scored = [(alike(path), path) for path in heapq.nlargest(50, names, rough)]
+    return [path for score, path in sorted(scored, key=lambda each: -each[0]) if score > 0.6][
+        :count
+    ]
+
+
+def nearest_text(name: str, names: Iterable[str]) -> str:
+    """`, nearest a.jpg, b.jpg`, to stand behind "got NAME" in a message; empty where none is
+    like it.
+    """
+    found = nearest(name, names)
+    return f", nearest {', '.join(map(printable, found))}" if found else ""
 
 
 def count_candidates(text: str, k: int) -> int:
