@@ -27,6 +27,7 @@ from pipeline.search.answer import Answer, Evidence, affine_rows, round_digits
 from pipeline.search.engine import Engine
 from pipeline.search.open import Assemble, engine_of, open_engine
 from pipeline.search.query import Query, read_photo
+from pipeline.search.together import answer_together
 from stages.rank import judge
 from stages.records import Float32, Int64
 
@@ -110,18 +111,19 @@ class OpenGallery:
 
     def search(
         self,
-        photo: "Photo | Query",
+        photo: "Photo | Query | Sequence[Photo | Query]",
         k: int = 10,
         *,
         candidates: int | str | None = None,
         budget_ms: float | None = None,
-        box: "Box | None" = None,
+        box: "Box | Sequence[Box | None] | None" = None,
     ) -> Answer:
-        """The k best photos by both looks.
+        """The k best photos by both looks; a list or tuple of photos, of one thing, is one query.
 
         candidates: how many are verified, a number or "4x" for four times k; budget_ms:
-        milliseconds for verification, the best candidates first. Raises QueryError for what is no
-        photo, UsageError for a number that cannot be.
+        milliseconds for verification, the best candidates first; box: as `encode` takes it, one
+        for each of several photos. Raises QueryError for what is no photo, UsageError for a number
+        that cannot be.
         """
         wanted = None if candidates is None else str(candidates)
         if not isinstance(k, int) or k < 1:
@@ -134,7 +136,16 @@ class OpenGallery:
             )
         if budget_ms is not None and not 0 < budget_ms < float("inf"):
             raise UsageError(f"budget_ms: expected a number above 0, got {budget_ms!r}")
-        return self.engine.answer(self.encode(photo, box), k, wanted, budget_ms)
+        if not isinstance(photo, (list, tuple)):
+            return self.engine.answer(self.encode(photo, box), k, wanted, budget_ms)  # type: ignore[arg-type]
+        boxes = [None] * len(photo) if box is None else list(box)
+        if not photo or len(boxes) != len(photo):
+            raise UsageError(
+                "photos: expected at least one, and as many boxes or none, got"
+                f" {len(photo)} photos and {len(boxes)} boxes"
+            )
+        queries = [self.encode(each, part) for each, part in zip(photo, boxes, strict=True)]  # type: ignore[arg-type]
+        return answer_together(self.engine, queries, k, wanted, budget_ms)
 
     def rerank(self, photo: "Photo | Query", names: Sequence[str]) -> Answer:
         """The second look at these indexed photos, best first, whoever proposed them. Raises

@@ -1,8 +1,8 @@
 """python -m pipeline.run QUERY... --gallery DIR: rank a gallery's photos by what they share with
 the query.
 
-A query is a photo's path, or gallery:RELATIVE_PATH for a photo that is indexed. Output is a table,
-or one JSON object a line.
+A query is a photo's path, a folder, all of whose photos ask one after the other, or
+gallery:RELATIVE_PATH for a photo that is indexed. Output is a table, or one JSON object a line.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import logging
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.base.names import INDEXED, printable
 from pipeline.base.values import box, positive
@@ -26,6 +27,10 @@ from pipeline.cli import (
     search_options,
 )
 
+if TYPE_CHECKING:
+    from pipeline.report.html import Page
+    from pipeline.search.query import Query
+
 LOG = logging.getLogger("pipeline.run")
 
 
@@ -36,7 +41,10 @@ def make_parser() -> Parser:
         epilog=__doc__.split("\n\n")[1],
     )
     parser.add_argument(
-        "queries", nargs="+", metavar="QUERY", help="a photo's path, or gallery:RELATIVE_PATH"
+        "queries",
+        nargs="+",
+        metavar="QUERY",
+        help="a photo's path, a folder of photos, or gallery:RELATIVE_PATH",
     )
     parser.add_argument(
         "--box",
@@ -48,6 +56,11 @@ def make_parser() -> Parser:
             " upright photo; with several queries once for each, in their order"
         ),
     )
+    parser.add_argument(
+        "--together",
+        action="store_true",
+        help="all photos given are one query, of one thing: what any of them finds is found",
+    )
     add_gallery(parser, several=True)
     add_search(parser)
     add_turns(parser)
@@ -56,6 +69,7 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--json", action="store_true", help="one JSON object a line instead of tables"
     )
+    parser.add_argument("--absolute", action="store_true", help="photos by their absolute paths")
     parser.add_argument(
         "--budget-ms",
         type=positive,
@@ -92,14 +106,13 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.library import open_gallery
     from pipeline.report.html import page_of, write_report
     from pipeline.report.text import table
+    from pipeline.search.absolute import absolute, not_there
+    from pipeline.search.asked import asked_of
     from pipeline.search.open import engine_of
+    from pipeline.search.together import of_one
 
     check_place("--report", args.report)
-    boxes = args.box or [None] * len(args.queries)
-    if len(boxes) != len(args.queries):
-        raise UsageError(
-            f"--box: expected it once for each of {len(args.queries)} queries, got {len(boxes)}"
-        )
+    asked = asked_of(args.queries, args.box)
     with joined_cluster(args.cluster) as cluster:
         retry = cluster.retry if cluster else lambda query, ask: ask()
         options = search_options(args)
@@ -110,22 +123,43 @@ def run(args: argparse.Namespace) -> int:
         if args.budget_ms is not None and engine.verify and len(gallery):
             first = f"{INDEXED}{gallery.names[0]}"  # what is compiled is loaded before a clock runs
             retry(first, lambda: gallery.evidence(first, gallery.names[0]))
-        pages, failed = [], 0
+        pages: list[Page] = []
+        failed, gone = 0, []
         limits = {"candidates": args.candidates, "budget_ms": args.budget_ms}
-        for name, part in zip(args.queries, boxes, strict=True):
+
+        def tell(name: str, queries: "list[Query]") -> None:
+            given = queries if args.together else queries[0]
+            answer = retry(name, partial(gallery.search, given, args.k, **limits))
+            told = absolute(engine, answer) if args.absolute else answer
+            print(json.dumps(told.to_json()) if args.json else table(told), flush=True)
+            gone.extend(not_there(told) if args.absolute else [])
+            if args.report is not None:
+                for number, query in enumerate(queries, 1):
+                    part = of_one(answer, number, query) if args.together else answer
+                    if part.results or not args.together:
+                        pages.append(retry(name, partial(page_of, engine, query, part)))
+
+        encoded: list[Query] = []
+        for each in asked:
             try:
-                query = retry(name, partial(gallery.encode, name, part))
-                answer = retry(name, partial(gallery.search, query, args.k, **limits))
-                print(json.dumps(answer.to_json()) if args.json else table(answer), flush=True)
-                if args.report is not None:
-                    pages.append(retry(name, partial(page_of, engine, query, answer)))
+                each.check()
+                encoded.append(retry(each.name, partial(gallery.encode, each.name, each.box)))
+                if not args.together:
+                    tell(each.name, [encoded.pop()])
             except QueryError as error:
                 print(f"run: {printable(str(error))}", file=sys.stderr)
                 failed += 1
+        if encoded:
+            tell(encoded[0].name, encoded)
+    if gone:
+        LOG.warning(
+            f"{len(set(gone))} of the photos shown are not where they were indexed, such as"
+            f" {printable(gone[0])}"
+        )
     if args.report is not None and pages:
         write_report(args.report, pages)
         LOG.info(f"report: {args.report}")
-    return 0 if not failed else 3 if failed < len(args.queries) else 2
+    return 0 if not failed else 3 if failed < len(asked) else 2
 
 
 if __name__ == "__main__":

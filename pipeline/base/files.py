@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shlex
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -38,6 +39,19 @@ def digest(contents: Iterable[tuple[str, str]]) -> str:
     return hashlib.sha256(
         b"".join(os.fsencode(f"{content}  {name}\0") for name, content in sorted(contents))
     ).hexdigest()
+
+
+def as_on_disk(path: Path) -> Path:
+    """The same path with its accents as the file system has them, in one or apart, where it is not
+    there as it was typed.
+    """
+    if str(path).isascii() or os.path.lexists(path):
+        return path
+    there = Path(path.anchor)
+    for part in path.parts[len(there.parts) :]:
+        ways = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
+        there /= next((way for way in ways if os.path.lexists(there / way)), part)
+    return there
 
 
 def write_file(path: Path, data: bytes) -> None:

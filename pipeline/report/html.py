@@ -18,8 +18,8 @@ import PIL.Image
 
 from pipeline.base.errors import QueryError
 from pipeline.base.files import write_file
-from pipeline.base.names import INDEXED
 from pipeline.report.text import few, headline, name, seconds, summary, why
+from pipeline.search.absolute import asked_path
 from pipeline.search.answer import Answer, Evidence, Result
 from pipeline.search.engine import Engine
 from pipeline.search.query import Query, read_query
@@ -309,16 +309,12 @@ def page_of(engine: Engine, query: Query, answer: Answer) -> Page:
             return None
         return photo if photo.size == size else None
 
-    gallery = engine.gallery
-    shown = [
-        Shown(
-            result,
-            photo_of(engine.file(result.image), gallery.features[gallery.row(result.image)].size),
-            engine.evidence(query, result),
-        )
-        for result in answer.results
-    ]
-    name = query.name.removeprefix(INDEXED)
+    def shown(result: Result) -> Shown:
+        size = engine.gallery.features[engine.gallery.row(result.image)].size
+        photo = photo_of(engine.file(result.image), size)
+        return Shown(result, photo, engine.evidence(query, result))
+
     width, height = query.size
-    asked = photo_of(engine.file(name) if name != query.name else Path(name), (width, height))
-    return Page(answer, asked or Image(np.full((height, width, 3), 224, np.uint8)), tuple(shown))
+    asked = photo_of(Path(asked_path(engine, query.name)), (width, height))
+    grey = np.full((height, width, 3), 224, np.uint8)
+    return Page(answer, asked or Image(grey), tuple(map(shown, answer.results)))

@@ -7,6 +7,8 @@ from html import escape
 from pipeline.base.names import printable
 from pipeline.search.answer import Answer, Result
 
+# local features: of 255 boxes of paintings that hold fewer, none found its painting
+FEW = 50
 # degrees from which a photo counts as turned: less, and people hold a camera so
 TURNED = 20
 
@@ -36,6 +38,13 @@ def expected(answer: Answer) -> str:
     return f", {rate:g} false alarms per query expected at most"
 
 
+def too_few(answer: Answer) -> str:
+    """Of a box that finds nothing, that it holds too little, to end a sentence's part."""
+    if answer.box is None or answer.accepted or answer.by_codes or answer.features >= FEW:
+        return ""
+    return f"; the box holds only {answer.features} local features, take a larger one"
+
+
 def summary(answer: Answer) -> str:
     """What the two looks did, in words."""
     if not answer.results:
@@ -53,7 +62,10 @@ def summary(answer: Answer) -> str:
             f"{verified} ranked twice: by the bits in which the codes differ, then by the distance"
             f" of the real-valued codes.{rest}"
         )
-    said = f"{verified} verified and {answer.accepted or 'none'} accepted{expected(answer)}. "
+    said = (
+        f"{verified} verified and {answer.accepted or 'none'} accepted{expected(answer)}"
+        f"{too_few(answer)}. "
+    )
     if "turns" in answer.seconds:
         said += "The query was looked at again, turned or mirrored. "
     filled = [r.rank for r in answer.results if not r.accepted]
@@ -164,7 +176,7 @@ def table(answer: Answer) -> str:
     lines += [
         f"{r.rank:4d}  {r.coarse_rank:6d}  {parts(r.parts_rank or '', answer)}{r.distance:8.4f}"
         f"  {r.matches:7d}  {r.inliers:7d} "
-        f" {alarms(r.false_alarms):>12s}  {mark(r)}{printable(r.image)}{aside(r)}"
+        f" {alarms(r.false_alarms):>12s}  {mark(r)}{printable(r.image)}{aside(r)}{by(r, answer)}"
         for r in answer.results
     ]
     return "\n".join(lines)
@@ -185,6 +197,13 @@ def aside(result: Result) -> str:
     return f" (query {turned})" if result.accepted and turned else ""
 
 
+def by(result: Result, answer: Answer) -> str:
+    """Of several photos that asked together, which one found it."""
+    if result.asked_by is None or answer.together is None:
+        return ""
+    return f" (by {printable(answer.together[result.asked_by - 1]['query'])})"
+
+
 def verdict(answer: Answer) -> str:
     said = headline(answer)
     if not answer.candidates:
@@ -192,7 +211,7 @@ def verdict(answer: Answer) -> str:
     rest = "; all places in coarse order"
     if answer.accepted:
         rest = "; the other places in coarse order" if answer.fell_back else ""
-    said = f"{said[0].lower()}{said[1:]}{expected(answer)}"
+    said = f"{said[0].lower()}{said[1:]}{expected(answer)}{too_few(answer)}"
     return f"{said}; {answer.candidates} candidates verified{rest}" + (
         f" (chance as measured on the model's photos: {answer.null_reason})"
         if answer.null == "model"

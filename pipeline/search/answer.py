@@ -40,6 +40,8 @@ class Result:
     mirrored: bool = False  # and whether it is to be mirrored before
     # degrees by which it was turned when this was found: 0, 90, 180 or 270
     query_turned: int = 0
+    # where several photos asked together, which of them this tells of, from 1
+    asked_by: int | None = None
 
     @property
     def verdict(self) -> str:
@@ -72,6 +74,9 @@ class Answer:
     shortlist: str = "global"  # how candidates are found: by codes, by votes ("parts"), or "both"
     # left, top, right, bottom px of the part of the photo that asked; None: all of it did
     box: list[int] | None = None
+    features: int = 0  # local features of what asked
+    # the photos that asked together: `query` and `box` of each
+    together: list[dict[str, Any]] | None = None
     # why the model's null stands in for the gallery's own; not part of the JSON
     null_reason: str = ""
 

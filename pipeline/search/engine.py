@@ -5,7 +5,7 @@ searches.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from pipeline.search.answer import Answer, Evidence, Result, affine_rows, round_
 from pipeline.search.expand import expand
 from pipeline.search.looked import Looked, sharing_the_rate
 from pipeline.search.query import Box, Query, cropped, read_query
+from pipeline.search.rows import Rows
 from pipeline.search.turn import AS_IT_IS, Turn, mirrored_points, turn_by
 from pipeline.search.turned import first_share, look_turned, turns_of
 from stages.gallery import Gallery
@@ -68,9 +69,11 @@ class Engine:
         QueryError.
         """
         if self.asking is not None and name.startswith(ASKING):
-            return replace(self.asking.query(INDEXED + name.removeprefix(ASKING), box), name=name)
+            asked = self.asking.gallery.names[self.asking.row(name)]
+            return replace(self.asking.query(INDEXED + asked, box), name=ASKING + asked)
         if name.startswith(INDEXED):
             row = self.row(name)
+            name = INDEXED + self.gallery.names[row]
             path = self.file(name)
             if box is not None:
                 if not path.is_file():
@@ -99,12 +102,20 @@ class Engine:
 
     def row(self, name: str) -> int:
         """The gallery's row of an indexed photo, with or without `gallery:`. Raises QueryError."""
+        path = name.removeprefix(INDEXED).removeprefix(ASKING)
         try:
-            return self.gallery.row(name.removeprefix(INDEXED))
+            return self.rows[path]
         except KeyError:
             raise QueryError(
                 f"{name}: expected a path as the gallery has it, got one that is not indexed"
+                f"{self.rows.nearest(path)}"
             ) from None
+
+    @cached_property
+    def rows(self) -> Rows:
+        """By the names of the photos, as people write them."""
+        photos = self.binding.photos
+        return Rows(self.gallery.names, tuple(map(photos.prefix, photos.each)))
 
     def file(self, name: str) -> Path:
         """Where an indexed photo lies, or lay when it was indexed, with or without `gallery:`."""
@@ -198,12 +209,12 @@ class Engine:
 
     def rank(self, query: Query, k: int, candidates: str | None) -> Ranked:
         """Every photo of the gallery, by both looks and by the first alone."""
-        coarse, looked = self._look(query, k, candidates, len(self.gallery))
+        coarse, looked = self.look(query, k, candidates, len(self.gallery))
         found, ranking = looked.candidates, looked.ranking
         order, ties = both_ties(ranking, found, coarse)
         return Ranked(coarse, first_ties(coarse), found, looked.matches, ranking, order, ties)
 
-    def _look(
+    def look(
         self,
         query: Query,
         k: int,
@@ -211,6 +222,7 @@ class Engine:
         depth: int,
         budget_ms: float | None = None,
     ) -> tuple[Candidates, Looked]:
+        """The first `depth` photos of the first look's order, or more, and what all looks found."""
         count = min(count_candidates(candidates or self.recipe.candidates, k), len(self.gallery))
         coarse, found = self.find(query, count, depth)
         if budget_ms is not None:
@@ -242,7 +254,7 @@ class Engine:
         """Both looks, as people and programs read them. `budget_ms` bounds the second look's time,
         not the first's.
         """
-        return self.answer_of(query, k, *self._look(query, k, candidates, k, budget_ms))
+        return self.answer_of(query, k, *self.look(query, k, candidates, k, budget_ms))
 
     def rerank(self, query: Query, rows: Sequence[int]) -> Answer:
         """The second look at these rows of the gallery, best first: an answer whose coarse order is
@@ -321,6 +333,7 @@ class Engine:
             null_reason=self.model_null if calibrated else "",
             shortlist=self.recipe.shortlist,
             box=None if query.part is None else list(query.part.box),
+            features=len(query.features),
         )
 
     def listed(self, query: Query, rows: Int64) -> Candidates:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.base.errors import ImageError, QueryError
+from pipeline.base.files import as_on_disk
 from pipeline.base.images import from_pillow, load_image
 from pipeline.search.turn import Turn, composed
 from stages.records import Float32, Image, LocalFeatures, UInt8
@@ -73,7 +74,7 @@ def read_photo(photo: Photo, side: int = 0) -> tuple[str, Image]:
     name = str(photo) if isinstance(photo, (str, Path)) else UNNAMED
     try:
         if isinstance(photo, (str, Path)):
-            return name, load_image(Path(photo), side=side)
+            return name, load_image(as_on_disk(Path(photo)), side=side)
         if isinstance(photo, bytes):
             return name, load_image(photo, side=side)
         if hasattr(photo, "getbands"):  # a Pillow image, without importing Pillow for its type

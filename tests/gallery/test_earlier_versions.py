@@ -42,7 +42,12 @@ def told(answer: pipeline.Answer, wanted: dict[str, Any]) -> dict[str, Any]:
     candidates by codes alone.
     """
     found = {key: value for key, value in answer.to_json().items() if key != "seconds"}
-    assert found.pop("shortlist") == "global"
+    assert (found.pop("shortlist"), found.pop("box"), found.pop("together")) == (
+        "global",
+        None,
+        None,
+    )
+    assert found.pop("features") > 0
     by_image = {result["image"]: result for result in found["results"]}
     images = [result["image"] for result in wanted["results"]]
     results = []
@@ -53,6 +58,7 @@ def told(answer: pipeline.Answer, wanted: dict[str, Any]) -> dict[str, Any]:
         assert by_image[image].pop("parts_rank") is None
         assert by_image[image].pop("found_by") in ("global", None)
         assert by_image[image].pop("through") is None
+        assert by_image[image].pop("asked_by") is None
         results.append({**by_image[image], "rank": rank})
     fell_back = not all(result["accepted"] for result in results)
     found |= {"results": results, "k": wanted["k"], "fell_back": fell_back}

@@ -12,6 +12,7 @@ from small import OPTIONS, answers, complaint
 from pipeline import run
 from pipeline.base.errors import QueryError
 from pipeline.report.html import Page, Shown, document
+from pipeline.report.text import summary, table
 from pipeline.search.open import open_engine
 from pipeline.search.query import Part, cropped
 from pipeline.search.turn import Turn, upright
@@ -138,3 +139,15 @@ def test_the_report_frames_the_box_and_where_it_lies() -> None:
     for frame in (above, left):
         np.testing.assert_allclose(frame[[0, 2]], wanted, atol=0.05)
     np.testing.assert_allclose(right[[0, 2]], [[0, 0], [480, 320]], atol=0.5)
+
+
+def test_a_box_that_holds_too_little_says_so() -> None:
+    looking = engine(Describe())
+    query = looking.encode("q", Image(amid(dotted(77))), (LEFT, TOP, LEFT + 30, TOP + 20))
+    answer = looking.answer(query, 1)
+    assert 0 < answer.features < 50
+    told = f"; the box holds only {answer.features} local features, take a larger one"
+    assert told in table(answer)
+    assert told in summary(answer)
+    whole = looking.answer(looking.encode("q", Image(dotted(77, 9))), 1)
+    assert "the box" not in table(whole)

@@ -22,7 +22,7 @@ PHOTO = "photos/a.png"
             ["missing.jpg"],
             "run: missing.jpg: expected a readable file, got: No such file or directory",
         ),
-        (["photos"], "run: photos: expected a regular file, got a directory"),
+        (["gallery"], "run: gallery: expected photos in the folder, got none"),
         (
             ["text.jpg"],
             "run: text.jpg: expected a JPEG, PNG, WebP, TIFF, BMP or GIF, got a file that begins",

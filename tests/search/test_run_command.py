@@ -31,6 +31,9 @@ KEYS = [
     "results",
     "seconds",
     "shortlist",
+    "box",
+    "features",
+    "together",
 ]
 RESULT_KEYS = [
     "rank",
@@ -49,6 +52,7 @@ RESULT_KEYS = [
     "turned",
     "mirrored",
     "query_turned",
+    "asked_by",
 ]
 INDEXED = [f"gallery:{name}" for name in NAMES]
 
