@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Answer the queries one after the other. Returns the exit code."""
-    from pipeline.base.errors import QueryError, UsageError
+    from pipeline.base.errors import QueryError
     from pipeline.base.files import check_place
     from pipeline.library import open_gallery
     from pipeline.report.html import page_of, write_report
