@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from pipeline import __version__
 from pipeline.base.errors import TwoLookError
-from pipeline.base.names import RECIPES, SHORTLISTS, TURNS
+from pipeline.base.names import LABELS, RECIPES, SHORTLISTS, TURNS
 from pipeline.base.options import SearchOptions, TruthOptions
 from pipeline.base.values import (
     at_least_one,
@@ -27,6 +27,7 @@ from pipeline.base.values import (
     code_length,
     natural,
     positive,
+    prefix,
 )
 
 if TYPE_CHECKING:
@@ -240,8 +241,10 @@ def add_truth(parser: argparse.ArgumentParser, *, revisited: bool = False) -> No
     )
     known.add_argument(
         "--labels",
-        choices=("folder",),
-        help="the parent folder is the class; leave-one-out over the gallery without --queries",
+        choices=LABELS,
+        help="folder: the first folder is the class, photos at several depths are refused; top:"
+        " the same, at any depth; parent: the one that the photo lies in. Leave-one-out over the"
+        " gallery without --queries",
     )
     parser.add_argument(
         "--queries",
@@ -256,6 +259,7 @@ def add_truth(parser: argparse.ArgumentParser, *, revisited: bool = False) -> No
         action="store_true",
         help="also queries that are in the gallery byte for byte",
     )
+    add_prefix(parser)
     if revisited:
         known.add_argument(
             "--revisited",
@@ -275,6 +279,18 @@ def add_truth(parser: argparse.ArgumentParser, *, revisited: bool = False) -> No
             metavar="DIR",
             help="where --revisited finds its queries (default: beside GND.json)",
         )
+
+
+def add_prefix(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--prefix",
+        type=prefix,
+        action="append",
+        default=[],
+        metavar="OLD=NEW",
+        help="indexed paths begin with NEW where the list has OLD; =NEW puts it before all, OLD="
+        " takes it away (may be repeated: the first that fits)",
+    )
 
 
 def add_false_alarm(parser: argparse.ArgumentParser) -> None:

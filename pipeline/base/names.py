@@ -30,6 +30,7 @@ SHORTLISTS = ("global", "parts", "both")  # how candidates are found: by codes, 
 TURNS = ("auto", "none", "all")  # when a query asks turned, too: if it finds nothing, never, always
 FLOAT32, INT8 = PRECISIONS = ("float32", "int8")  # of the networks that encode a photo
 LONGEST_CODE = 1024  # bits
+LABELS = ("folder", "top", "parent")  # which folder of a path is a photo's class
 INDEXED = "gallery:"  # a query that names an indexed photo
 ASKING = "queries:"  # one that names a photo of the gallery that asks
 
@@ -61,6 +62,9 @@ def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
     def folded(path: str) -> str:
         return composed(path).replace("\\", "/").casefold()
 
+    def stem(path: str) -> str:
+        return os.path.splitext(path.rsplit("/", 1)[-1])[0]
+
     whole = folded(name)
     pieces = {whole[i : i + 3] for i in range(max(1, len(whole) - 2))}
 
@@ -70,7 +74,7 @@ def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
 
     def alike(path: str) -> float:
         text = folded(path)
-        last = SequenceMatcher(None, whole.rsplit("/", 1)[-1], text.rsplit("/", 1)[-1])
+        last = SequenceMatcher(None, stem(whole), stem(text))
         return 0.7 * last.ratio() + 0.3 * SequenceMatcher(None, whole, text).ratio()
 
     scored = [(alike(path), path) for path in heapq.nlargest(50, names, rough)]

@@ -41,8 +41,14 @@ class TruthOptions:
     """What says which photos a query should find: one of `truth`, `labels` and `revisited`."""
 
     truth: Path | None = None  # CSV `query,relevant`
-    labels: str | None = None  # "folder": the parent folder is the class
+    # "folder" or "top": the first folder is the class, "parent": the one that the photo lies in
+    labels: str | None = None
     revisited: Path | None = None  # revisited Oxford or Paris: the published ground truth as JSON
     protocol: str = "medium"  # of `revisited`: "easy", "medium" or "hard"
     query_photos: Path | None = None  # where `revisited` finds its queries; None: beside it
     allow_self: bool = False  # also queries that are in the gallery byte for byte
+    # of `truth`: (OLD, NEW), the folders before its relevant photos, and before the gallery's
+    prefix: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefix", tuple(self.prefix))

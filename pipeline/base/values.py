@@ -19,6 +19,14 @@ def cluster_address(text: str) -> str:
     return text
 
 
+def prefix(text: str) -> tuple[str, str]:
+    """`OLD=NEW`, folders before a name; `=NEW` puts one before all, `OLD=` takes one away."""
+    old, equals, new = text.replace("\\", "/").partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected OLD=NEW, got {text}")
+    return old if old == "/" else old.rstrip("/"), new.rstrip("/") or new[:1]
+
+
 def positive(text: str) -> float:
     try:
         value = float(text)

@@ -19,6 +19,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from pipeline.base.errors import UsageError
+from pipeline.base.lookup import spellings
 from pipeline.base.names import printable
 from pipeline.base.truth import truth_rows
 from pipeline.gallery.store import Reading
@@ -54,8 +55,10 @@ def read_truth(path: Path, asking: Ends, asked: Ends) -> Truth:
     relevant: dict[int, set[int]] = defaultdict(set)
     for line, query, answer in truth_rows(path):
         rows = []
-        for name, ends in ((query or "", asking), (answer or "", asked)):
-            row = ends.row(name)
+        for name, ends in ((query, asking), (answer, asked)):
+            row = next(
+                (row for each in spellings(name) if (row := ends.row(each)) is not None), None
+            )
             if row is None:
                 raise UsageError(
                     f"{path}: line {line}: expected the path of one photo of"

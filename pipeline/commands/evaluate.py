@@ -3,7 +3,7 @@ of the first alone.
 
 --truth is a CSV `query,relevant`, one relevant photo a row: queries relative to the CSV, relevant
 photos to the gallery's folder. --labels folder: every indexed photo is a query, is left out, and
-its parent folder is its class; with --queries every photo of another gallery is one. mAP is over
+its first folder is its class; with --queries every photo of another gallery is one. mAP is over
 the full depth, divided by the number of relevant photos; tied places count at their expectation.
 precision@K is the share of the first K places, hit@K whether there is any. Intervals are the 95 %
 percentile bootstrap over queries, the gain (both looks less the first) is paired. A query whose
@@ -38,7 +38,14 @@ from pipeline.cli import (
     search_options,
     truth_options,
 )
-from pipeline.evaluate.ground_truth import Case, as_sent, data_row, read_cases, read_contents
+from pipeline.evaluate.ground_truth import (
+    Case,
+    as_sent,
+    data_row,
+    read_cases,
+    read_contents,
+    say_labels,
+)
 from pipeline.evaluate.quality import Outcome, evaluate_query, measure_quality, measure_revisited
 from pipeline.results.file import check_results, command, figures, write_row
 
@@ -197,6 +204,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             cases = read_cases(truth, options, args.gallery, engine)
         contents = read_contents(engine, cases, args.allow_self)
+        say_labels(truth, options, args.gallery, engine)
         one_query = partial(evaluate_query, k=args.k, candidates=args.candidates, measure=measure)
         if cluster and opening:
             found = cluster.evaluate(

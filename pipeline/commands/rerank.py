@@ -1,11 +1,11 @@
 """Re-rank any engine's shortlists by the second look, many at once: `query,image` rows or a TREC
 run in, the same out.
 
-Queries are paths relative to the file of candidates, or gallery:RELATIVE_PATH; images are indexed
-paths. Finished queries are kept in OUT.part: killed and run again, the job goes on with the next
-one. OUT appears whole at the end, replacing an earlier one; its bytes depend on the candidates, the
-gallery and the flags, not on --jobs or kills. A query that cannot be read keeps its list as it was,
-without evidence.
+Queries are paths relative to the file of candidates, gallery:RELATIVE_PATH, or ids of --queries-
+map; images are indexed paths. A TREC run is read by score, as trec_eval reads it. Finished queries
+are kept in OUT.part: killed and run again, the job goes on with the next one. OUT appears whole at
+the end, replacing an earlier one; its bytes depend on the candidates, the gallery and the flags,
+not on --jobs or kills. A query that cannot be read keeps its list as it was, without evidence.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ from pipeline.cli import (
     add_gallery,
     add_jobs,
     add_model,
+    add_prefix,
     add_recipe,
     add_seed,
     finish,
@@ -35,6 +36,7 @@ from pipeline.cli import (
 )
 
 if TYPE_CHECKING:
+    from pipeline.base.lookup import Prefixes
     from pipeline.cluster.jobs import ClusterJobs
     from pipeline.rerank.journal import Journal
     from pipeline.search.process import Opening
@@ -55,24 +57,32 @@ def check_out(out: Path, candidates: Path) -> None:
 
 
 def read_candidates(
-    path: Path, form: str, names: tuple[str, ...], skip_bad: bool
+    path: Path,
+    form: str,
+    names: tuple[str, ...],
+    skip_bad: bool,
+    prefixes: "Prefixes" = (),
+    queries_map: Path | None = None,
 ) -> "tuple[list[Shortlist], str]":
-    """The lists and the sha256 of their file. Its mistakes end the job before it begins, unless
-    they are to be skipped.
+    """The lists and a sha256 of what they were read from. Mistakes end the job before it begins,
+    unless they are to be skipped.
     """
-    from pipeline.rerank.lists import read_lists
+    from pipeline.base.tables import read_bytes
+    from pipeline.rerank.lists import read_lists, read_queries
 
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: expected a readable file, got {error.strerror}") from None
-    lists, mistakes = read_lists(path, data, form, {name: row for row, name in enumerate(names)})
+    data = read_bytes(path)
+    queries = None if queries_map is None else read_queries(queries_map)
+    rows = {name: row for row, name in enumerate(names)}
+    lists, mistakes = read_lists(path, data, form, rows, prefixes, queries)
     if mistakes and not (skip_bad and lists):
         more = f" (and {len(mistakes) - 1} more mistakes)" if mistakes[1:] else ""
         raise UsageError(f"{mistakes[0]}{more}; nothing is done; --skip-bad leaves such rows out")
     for mistake in mistakes:
         print(f"rerank: {mistake}; left out", file=sys.stderr)
-    return lists, hashlib.sha256(data).hexdigest()
+    digest = hashlib.sha256(data)
+    if prefixes or queries:
+        digest.update(json.dumps([prefixes, queries]).encode())
+    return lists, digest.hexdigest()
 
 
 def rerank(
@@ -135,6 +145,13 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--skip-bad", action="store_true", help="leave out rows that are wrong instead of ending"
     )
+    parser.add_argument(
+        "--queries-map",
+        type=Path,
+        metavar="FILE.csv",
+        help="queries are ids: a CSV `id,path` says which photo each is, relative to that CSV",
+    )
+    add_prefix(parser)
     add_recipe(parser)
     add_seed(parser)
     add_false_alarm(parser)
@@ -181,7 +198,9 @@ def main(argv: list[str] | None = None) -> int:
         options = replace(
             search_options(args), recipe=recipe, model=model, bits=None, shortlist="global"
         )
-        lists, digest = read_candidates(args.candidates, form, names, args.skip_bad)
+        lists, digest = read_candidates(
+            args.candidates, form, names, args.skip_bad, tuple(args.prefix), args.queries_map
+        )
         out_form = form_of(args.out) or form
         check_writable(args.out, out_form, lists, names)
 

@@ -36,7 +36,7 @@ from pipeline.cli import (
     search_options,
     truth_options,
 )
-from pipeline.evaluate.ground_truth import as_sent, data_row, read_cases, read_contents
+from pipeline.evaluate.ground_truth import as_sent, data_row, read_cases, read_contents, say_labels
 from pipeline.evaluate.sweep import Outcome, Size, sweep_query
 from pipeline.results.file import check_results, command, write_row
 
@@ -208,6 +208,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         cases = read_cases(truth, options, args.gallery, engine)
         contents = read_contents(engine, cases, args.allow_self)
+        say_labels(truth, options, args.gallery, engine)
         sizes = count_sizes(args.candidates, args.k, len(engine.gallery))
         one_query = partial(sweep_query, sizes=sizes)
         if cluster and opening:

@@ -7,12 +7,14 @@ local_start[i + 1].
 """
 
 import csv
+import io
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
 from pipeline.base.errors import UsageError
+from pipeline.base.tables import decoded, list_lines, read_bytes
 from stages.gallery import Gallery
 from stages.records import PackedFeatures
 
@@ -45,13 +47,13 @@ def read_published(folder: Path) -> Gallery:
         return values
 
     try:
-        names = (folder / "names.txt").read_text("utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        data = (folder / "names.txt").read_bytes()
+    except OSError as error:
         raise UsageError(
             f"{folder / 'names.txt'}: expected the photos' names, got {error}; --features is the"
             " folder that holds it"
         ) from None
-    names = [name for name in names if name]
+    names = list_lines(decoded(folder / "names.txt", data))
     start = array("local_start.npy", "i", len(names) + 1).astype(np.int64)
     xy = array("local_xy.npy", "f", None, 2)
     unit = array("local_descriptor.npy", "f", len(xy), None)
@@ -96,8 +98,8 @@ def read_table(folder: Path) -> dict[str, list[float]]:
     if not path.is_file():
         return {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.reader(file) if row and row[0]]
+        text = decoded(path, read_bytes(path))
+        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row and row[0]]
         table = {Path(name).stem: [float(value) for value in values] for name, *values in rows}
     except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"{path}: expected a photo and eight numbers a row, got {error}") from None

@@ -16,6 +16,9 @@ from collections import Counter, defaultdict
 from pathlib import Path, PurePosixPath
 
 from pipeline.base.errors import UsageError
+from pipeline.base.lookup import photo_path, spellings
+from pipeline.base.names import printable
+from pipeline.base.tables import table_rows
 from pipeline.base.values import at_least_one, natural
 from pipeline.cli import Parser, finish
 
@@ -61,38 +64,29 @@ def draw(photos: Path, counts: tuple[int, int, int], seed: int) -> str:
 
 def read(path: Path) -> list[tuple[str, str]]:
     """(photo, role). Raises UsageError with the line."""
-    try:
-        lines = list(csv.reader(path.read_text("utf-8").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(
-            f"{path}: expected a split list, got {error}; draw one with `--draw TRAIN GALLERY"
-            " QUERY`"
-        ) from None
-    if not lines or lines[0] != ["photo", "role"]:
-        raise UsageError(
-            f"{path}: expected a header photo,role, got"
-            f" {','.join(lines[0]) if lines else 'nothing'}"
-        )
-    seen: dict[str, int] = {}
-    for number, line in enumerate(lines[1:], 2):
-        if len(line) != 2 or line[1] not in ROLES:
+    hint = "draw one with `--draw TRAIN GALLERY QUERY`"
+    rows: dict[str, tuple[int, str]] = {}
+    for line in table_rows(path, ("photo", "role"), hint=hint):
+        photo, role = line.cells or ("", "")
+        photo, role = list(spellings(photo))[-1], role.strip().lower()
+        if role not in ROLES:
             raise UsageError(
-                f"{path}: line {number}: expected a photo and one of {', '.join(ROLES)}, got"
-                f" {','.join(line)}"
+                f"{path}: line {line.number}: expected a photo and one of {', '.join(ROLES)}, got"
+                f" {line.wrong or printable(','.join(line.cells))}"
             )
-        name = PurePosixPath(line[0])
-        if name.is_absolute() or ".." in name.parts or not class_of(line[0]):
+        name = PurePosixPath(photo)
+        if name.is_absolute() or ".." in name.parts or not class_of(photo):
             raise UsageError(
-                f"{path}: line {number}: expected a photo inside --photos and in a class, got"
-                f" {line[0]}"
+                f"{path}: line {line.number}: expected a photo inside --photos and in a class, got"
+                f" {printable(photo)}"
             )
-        if line[0] in seen:
+        if photo in rows:
             raise UsageError(
-                f"{path}: line {number}: expected each photo once, got {line[0]} as in line"
-                f" {seen[line[0]]}"
+                f"{path}: line {line.number}: expected each photo once, got {printable(photo)} as"
+                f" in line {rows[photo][0]}"
             )
-        seen[line[0]] = number
-    return [(name, role) for name, role in lines[1:]]
+        rows[photo] = line.number, role
+    return [(photo, role) for photo, (_, role) in rows.items()]
 
 
 def lay_out(rows: list[tuple[str, str]], photos: Path, out: Path) -> Counter[str]:
@@ -101,7 +95,8 @@ def lay_out(rows: list[tuple[str, str]], photos: Path, out: Path) -> Counter[str
     """
     from tqdm import tqdm
 
-    missing = [name for name, _ in rows if not (photos / name).is_file()]
+    files = {name: Path(photo_path(photos, name)) for name, _ in rows}
+    missing = [name for name, file in files.items() if not file.is_file()]
     if missing:
         raise UsageError(
             f"--photos {photos}: expected the {len(rows)} photos of the list, got none of"
@@ -109,9 +104,9 @@ def lay_out(rows: list[tuple[str, str]], photos: Path, out: Path) -> Counter[str
         )
     for name, role in tqdm(rows, desc="split", unit="photo", mininterval=0.5):
         place = out / role / class_of(name) / PurePosixPath(name).name
-        if not place.is_file() or place.stat().st_size != (photos / name).stat().st_size:
+        if not place.is_file() or place.stat().st_size != files[name].stat().st_size:
             place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(photos / name, place)
+            shutil.copyfile(files[name], place)
     return Counter(role for _, role in rows)
 
 

@@ -6,13 +6,15 @@ import hashlib
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from pipeline.base.classes import Labels, read_labels
 from pipeline.base.errors import UsageError
-from pipeline.base.names import ASKING, INDEXED, printable
+from pipeline.base.lookup import Lookup, Prefixes, nearest_file, photo_path
+from pipeline.base.names import ASKING, INDEXED, nearest_text, printable
 from pipeline.base.options import SearchOptions, TruthOptions
 from pipeline.base.truth import truth_rows
 
@@ -46,47 +48,35 @@ class Case:
         return relevant, kept
 
 
-def read_truth(path: Path, names: frozenset[str]) -> list[Case]:
-    """The cases of a CSV; every relevant photo has to be indexed. Raises UsageError with the line
-    number.
+def read_truth(path: Path, names: Collection[str], prefixes: Prefixes = ()) -> list[Case]:
+    """The cases of a CSV; every relevant photo has to be indexed, as it is written or as Lookup
+    finds it. Raises UsageError with the line number.
     """
     relevant: dict[str, set[str]] = defaultdict(set)
+    lookup = Lookup(names, prefixes)
     for line, query, answer in truth_rows(path):
-        if not query or not answer:
-            raise UsageError(
-                f"{path}: line {line}: expected a query and a relevant photo, got {query!r},"
-                f" {answer!r}"
-            )
         if query.startswith(("gallery:", "queries:")):
             raise UsageError(
                 f"{path}: line {line}: expected the path of a photo, got {query}; or run with"
                 " --labels folder"
             )
-        if answer not in names:
-            raise UsageError(
-                f"{path}: line {line}: expected an indexed photo, got {answer}; index it, or"
-                " correct the path"
-            )
-        relevant[query].add(answer)
-    return [
-        Case(str(path.parent / query), frozenset(answers)) for query, answers in relevant.items()
-    ]
+        found = lookup.find(answer)
+        if found is None:
+            raise UsageError(f"{path}: line {line}: {lookup.wrong(answer)}")
+        relevant[photo_path(path.parent, query)].add(found)
+    return [Case(query, frozenset(answers)) for query, answers in relevant.items()]
 
 
-def label_cases(names: Sequence[str]) -> list[Case]:
-    """Leave-one-out over the whole gallery. Photos that are alone in their folder have no answer
-    and are no query.
+def label_cases(labels: Labels) -> list[Case]:
+    """Leave-one-out over the whole gallery. Photos that are alone in their class, or in none, have
+    no answer and are no query.
     """
-    folders: dict[str, set[str]] = defaultdict(set)
-    for name in names:
-        folders[str(PurePosixPath(name).parent)].add(name)
+    classes: dict[str, set[str]] = defaultdict(set)
+    for name, label in labels.of.items():
+        classes[label].add(name)
     cases = [
-        Case(
-            f"gallery:{name}",
-            frozenset(folders[str(PurePosixPath(name).parent)] - {name}),
-            frozenset({name}),
-        )
-        for name in names
+        Case(f"gallery:{name}", frozenset(classes[label] - {name}), frozenset({name}))
+        for name, label in labels.of.items()
     ]
     return [case for case in cases if case.relevant]
 
@@ -114,18 +104,18 @@ def without_copies(cases: Sequence[Case], contents: Mapping[str, str]) -> list[C
     return [case for case in kept if case.relevant]
 
 
-def crossed_cases(names: Sequence[str], queries: Sequence[str]) -> list[Case]:
-    """Every photo of another gallery asks for the photos in a folder of the same name, whatever
-    lies above that folder.
+def crossed_cases(labels: Labels, asking: Labels) -> list[Case]:
+    """Every photo of another gallery asks for the photos of its class, whatever lies above the
+    folder of the class's name.
     """
-    folders: dict[str, set[str]] = defaultdict(set)
-    for name in names:
-        folders[PurePosixPath(name).parent.name].add(name)
-    labels = {query: PurePosixPath(query).parent.name for query in queries}
+    classes: dict[str, set[str]] = defaultdict(set)
+    for name, label in labels.of.items():
+        classes[label.rsplit("/", 1)[-1]].add(name)
+    own = {query: label.rsplit("/", 1)[-1] for query, label in asking.of.items()}
     return [
-        Case(f"queries:{query}", frozenset(folders[label]))
-        for query, label in labels.items()
-        if label and label in folders
+        Case(f"queries:{query}", frozenset(classes[label]))
+        for query, label in own.items()
+        if label in classes and label != "."
     ]
 
 
@@ -133,13 +123,15 @@ def _of_gallery(truth: Path, cases: Sequence[Case], asking: "Engine") -> list[Ca
     """The same cases, their queries photos of a gallery that calls them as the CSV does. Raises
     UsageError.
     """
-    found = []
+    found, lookup = [], Lookup(asking.gallery.names)
     for case in cases:
-        name = os.path.relpath(case.query, truth.parent)
-        if name not in asking.gallery.names:
+        asked = os.path.relpath(case.query, truth.parent)
+        name = lookup.find(asked)
+        if name is None:
             raise UsageError(
-                f"{truth}: expected a photo of the gallery --queries, got {printable(name)}; import"
-                " its features, or correct the path"
+                f"{truth}: expected a photo of the gallery --queries, got"
+                f" {printable(asked)}{nearest_text(asked, asking.gallery.names)}; import its"
+                " features, or correct the path"
             )
         found.append(replace(case, query=ASKING + name))
     return found
@@ -158,22 +150,51 @@ def read_cases(
             raise UsageError(
                 "--queries: expected it with --labels folder, got --truth, which names its own"
             )
-        cases = read_truth(truth.truth, frozenset(engine.gallery.names))
+        cases = read_truth(truth.truth, engine.gallery.names, truth.prefix)
         return cases if engine.asking is None else _of_gallery(truth.truth, cases, engine.asking)
-    if engine.asking is not None:
-        cases = crossed_cases(engine.gallery.names, engine.asking.gallery.names)
+    labels, asking = labels_of(truth, options, where, engine)
+    if asking is not None:
+        cases = crossed_cases(labels, asking)
         if not cases:
             raise UsageError(
                 f"--queries {options.queries}: expected photos in folders named as some of"
-                f" {listed(where)} are, got none"
+                f" {listed(where)} are, got none; they may be others by `--labels parent`"
             )
         return cases
-    cases = label_cases(engine.gallery.names)
+    cases = label_cases(labels)
     if not truth.allow_self:
         cases = without_copies(cases, contents_by_name(engine))
     if not cases:
         raise UsageError(f"{listed(where)}: expected folders of at least two photos, got none")
     return cases
+
+
+def labels_of(
+    truth: TruthOptions, options: SearchOptions, where: "Galleries", engine: "Engine"
+) -> tuple[Labels, Labels | None]:
+    """The classes of the gallery, and of the one that asks. Raises UsageError."""
+    from pipeline.gallery.merge import listed
+
+    kind, asking = truth.labels or "folder", engine.asking
+    labels = read_labels(engine.gallery.names, kind, str(listed(where)))
+    if asking is None:
+        return labels, None
+    return labels, read_labels(asking.gallery.names, kind, f"--queries {options.queries}")
+
+
+def say_labels(
+    truth: TruthOptions, options: SearchOptions, where: "Galleries", engine: "Engine"
+) -> None:
+    """Which classes `--labels` found, a line on stderr: what is measured stands or falls with
+    them.
+    """
+    if truth.labels is not None:
+        from pipeline.gallery.merge import listed
+
+        labels, asking = labels_of(truth, options, where, engine)
+        LOG.info(f"{listed(where)}: {labels}")
+        if asking is not None:
+            LOG.info(f"--queries {options.queries}: {asking}")
 
 
 def as_sent(case: Case) -> Case:
@@ -221,7 +242,7 @@ def _content(engine: "Engine", indexed: Mapping[str, str], query: str) -> str:
     try:
         return hashlib.sha256(read_photo(Path(query))).hexdigest()
     except ImageError as error:
-        raise UsageError(f"{query}: {error}") from None
+        raise UsageError(f"{query}: {error}{nearest_file(query)}") from None
 
 
 def photo_file(engine: "Engine", query: str) -> Path:
@@ -244,13 +265,13 @@ def data_row(
     row: dict[str, Any] = {"photos": len(answering), "sha256": digest(answering.items())}
     said = truth.truth or truth.revisited
     if said is None and options.queries is None:
-        return {**row, "labels": "folder, leave-one-out"}
+        return {**row, "labels": f"{truth.labels}, leave-one-out"}
     asked = [(PurePosixPath(query).name, content) for query, content in contents.items()]
     folder = said.parent if said else options.queries
     assert folder is not None
     row["queries"] = {"name": folder.name, "photos": len(asked), "sha256": digest(asked)}
     return (
-        {**row, "labels": "folder"}
+        {**row, "labels": str(truth.labels)}
         if said is None
         else {**row, "truth": {"name": said.name, "sha256": file_sha256(said)}}
     )

@@ -53,7 +53,7 @@ def read_revisited(path: Path, protocol: str, photos: Path, names: Sequence[str]
     for name in names:
         stems[PurePosixPath(name).stem].append(name)
     try:
-        truth = json.loads(path.read_text("utf-8"))
+        truth = json.loads(path.read_bytes())
         listed, asked, answers = truth["imlist"], truth["qimlist"], truth["gnd"]
         _want_once(path, [str(image) for image in listed], stems)
         outside = frozenset(

@@ -1,13 +1,17 @@
 """Candidate lists of any engine, in and out: a CSV `query,image`, or a TREC run `query Q0 image
 rank score tag`.
 
-In a CSV the order of the rows is the ranking, best first; in a TREC run the ranks are, ties as the
-file has them. The rows of a query need not stand together. A query is a photo's path relative to
-the file, or gallery:RELATIVE_PATH; an image is an indexed path.
+In a CSV the order of the rows is the ranking, best first. A TREC run is read by score, higher
+first, as trec_eval reads it, and by rank where scores are equal. The rows of a query need not stand
+together. A query is a photo's path relative to the file, gallery:RELATIVE_PATH, or an id of a
+table; an image is an indexed path. Written lists call both as the file does.
 """
 
 import csv
 import io
+import itertools
+import logging
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.base.errors import UsageError
-from pipeline.base.names import INDEXED, printable
+from pipeline.base.lookup import Lookup, Prefixes, photo_path
+from pipeline.base.names import INDEXED, nearest_text, printable
+from pipeline.base.tables import decoded, table_rows
 from pipeline.search.shortlists import EVIDENCE, Reranked, Shortlist
 
+LOG = logging.getLogger(__name__)
 FORMS = {".csv": "csv", ".trec": "trec", ".run": "trec", ".txt": "trec"}
 COLUMNS = ("query", "image", "rank", "coarse_rank", *EVIDENCE)
 
@@ -30,7 +37,8 @@ class Row:
     line: int  # from 1
     query: str
     image: str
-    rank: int  # what sorts a query's rows
+    order: float  # what sorts a query's rows, best first: the line, or the score's negative
+    rank: int = 0  # of a TREC run
 
 
 def form_of(path: Path) -> str | None:
@@ -38,95 +46,167 @@ def form_of(path: Path) -> str | None:
     return FORMS.get(path.suffix.lower())
 
 
+def read_queries(path: Path) -> dict[str, str]:
+    """What the ids of a run's queries stand for: a table with the columns `id,path`.
+
+    By id a path as Engine.query takes it: relative to the table, or gallery:RELATIVE_PATH. Raises
+    UsageError.
+    """
+    found: dict[str, str] = {}
+    for line in table_rows(path, ("id", "path")):
+        key, photo = (cell.strip() for cell in line.cells or ("", ""))
+        if line.wrong or not key or not photo:
+            wrong = line.wrong or f"expected an id and a path, got {key!r}, {photo!r}"
+            raise UsageError(f"{path}: line {line.number}: {wrong}")
+        where = photo if photo.startswith(INDEXED) else photo_path(path.parent.absolute(), photo)
+        if found.setdefault(key, where) != where:
+            raise UsageError(
+                f"{path}: line {line.number}: expected one path an id, got {printable(key)} again"
+            )
+    if not found:
+        raise UsageError(f"{path}: expected at least one row, got none")
+    return found
+
+
 def read_lists(
-    path: Path, data: bytes, form: str, rows: Mapping[str, int]
+    path: Path,
+    data: bytes,
+    form: str,
+    rows: Mapping[str, int],
+    prefixes: Prefixes = (),
+    queries: Mapping[str, str] | None = None,
 ) -> tuple[list[Shortlist], list[str]]:
     """The lists of a file that holds `data`, in the order in which their queries first appear, and
     its mistakes by line.
 
-    rows: the gallery row of every indexed path. Raises UsageError where the file as a whole is of
-    no use.
+    rows: the gallery row of every indexed path; prefixes: of images, as Lookup takes them; queries:
+    what `read_queries` gave, where queries are ids. Raises UsageError where the file as a whole is
+    of no use.
     """
+    lookup = Lookup(rows, prefixes)
+    names: dict[str, str] = {}  # by query as it is written: as Engine.query takes it
+    first: dict[str, str] = {}  # by the latter: as it is written first
     found: dict[str, dict[int, Row]] = {}
-    mistakes = []
-    for row in read_csv(path, data) if form == "csv" else read_trec(data):
-        mistake = row if isinstance(row, str) else wrong(row, found, rows)
-        if mistake is not None:
-            mistakes.append(f"{path}: {mistake}")
-        elif isinstance(row, Row):
-            found.setdefault(row.query, {})[rows[row.image]] = row
+    mistakes: list[str] = []
+    for row in read_csv(path, data) if form == "csv" else read_trec(path, data):
+        if isinstance(row, str):
+            mistakes.append(f"{path}: {row}")
+            continue
+        try:
+            if not row.query.strip() or not row.image.strip():
+                raise UsageError(f"expected a query and an image, got {row.query!r}, {row.image!r}")
+            if row.query not in names:
+                names[row.query] = asked(path, row.query, lookup, queries, not mistakes)
+            query = first.setdefault(names[row.query], row.query)
+            place = rows[image_of(row, lookup, found.get(query, {}), rows, not mistakes)]
+        except UsageError as mistake:
+            mistakes.append(f"{path}: line {row.line}: {mistake}")
+            continue
+        found.setdefault(query, {})[place] = row
     if not found and not mistakes:
         raise UsageError(f"{path}: expected at least one row, got none")
-    folder = os.path.abspath(path.parent)
+    if form == "trec":
+        check_scores(path, found)
     lists = []
     for query, listed in found.items():
-        best_first = sorted(listed, key=lambda photo: listed[photo].rank)
+        best_first = ordered(listed)
+        images = tuple(listed[photo].image.strip() for photo in best_first)
+        alike = all(rows.get(image) == row for image, row in zip(images, best_first, strict=True))
         lists.append(
-            Shortlist(
-                query,
-                query if query.startswith(INDEXED) else os.path.join(folder, query),
-                np.array(best_first, np.int64),
-            )
+            Shortlist(query, names[query], np.array(best_first, np.int64), () if alike else images)
         )
     return lists, mistakes
 
 
-def wrong(row: Row, found: Mapping[str, Mapping[int, Row]], rows: Mapping[str, int]) -> str | None:
-    """What is wrong with a row, beside those before it."""
-    if not row.query or not row.image:
-        return f"line {row.line}: expected a query and an image, got {row.query!r}, {row.image!r}"
-    asked = row.query.removeprefix(INDEXED)
-    for name in (row.image, *((asked,) if asked != row.query else ())):
-        if name not in rows:
-            return (
-                f"line {row.line}: expected an indexed photo, got {printable(name)}; index it, or"
-                " correct the path"
-            )
-    before = found.get(row.query, {}).get(rows[row.image])
-    if before is not None:
-        return (
-            f"line {row.line}: expected each image once a query, got {printable(row.image)} for"
-            f" {printable(row.query)} again, as in line {before.line}"
+def asked(
+    path: Path, query: str, lookup: Lookup, queries: Mapping[str, str] | None, suggest: bool
+) -> str:
+    """A query as Engine.query takes it. Raises UsageError without file and line."""
+    where = query
+    if queries is not None:
+        if query.strip() not in queries:
+            near = nearest_text(query, queries) if suggest else ""
+            raise UsageError(f"expected an id of --queries-map, got {printable(query)}{near}")
+        where = queries[query.strip()]
+    if not where.startswith(INDEXED):
+        return where if queries is not None else photo_path(path.parent.absolute(), query)
+    name = lookup.find(where.removeprefix(INDEXED))
+    if name is None:
+        raise UsageError(lookup.wrong(where.removeprefix(INDEXED), suggest=suggest))
+    return INDEXED + name
+
+
+def image_of(
+    row: Row, lookup: Lookup, before: Mapping[int, Row], rows: Mapping[str, int], suggest: bool
+) -> str:
+    """The indexed path of a row's image. before: the query's other rows by the image's. Raises
+    UsageError without file and line.
+    """
+    name = lookup.find(row.image)
+    if name is None:
+        raise UsageError(lookup.wrong(row.image, suggest=suggest))
+    if (other := before.get(rows[name])) is not None:
+        raise UsageError(
+            f"expected each image once a query, got {printable(row.image)} for"
+            f" {printable(row.query)} again, as in line {other.line}"
         )
-    return None
+    return name
+
+
+def ordered(listed: Mapping[int, Row]) -> list[int]:
+    """A query's images by gallery row, best first: by score or line, then by rank, then by name
+    from z to a. trec_eval breaks all ties by name, but whoever wrote ranks meant them.
+    """
+    names = sorted(listed, key=lambda photo: os.fsencode(listed[photo].image), reverse=True)
+    return sorted(names, key=lambda photo: (listed[photo].order, listed[photo].rank))
+
+
+def check_scores(path: Path, found: Mapping[str, Mapping[int, Row]]) -> None:
+    """Say where a TREC run's ranks are in another order than its scores, by which it is read; raise
+    UsageError where all of these scores rise with the rank, as distances do.
+    """
+    otherwise, rising = [], 0
+    for query, listed in found.items():
+        ranks = [listed[photo].rank for photo in ordered(listed)]
+        if any(a > b for a, b in itertools.pairwise(ranks)):
+            otherwise.append(query)
+            scores = [-row.order for row in sorted(listed.values(), key=lambda row: row.rank)]
+            rising += len({*ranks}) == len(ranks) and all(
+                a < b for a, b in itertools.pairwise(scores)
+            )
+    if otherwise and rising == len(otherwise) == len(found):
+        raise UsageError(
+            f"{path}: expected scores that fall as the rank rises, got scores that rise with it in"
+            f" every query, as {printable(otherwise[0])}; a run is read by its scores, as trec_eval"
+            " reads it: write distances with a minus sign"
+        )
+    if otherwise:
+        LOG.info(
+            f"{path}: ranks and scores disagree for {len(otherwise):,} of {len(found):,} queries,"
+            f" first {printable(otherwise[0])}; read by score, higher first, as"
+            " trec_eval reads it"
+        )
 
 
 def read_csv(path: Path, data: bytes) -> Iterator[Row | str]:
-    """The rows, or what is wrong with them. Further columns are allowed and ignored."""
-    reader = csv.reader(
-        io.StringIO(data.decode("utf-8-sig", "surrogateescape"), newline=""), strict=True
-    )
-    begins = 1  # a quoted field may hold line ends
-    try:
-        header = next(reader, [])
-        if {"query", "image"} - set(header):
-            raise UsageError(
-                f"{path}: expected a header with query,image, got {printable(','.join(header))}; a"
-                " TREC run wants `--format trec`"
-            )
-        query, image = header.index("query"), header.index("image")
-        begins = reader.line_num + 1
-        for cells in reader:
-            if len(cells) == len(header):
-                yield Row(begins, cells[query], cells[image], begins)
-            elif cells:
-                yield (
-                    f"line {begins}: expected {len(header)} columns as in the header, got"
-                    f" {len(cells)}"
-                )
-            begins = reader.line_num + 1
-    except csv.Error as error:  # an open quote: where the next row begins is anyone's guess
-        raise UsageError(
-            f"{path}: line {begins}: expected a CSV, got {error}; close its quotes"
-        ) from None
-
-
-def read_trec(data: bytes) -> Iterator[Row | str]:
     """The rows, or what is wrong with them."""
-    for line, text in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        # of bytes, at ASCII's spaces alone
-        fields = [field.decode("utf-8", "surrogateescape") for field in text.split()]
-        if not fields:
+    hint = "a TREC run wants `--format trec`"
+    for line in table_rows(path, ("query", "image"), data, hint):
+        if line.wrong:
+            yield f"line {line.number}: {line.wrong}"
+        else:
+            query, image = line.cells
+            yield Row(line.number, query, image, line.number)
+
+
+def read_trec(path: Path, data: bytes) -> Iterator[Row | str]:
+    """The rows, or what is wrong with them."""
+    text = decoded(path, data).encode("utf-8", "surrogateescape")
+    for line, row in enumerate(text.splitlines(), 1):
+        # of bytes, at ASCII's spaces alone, or at tabs where those make six
+        parts = row.split(b"\t") if row.count(b"\t") == 5 else row.split()
+        fields = [part.strip().decode("utf-8", "surrogateescape") for part in parts]
+        if not any(fields):
             continue
         if len(fields) != 6:
             yield (
@@ -137,21 +217,28 @@ def read_trec(data: bytes) -> Iterator[Row | str]:
             continue
         query, _, image, rank, score, _ = fields
         try:
-            float(score)
+            number = float(score)
         except ValueError:
+            number = math.nan
+        if math.isnan(number) or "_" in score:
             yield f"line {line}: expected a number as score, got {printable(score)}"
             continue
         try:
-            yield Row(line, query, image, int(rank))
+            yield Row(line, query, image, -number, int(rank))
         except ValueError:
             yield f"line {line}: expected a whole number as rank, got {printable(rank)}"
+
+
+def called(each: Shortlist, names: Sequence[str]) -> Sequence[str]:
+    """A list's images as its file calls them."""
+    return each.images or [names[row] for row in each.rows]
 
 
 def check_writable(path: Path, form: str, lists: Iterable[Shortlist], names: Sequence[str]) -> None:
     """Raise UsageError where a format cannot carry a name."""
     if form == "trec":
         for each in lists:
-            for name in (each.query, *(names[row] for row in each.rows)):
+            for name in (each.query, *called(each, names)):
                 if os.fsencode(name).split() != [os.fsencode(name)]:
                     raise UsageError(
                         f"{path}: expected paths without spaces for a TREC run, got"
@@ -173,7 +260,7 @@ def write_lists(
     if form == "csv":
         plain.writerow(COLUMNS)
     for given, answer in answered:
-        count = len(given.rows)
+        count, images = len(given.rows), called(given, names)
         places = range(count) if answer is None else answer.places
         evidence = (
             [[""] * count for _ in EVIDENCE]
@@ -181,10 +268,11 @@ def write_lists(
             else [answer.evidence[column] for column in EVIDENCE]
         )
         for rank, (place, *values) in enumerate(zip(places, *evidence, strict=True), 1):
-            image = names[given.rows[place]]
+            image = images[place]
             if form == "csv":
-                # which would leave a carriage return bare
-                writer = quoted if "\r" in given.query + image else plain
+                # a carriage return would stay bare, and spaces at an end be cut
+                odd = any("\r" in name or name != name.strip() for name in (given.query, image))
+                writer = quoted if odd else plain
                 writer.writerow((given.query, image, rank, place + 1, *values))
             else:
                 text.write(f"{given.query} Q0 {image} {rank} {count - rank + 1} {tag}\n")

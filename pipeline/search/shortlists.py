@@ -36,6 +36,7 @@ class Shortlist:
     query: str  # as the file has it
     where: str  # as Engine.query takes it
     rows: Int64  # (K,) gallery rows, best first
+    images: tuple[str, ...] = ()  # as the file calls them, where not as the gallery does
 
 
 @dataclass(frozen=True)

@@ -244,7 +244,7 @@ def read_entries(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        more = json.loads(path.read_text("utf-8"))
+        more = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UsageError(f"--card {path}: expected a JSON file, got: {error}") from None
     if not isinstance(more, dict):

@@ -37,7 +37,7 @@ def test_what_is_like_nothing_has_no_nearest_name() -> None:
 
 
 def test_a_message_says_at_most_three_names_and_is_one_line() -> None:
-    assert nearest_text("b.png", ["a.png"]) == ", nearest a.png"
+    assert nearest_text("room.png", ["rom.png", "b.png"]) == ", nearest rom.png"
     assert nearest_text("x\n1.png", [f"x\n{i}.png" for i in range(9)]).count(".png") == 3
     assert "\n" not in nearest_text("x\n1.png", ["x\n2.png"])
 

@@ -14,6 +14,7 @@ from planted_engine import Watched, altered, families
 from planted_features import planted_pair, unrelated
 from planted_gallery import planted, taken
 
+from pipeline.base.classes import read_labels
 from pipeline.evaluate.ground_truth import Case, label_cases
 from pipeline.evaluate.quality import evaluate_query
 from pipeline.evaluate.studies import gallery_size
@@ -76,7 +77,14 @@ def test_each_pair_is_verified_once_however_many_parts(engine: Engine) -> None:
     seen: list[int] = []
     watched = altered(engine, matches=lambda stage: Watched(stage, seen.extend))
     parts = [Part("size", 5), Part("size", 20), Part("matches", 10, 1)]
-    outcomes = evaluate_drawn(watched, label_cases(engine.gallery.names)[0], parts, 4000, 4, (0, 0))
+    outcomes = evaluate_drawn(
+        watched,
+        label_cases(read_labels(engine.gallery.names, "folder", ""))[0],
+        parts,
+        4000,
+        4,
+        (0, 0),
+    )
     assert sorted(seen) == list(range(24))
     assert [outcome and (outcome.photos, outcome.matches) for outcome in outcomes] == [
         (5, 1),
@@ -86,7 +94,7 @@ def test_each_pair_is_verified_once_however_many_parts(engine: Engine) -> None:
 
 
 def test_the_whole_gallery_is_what_evaluate_says(engine: Engine) -> None:
-    case = label_cases(engine.gallery.names)[3]
+    case = label_cases(read_labels(engine.gallery.names, "folder", ""))[3]
     (whole,) = evaluate_drawn(engine, case, [Part("size", 23)], 4000, 2, (0, 0))
     wanted = evaluate_query(engine, case, 10, "4000")
     assert whole is not None

@@ -11,6 +11,7 @@ from planted_engine import families
 from planted_gallery import planted, taken
 from small import OPTIONS, complaint
 
+from pipeline.base.classes import read_labels
 from pipeline.base.errors import UsageError
 from pipeline.base.options import TruthOptions
 from pipeline.commands import evaluate, sweep
@@ -41,7 +42,7 @@ def test_truth_that_is_wrong_names_its_line(text: str, said: str, tmp_path: Path
 
 
 def test_leave_one_out_takes_the_query_itself_out() -> None:
-    assert label_cases(("a/1", "a/2", "b/1", "c/a/1")) == [
+    assert label_cases(read_labels(("a/1", "a/2", "b/1", "c/a/1"), "parent", "g")) == [
         Case("gallery:a/1", frozenset({"a/2"}), frozenset({"a/1"})),
         Case("gallery:a/2", frozenset({"a/1"}), frozenset({"a/2"})),
     ]
@@ -49,7 +50,8 @@ def test_leave_one_out_takes_the_query_itself_out() -> None:
 
 def test_another_gallerys_photos_ask_for_folders_of_their_name() -> None:
     names = ("train/n01/a", "train/n01/b", "train/n02/c", "top")
-    assert crossed_cases(names, ("val/n01/x", "val/n03/y", "top")) == [
+    asking = read_labels(("val/n01/x", "val/n03/y", "top"), "parent", "q")
+    assert crossed_cases(read_labels(names, "parent", "g"), asking) == [
         Case("queries:val/n01/x", frozenset({"train/n01/a", "train/n01/b"}))
     ]
 
@@ -184,7 +186,7 @@ def test_bytes_that_are_left_out_are_no_answer(classes: Path) -> None:
 
 
 def test_a_case_whose_answers_are_all_copies_is_none() -> None:
-    cases = label_cases(["a/1", "a/2", "a/3", "b/1", "b/2"])
+    cases = label_cases(read_labels(["a/1", "a/2", "a/3", "b/1", "b/2"], "folder", "g"))
     contents = {"a/1": "x", "a/2": "x", "a/3": "y", "b/1": "z", "b/2": "z"}
     kept = {case.query: (case.relevant, case.left_out) for case in without_copies(cases, contents)}
     assert kept == {

@@ -14,6 +14,7 @@ from PIL import Image as Pillow
 from planted_engine import Watched, altered, families
 from small import NAMES, complaint
 
+from pipeline.base.classes import read_labels
 from pipeline.commands import sweep
 from pipeline.commands.evaluate import evaluate
 from pipeline.commands.sweep import count_sizes, summarise
@@ -59,7 +60,7 @@ def test_every_size_is_as_if_run_alone(engine: Engine, crowded: bool) -> None:
     if crowded:
         engine = altered(engine, ranking=lambda _: Crowded())
     cases, sizes = (
-        label_cases(engine.gallery.names),
+        label_cases(read_labels(engine.gallery.names, "folder", "")),
         count_sizes(["1", "2", "5", "12", "24"], 10, 24),
     )
     (first, *rows), _ = summarise([sweep_query(engine, case, sizes) for case in cases], sizes, 0)
@@ -81,7 +82,7 @@ def test_every_size_is_as_if_run_alone(engine: Engine, crowded: bool) -> None:
 def test_every_pair_is_verified_once(engine: Engine) -> None:
     seen: list[int] = []
     watched = altered(engine, matches=lambda stage: Watched(stage, seen.extend))
-    case = label_cases(engine.gallery.names)[4]
+    case = label_cases(read_labels(engine.gallery.names, "folder", ""))[4]
     sweep_query(watched, case, count_sizes(["3", "7", "12", "20"], 10, 24))
     assert seen == engine.coarse(engine.query(case.query), 20).rows[0].tolist()
 
@@ -92,7 +93,9 @@ def test_seconds_add_up_the_slices(engine: Engine, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("pipeline.graph.time.perf_counter", lambda: float(len(pairs)))
     watched = altered(engine, matches=lambda stage: Watched(stage, pairs.extend))
     outcomes = sweep_query(
-        watched, label_cases(engine.gallery.names)[0], count_sizes(["3", "7", "12"], 10, 24)
+        watched,
+        label_cases(read_labels(engine.gallery.names, "folder", ""))[0],
+        count_sizes(["3", "7", "12"], 10, 24),
     )
     assert [outcome.seconds for outcome in outcomes] == [0, 3, 7, 12]
 
@@ -117,7 +120,7 @@ def test_ceiling_and_accepted_leave_the_query_out(engine: Engine) -> None:
     """
     found = [
         sweep_query(engine, case, count_sizes(["1", "24"], 10, 24))
-        for case in label_cases(engine.gallery.names)
+        for case in label_cases(read_labels(engine.gallery.names, "folder", ""))
     ]
     assert [(one.shortlisted, one.accepted) for _, one, _ in found] == [(False, 0)] * 24
     assert all(everything.shortlisted for _, _, everything in found)
@@ -307,7 +310,7 @@ def test_a_sweep_by_folder_prints_a_table(
     truth: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert (
-        sweep.main([*truth[:2], *truth[4:-1], "--labels", "folder", "--candidates", "1", "3", "6"])
+        sweep.main([*truth[:2], *truth[4:-1], "--labels", "parent", "--candidates", "1", "3", "6"])
         == 0
     )
     out = capsys.readouterr().out

@@ -29,9 +29,51 @@ def test_the_order_of_a_csvs_rows_is_the_ranking_and_a_querys_rows_may_stand_apa
     assert read(text) == ({"q": ["b.png", "a.png"], "p": ["a.png"]}, [])
 
 
-def test_a_trec_runs_ranks_are_the_ranking_and_ties_stand_as_they_come() -> None:
-    text = "q Q0 a.png 2 .5 tag\n\np Q0 b.png 0 3 tag\nq Q0 b.png 1 .1 tag\np\tQ0\ta.png\t0  9 tag"
+def test_a_trec_run_is_read_by_its_scores_and_equal_ones_by_rank_then_from_z_to_a() -> None:
+    text = "q Q0 a.png 2 .5 tag\n\np Q0 b.png 1 9 tag\nq Q0 b.png 1 .5 tag\np\tQ0\ta.png\t1  9 tag"
     assert read(text, "trec") == ({"q": ["b.png", "a.png"], "p": ["b.png", "a.png"]}, [])
+    text = "q Q0 a.png 0 -2 tag\rq Q0 b.png 0 -1e0 tag\r"  # all of rank 0, as BEIR writes them
+    assert read(text, "trec") == ({"q": ["b.png", "a.png"]}, [])
+
+
+def trec_eval_order(lines: list[list[str]]) -> list[str]:
+    """The images of one query as trec_eval sorts them: by score, then by docno, both falling."""
+    return [row[2] for row in sorted(lines, key=lambda row: (float(row[4]), row[2]), reverse=True)]
+
+
+def test_ranks_that_say_something_else_than_scores_are_told_and_scores_win(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rows = ["q Q0 a.png 1 .2 t", "q Q0 b.png 2 .9 t", "q Q0 re 3 .1 t", "p Q0 a.png 1 2 t"]
+    names = {"a.png": 0, "b.png": 1, "re": 2}
+    with caplog.at_level("INFO"):
+        lists, mistakes = read_lists(
+            Path("/lists/run.trec"), "\n".join(rows).encode(), "trec", names
+        )
+    assert mistakes == []
+    wanted = trec_eval_order([row.split() for row in rows[:3]])
+    assert [[*names][row] for row in lists[0].rows] == wanted == ["b.png", "a.png", "re"]
+    assert "ranks and scores disagree for 1 of 2 queries, first q; read by score" in caplog.text
+
+
+def test_distances_in_place_of_scores_are_refused() -> None:
+    """Read by score they would turn every list upside down."""
+    with pytest.raises(UsageError, match="got scores that rise with it in every query, as q"):
+        read("q Q0 a.png 1 .2 t\nq Q0 b.png 2 .9 t\np Q0 a.png 1 .1 t\np Q0 b.png 2 .3 t", "trec")
+
+
+def test_what_is_written_sorts_as_its_ranks_do() -> None:
+    """By trec_eval's rule, which breaks ties by name: 4,000 scores, none equal to another."""
+    count = 4000
+    names = tuple(f"{i:04d}.png" for i in range(count))
+    places = np.random.default_rng(0).permutation(count).tolist()
+    answer = Reranked("q", None, places, {name: [0] * count for name in EVIDENCE})
+    data = write_lists("trec", "t", [(listed("q", *range(count)), answer)], names).decode()
+    lines = [line.split(" ") for line in data.splitlines()]
+    assert trec_eval_order(lines) == [line[2] for line in lines] == [names[i] for i in places]
+    assert [int(line[3]) for line in lines] == list(range(1, count + 1))
+    # trec_eval keeps scores as single precision
+    assert len({np.float32(line[4]) for line in lines}) == count
 
 
 def test_a_query_is_relative_to_the_file_or_absolute_or_indexed() -> None:

@@ -116,8 +116,8 @@ def test_lists_are_read(tmp_path: Path) -> None:
             r"train\.txt: b\.jpg: expected every photo once, got it again",
         ),
         (
-            {"database": "b.jpg 1 0 0\n\nc.jpg 1 1 0"},
-            r"database\.txt: line 2: expected 3 labels, got 0",
+            {"database": "b.jpg 1 0 0\n\nc.jpg 1 1"},
+            r"database\.txt: line 3: expected 3 labels, got 2",
         ),
     ],
 )
@@ -137,7 +137,5 @@ def test_missing_photos_and_lists_are_named(tmp_path: Path) -> None:
     ):
         nus_wide(tmp_path, tmp_path / "photos", labels=3)
     (tmp_path / "train.txt").unlink()
-    with pytest.raises(
-        UsageError, match=r"train\.txt: expected a list of photos and labels, got: No such file"
-    ):
+    with pytest.raises(UsageError, match=r"train\.txt: expected a readable file, got No such file"):
         nus_wide(tmp_path, None, labels=3)

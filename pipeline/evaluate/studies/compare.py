@@ -6,8 +6,6 @@ queries; how runs differ is not in it.
 """
 
 import argparse
-import csv
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import UsageError
 from pipeline.base.install import call
+from pipeline.base.tables import table_rows
 from pipeline.base.values import natural
 from pipeline.cli import Parser, finish
 
@@ -32,16 +31,14 @@ MEASURES = {
 
 def read(path: Path) -> dict[str, tuple[float, ...]]:
     """By query, the measures in the order of MEASURES. Raises UsageError."""
+    written_by = f"{call('evaluate')} --per-query"
     try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
         found = {
-            row["query"]: tuple(float(row[name]) for name in MEASURES)
-            for row in csv.DictReader(io.StringIO(text, newline=""))
+            line.cells[0]: tuple(map(float, line.cells[1:]))
+            for line in table_rows(path, ("query", *MEASURES), hint=f"write it by `{written_by}`")
         }
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(
-            f"{path}: expected what `{call('evaluate')} --per-query` writes, got: {error}"
-        ) from None
+    except (IndexError, ValueError) as error:
+        raise UsageError(f"{path}: expected what `{written_by}` writes, got: {error}") from None
     if not found:
         raise UsageError(f"{path}: expected at least one query, got none")
     return found

@@ -32,7 +32,7 @@ from pipeline.cli import (
     search_options,
     truth_options,
 )
-from pipeline.evaluate.ground_truth import Case, data_row, read_cases, read_contents
+from pipeline.evaluate.ground_truth import Case, data_row, read_cases, read_contents, say_labels
 from pipeline.results.file import command, figures
 
 SHOWN_BY_SIZE = ("hit@1", "precision@10", "mAP")  # as the plot shows them
@@ -314,6 +314,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         cases = [cases[place] for place in drawn]
         contents = read_contents(engine, cases, args.allow_self)
+        say_labels(truth, options, args.gallery, engine)
         candidates = count_candidates(args.candidates or engine.recipe.candidates, args.k)
         outcomes = [
             evaluate_drawn(engine, case, parts, candidates, args.draws, (args.seed, at))

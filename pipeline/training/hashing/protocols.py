@@ -17,6 +17,8 @@ import numpy as np
 
 from pipeline.base.errors import ImageError, UsageError
 from pipeline.base.folders import find_photos
+from pipeline.base.lookup import spellings
+from pipeline.base.tables import decoded, list_lines, read_bytes
 from stages.records import Int64, UInt8
 
 NAMES = ("A", "B", "C")
@@ -159,16 +161,12 @@ def nus_wide(lists: Path, photos: Path | None, labels: int = LABELS) -> Split:
 
 
 def _lines(file: Path, labels: int) -> Sequence[tuple[str, list[int]]]:
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{file}: expected a list of photos and labels, got:"
-            f" {getattr(error, 'strerror', None) or error}"
-        ) from None
     found = []
-    for number, line in enumerate(text.splitlines(), 1):
-        path, *marks = line.split() or [""]
+    for number, line in enumerate(list_lines(decoded(file, read_bytes(file)), empty=True), 1):
+        if not line:
+            continue
+        path, *marks = line.split()
+        path = list(spellings(path))[-1]
         if len(marks) != labels:
             raise UsageError(f"{file}: line {number}: expected {labels} labels, got {len(marks)}")
         if unknown := [mark for mark in marks if mark not in ("0", "1")]:
