@@ -68,6 +68,11 @@ def read_labels(names: Sequence[str], labels: str, what: str) -> Labels:
         _refuse_mix(inside, outside, what)
     if labels == "parent":
         return Labels({name: "/".join(parts) or "." for name, parts in folders.items()}, 0, splits)
+    if not inside:
+        raise UsageError(
+            f"{what}: expected folders of classes, got {len(names):,} photos in none"
+            + (f", as {printable(names[0])}" if names else "")
+        )
     of = {name: parts[0] for name, parts in inside.items()}
     if labels == "folder" and len(set(of.values())) == 1:
         lower = {parts[-1] for parts in inside.values() if len(parts) > 1}

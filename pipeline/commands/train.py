@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.names import FUSIONS, HASHING, TRAINED
+from pipeline.base.names import FUSIONS, HASHING, LABELS, TRAINED
 from pipeline.base.values import (
     at_least_one,
     code_length,
@@ -45,7 +45,8 @@ def make_parser() -> Parser:
         type=Path,
         required=True,
         metavar="DIR",
-        help="folders of classes; their classes are joined",
+        help="folders of classes, or of train/, val/ and test/ with classes in them; their classes"
+        " are joined",
     )
     add(
         "--out", type=Path, required=True, metavar="DIR", help="where log, checkpoint and result go"
@@ -54,7 +55,15 @@ def make_parser() -> Parser:
         "--valid",
         type=Path,
         metavar="DIR",
-        help="classes to choose the epoch by (default: one photo in twenty of --data)",
+        help="classes to choose the epoch by (default: val/ beside train/ in --data, else one photo"
+        " in twenty)",
+    )
+    add(
+        "--labels",
+        choices=LABELS,
+        default="folder",
+        help="the class of a photo: folder, the first below --data, photos at several depths are"
+        " refused; top, the same at any depth; parent, the one it lies in (default: folder)",
     )
     add(
         "--last",
@@ -65,7 +74,7 @@ def make_parser() -> Parser:
         "--test",
         type=Path,
         metavar="DIR",
-        help="classes to measure the result on, once, at the end",
+        help="classes to measure the result on, once, at the end (default: test/ beside train/)",
     )
     add(
         "--start",

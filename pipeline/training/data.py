@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.base.errors import ImageError, UsageError
-from pipeline.base.folders import find_photos
 from pipeline.base.images import load_image, read_photo
+from pipeline.training.folders import Row, list_rows, split_rows
 from stages.augment import relit, scene
 from stages.records import Int64, UInt8
 from stages.trunk import resize
@@ -31,8 +31,6 @@ LOG = logging.getLogger("pipeline.training.data")
 # one photo in twenty, by the hash of its path, is for validation and never trained on
 HOLD_OUT = 20
 MANY_CORES = 4  # more than these make batches in processes of their own
-BACKGROUND = "BACKGROUND_Google"  # Caltech-101's class of everything else
-Row = tuple[Path, str, int]  # file, class, key
 Made = TypeVar("Made")
 
 
@@ -55,6 +53,8 @@ class Data:
     valid: Photos
     test: Photos | None
     unreadable: int  # files that were left out
+    folders: tuple[Path, ...]  # where the photos to learn from lie
+    held: bool  # what validates is held out of them
 
     @property
     def digest(self) -> str:
@@ -76,17 +76,20 @@ def read_data(
     valid_side: int,
     least: int = 2,
     hold_out: int = HOLD_OUT,
+    labels: str | None = "folder",
 ) -> Data:
     """Decode every set, the shorter side shrunk to `side` px for training and `valid_side` px for
     validation and test.
 
-    A photo's class is the folder it lies in, or the one above a folder called `images`. Without
-    `valid` one photo in `hold_out` is held out. What cannot be read is named on stderr and left
-    out. Raises UsageError for folders that cannot be learned from, such as those of fewer than
-    `least` classes.
+    labels: which folder is a photo's class, as `list_rows` has it. Without `valid` the photos of
+    val/ beside train/ validate, or one photo in `hold_out` is held out. What cannot be read is
+    named on stderr and left out. Raises UsageError for folders that cannot be learned from, such as
+    those of fewer than `least` classes.
     """
     name = f"--data {' '.join(map(str, folders))}"
-    rows, unreadable = list_rows(folders, "--data")
+    rows, unreadable = list_rows(folders, "--data", labels)
+    parts, learned = split_rows(folders, rows)
+    rows = parts["train"]
     classes = tuple(sorted({label for _, label, _ in rows}))
     if not rows:
         raise UsageError(f"{name}: expected folders of classes with photos, got none")
@@ -96,24 +99,28 @@ def read_data(
         raise UsageError(
             f"{name}: expected a folder a class and at least two, got one class: {classes[0]}"
         )
-    kept = rows if valid else [row for row in rows if row[2] % hold_out]
-    held = (
-        list_rows([valid], "--valid")
-        if valid
-        else ([row for row in rows if row[2] % hold_out == 0], 0)
-    )
-    asked = list_rows([test], "--test") if test else ([], 0)
-    for flag, folder, (own, _) in (("--valid", valid, held), ("--test", test, asked)):
-        for other in (*folders, *([valid] if valid and flag == "--test" else [])):
-            if folder and (_within(folder, other) or _within(other, folder)):
+    apart = bool(valid or parts["val"])  # what validates lies apart from what is learned from
+    seen = [(flag, folder) for flag, folder in (("--valid", valid), ("--test", test)) if folder]
+    for place, (flag, given) in enumerate(seen):
+        for other in (*learned, *(before for _, before in seen[:place])):
+            if _within(given, other) or _within(other, given):
                 raise UsageError(
-                    f"{flag} {folder}: expected photos that were not seen before, got those of"
+                    f"{flag} {given}: expected photos that were not seen before, got those of"
                     f" {other}"
                 )
+    kept = rows if apart else [row for row in rows if row[2] % hold_out]
+    held = (
+        list_rows([valid], "--valid", labels)
+        if valid
+        else (parts["val"] or [row for row in rows if row[2] % hold_out == 0], 0)
+    )
+    asked = list_rows([test], "--test", labels) if test else (parts["test"], 0)
+    for flag, folder, (own, _) in (("--valid", valid, held), ("--test", test, asked)):
         strange = sorted({label for _, label, _ in own} - set(classes))
         if strange:
             raise UsageError(
-                f"{flag} {folder}: expected the classes of --data, got another: {strange[0]}"
+                f"{flag} {folder or 'in ' + name}: expected the classes of --data, got another:"
+                f" {strange[0]}"
             )
     sets, lost = [], unreadable + held[1] + asked[1]
     for own, size in ((kept, side), (held[0], valid_side), (asked[0], valid_side)):
@@ -121,7 +128,7 @@ def read_data(
         sets.append(photos)
         lost += gone
     counts = np.bincount(
-        np.concatenate([sets[0].labels] if valid else [sets[0].labels, sets[1].labels]),
+        np.concatenate([sets[0].labels] if apart else [sets[0].labels, sets[1].labels]),
         minlength=len(classes),
     )
     for label, count in zip(classes, counts, strict=True):
@@ -132,44 +139,16 @@ def read_data(
                 f" of {listed}"
             )
     for flag, photos in (("--valid", sets[1]), ("--test", sets[2])):
-        if not len(photos.labels) and (flag == "--valid" or test):
+        if not len(photos.labels) and (flag == "--valid" or asked[0] or test):
             raise UsageError(
                 f"{flag}: expected photos, got none"
                 + (
                     ""
-                    if valid or test
+                    if apart or test
                     else " in the one in twenty held out; run with `--valid DIR`"
                 )
             )
-    return Data(sets[0], sets[1], sets[2] if test else None, lost)
-
-
-def list_rows(folders: Sequence[Path], flag: str) -> tuple[list[Row], int]:
-    """(file, class, key) of every photo in path order, and how many entries were refused. Raises
-    UsageError for a class without photos.
-    """
-    rows, refused = [], 0
-    for folder in folders:
-        try:
-            found = list(find_photos(folder))
-        except ImageError as error:
-            raise UsageError(f"{flag} {folder}: {error}") from None
-        inside = {each.name.split("/", 1)[0] for each in found if not each.name.endswith("/")}
-        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            if entry.is_dir() and not entry.name.startswith(".") and entry.name not in inside:
-                raise UsageError(
-                    f"{flag} {folder}: expected photos in every class, got none in {entry.name}"
-                )
-        for each in found:
-            home = (
-                each.path.parent.parent if each.path.parent.name == "images" else each.path.parent
-            )
-            if each.reason is not None:
-                LOG.info(f"{each.path}: {each.reason}; left out")
-                refused += 1
-            elif home.name != BACKGROUND:
-                rows.append((each.path, home.name, stable_hash(f"{folder.name}/{each.name}")))
-    return rows, refused
+    return Data(sets[0], sets[1], sets[2] if test or asked[0] else None, lost, learned, not apart)
 
 
 def load_photos(rows: list[Row], classes: tuple[str, ...], side: int) -> tuple[Photos, int]:
@@ -207,13 +186,6 @@ def load_photos(rows: list[Row], classes: tuple[str, ...], side: int) -> tuple[P
     return Photos([pixels for pixels, _, _ in kept], labels, keys, classes, whole.hexdigest()), len(
         rows
     ) - len(kept)
-
-
-def stable_hash(text: str) -> int:
-    """64 bits of a text's sha256, the same on every machine."""
-    return int.from_bytes(
-        hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:8], "little"
-    )
 
 
 def crop(pixels: UInt8, px: int, rng: np.random.Generator | None, smallest: float) -> UInt8:

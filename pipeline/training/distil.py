@@ -22,8 +22,9 @@ from pipeline.base.errors import UsageError
 from pipeline.base.install import packaged_weights
 from pipeline.gallery.imported import read_codes
 from pipeline.model.encoders import lite_trunk
-from pipeline.training.data import Photos, crop, list_rows, made_ahead
+from pipeline.training.data import Photos, crop, made_ahead
 from pipeline.training.embedding import TRUNK, optimizer, same_photo
+from pipeline.training.folders import list_rows
 from pipeline.training.loop import Plan, Task
 from stages.augment import scene
 from stages.embed import generalised_mean

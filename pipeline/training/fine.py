@@ -25,7 +25,8 @@ from torch.nn import functional
 from pipeline.base.errors import ImageError, UsageError
 from pipeline.base.images import load_image
 from pipeline.gallery.imported import UNUSABLE, as_features, read_arrays
-from pipeline.training.data import list_rows, made_ahead
+from pipeline.training.data import made_ahead
+from pipeline.training.folders import list_rows
 from pipeline.training.loop import Plan
 from stages.fine_network import LENGTH, FineNetwork
 from stages.fine_quantised import CELL

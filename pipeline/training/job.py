@@ -71,10 +71,11 @@ def train(options: TrainOptions) -> int:
         round(max(options.px) * 1.3),
         round(valid_side * 1.3),
         1 if options.matches else 2,
+        labels=None if options.matches else options.labels,
     )
     settings["photos of --data, --valid and --test"] = data.digest[:16]
     check_settings(options.out, settings)
-    check_counts(options, len(data.train.labels), 0 if options.valid else len(data.valid.labels))
+    check_counts(options, len(data.train.labels), len(data.valid.labels) if data.held else 0)
     rate, adam = usual_rate(options), options.adam or options.matches
     plan = Plan(
         tuple(options.px),
@@ -121,7 +122,8 @@ def train(options: TrainOptions) -> int:
         for name, array in (start or {}).items()
         if options.head_only and name.startswith("code.")
     }
-    write_trained(options, weights, local, scores, card, settings, code)
+    learned = replace(options, data=data.folders)
+    write_trained(learned, weights, local, scores, card, settings, code)
     tested = "" if test is None else f", test {test:.4f}"
     use = (
         f"start from it with `--start {options.out}`"

