@@ -185,13 +185,14 @@ def encode_photo(model: Model, device: str) -> Graph:
         model.float32("reduce.components"),
         unit="reduce.unit" in model.arrays,
     )
+    classes = [Node("logits", classify, "pooled")] if len(classify.bias) else []  # (L,)
     return Graph(
         inputs=("image",),
         rows=[
             #    output       stage      reads
             # (2, 512) mean and generalised mean of the last map
             Node("pooled", looks.embed, "image"),
-            Node("logits", classify, "pooled"),  # (L,)
+            *classes,
             Node("embedding", normalise, "pooled"),  # (512,) unit
             Node("pca", reduce, "embedding"),  # (32,)
             Node("features", looks.describe, "image"),  # LocalFeatures

@@ -58,7 +58,10 @@ def build_resnet(name: str, classes: int, how: Attend | None = None) -> nn.Modul
     """
     from stages.vision import torchvision_models
 
-    model: nn.Module = getattr(torchvision_models(), name)(num_classes=classes)
+    model: nn.Module = getattr(torchvision_models(), name)(num_classes=classes or 1)
+    if not classes:  # a trunk without a head; torch would complain of a layer without outputs
+        for each in model.fc.parameters():  # type: ignore[union-attr]
+            each.data = each.data[:0]
     if how is None:
         return model
     from stages.attended import attend

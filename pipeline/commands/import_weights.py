@@ -1,9 +1,9 @@
-"""Make a model from any torchvision ResNet state dict in safetensors: both PCAs and the acceptance
-are fitted on your photos.
+"""Make a model from any ResNet18 or ResNet50's weights, safetensors or .pth: both PCAs and the
+acceptance are fitted on your photos.
 
-The attention is the length of a feature until one is trained. Weights from `.pth` files: see
-scripts/prepare.py weights. Two controls for every comparison: --untrained in place of the weights,
-and --features rootsift in place of the local features.
+The attention is the length of a feature until one is trained. Of a .pth file tensors alone are
+read; prefixes and the names of checkpoints' parts do not matter. Two controls for every comparison:
+--untrained in place of the weights, and --features rootsift in place of the local features.
 """
 
 import argparse
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import UsageError
-from pipeline.base.install import call
 from pipeline.base.names import LITE
 from pipeline.base.values import at_least_one
 from pipeline.cli import Parser, add_seed, finish
@@ -39,8 +38,9 @@ def make_parser() -> Parser:
         "weights",
         type=Path,
         nargs="?",
-        metavar="FILE.safetensors",
-        help="a ResNet18 or ResNet50 under torchvision's names, or a model's weights",
+        metavar="FILE",
+        help="safetensors or .pth: a ResNet18 or ResNet50 under torchvision's or timm's names, or a"
+        " model's weights",
     )
     parser.add_argument(
         "--untrained",
@@ -52,7 +52,7 @@ def make_parser() -> Parser:
         type=Path,
         required=True,
         metavar="DIR",
-        help="at least 80 photos to fit on; labels are not needed",
+        help="at least 80 photos to fit on, 300 for a chance model of its own; no labels",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the model's folder")
     parser.add_argument(
@@ -194,27 +194,21 @@ def import_weights(args: argparse.Namespace, command: str) -> int:
 
 
 def read_weights(path: Path) -> "tuple[dict[str, np.ndarray], str]":
-    """A state dict's tensors, or a model's own shared trunk, and the file's sha256."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+    """A trunk's tensors, of a state dict or a model of ours, finite and known; and the file's
+    sha256. Raises UsageError.
+    """
+    from pipeline.model.resnets import check_resnet, resnet_of, with_head
+    from pipeline.model.tensors import check_finite, read_tensors
 
-    try:
-        data = path.read_bytes()
-        tensors = load(data)
-    except (OSError, SafetensorError) as error:
-        raise UsageError(
-            f"{path}: expected a safetensors file, got {error}; `.pth` files go through"
-            f" `{call('prepare weights')}`"
-        ) from None
-    prefix = "trunk." if any(name.startswith("trunk.") for name in tensors) else ""
-    weights = {
-        name.removeprefix(prefix): array
-        for name, array in tensors.items()
-        if name.startswith(prefix)
-    }
-    return {
-        name: array for name, array in weights.items() if not name.endswith("num_batches_tracked")
-    }, hashlib.sha256(data).hexdigest()
+    named = str(path)
+    arrays, digest = read_tensors(named, path)
+    weights = resnet_of(named, arrays)
+    if STEM not in weights:
+        weights = with_head(weights)
+        trunk = "resnet50" if CONV3 in weights else "resnet18"
+        check_resnet(named, trunk, weights, "a ResNet18 or a ResNet50")
+    check_finite(named, weights)
+    return weights, digest
 
 
 def read_fine(path: Path) -> "dict[str, np.ndarray]":

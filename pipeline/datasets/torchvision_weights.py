@@ -44,12 +44,10 @@ def download(url: str, to: Path) -> None:
 
 def convert(source: Path, digits: str, to: Path) -> str:
     """A checked `.pth` becomes safetensors. Returns the sha256 of what was read."""
-    import pickle
-
-    import torch
-    from safetensors.torch import save
+    from safetensors.numpy import save
 
     from pipeline.base.files import file_sha256, write_whole
+    from pipeline.model.tensors import read_tensors
 
     try:
         digest = file_sha256(source)
@@ -60,13 +58,8 @@ def convert(source: Path, digits: str, to: Path) -> str:
             f"{source}: expected sha256 {digits}..., got {digest[:12]}: not the published file;"
             " fetch it again"
         )
-    try:
-        state = torch.load(source, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError) as error:
-        raise UsageError(
-            f"{source}: expected a file of tensors, got {str(error).splitlines()[0]}"
-        ) from None
-    write_whole(to, save({name: tensor.contiguous() for name, tensor in state.items()}))
+    arrays, _ = read_tensors(str(source), source)
+    write_whole(to, save(arrays))
     return digest
 
 

@@ -136,7 +136,13 @@ def open_engine(where: Galleries, options: SearchOptions, assemble: Assemble = e
     except ValueError as error:
         raise UsageError(str(error)) from None
     code = options.code or built.stored
-    if code not in {node.output for node in built.encode.rows}:
+    outputs = {node.output for node in built.encode.rows}
+    if code == "logits" and code not in outputs and "embedding" in outputs:
+        raise UsageError(
+            f"--code logits: expected a model with a class head, got {opened.name} without one; run"
+            " without it"
+        )
+    if code not in outputs:
         raise UsageError(
             f"--code {code}: expected none with recipe {built.name}, which searches its own, got"
             " one; run without it"

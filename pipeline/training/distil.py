@@ -144,7 +144,7 @@ def distil(
     trunk = load_resnet(TRUNK, start).requires_grad_(True)
     trunk.get_submodule("fc").requires_grad_(False)
     teach, length = teacher
-    model = Student(trunk, len(start["fc.weight"][0]), length)
+    model = Student(trunk, start["fc.weight"].shape[1], length)
     if "code.components" in start:
         with torch.no_grad():
             weight, mean = (torch.from_numpy(start[f"code.{of}"]) for of in ("components", "mean"))

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from pipeline.base.errors import UsageError
+from pipeline.model.resnets import check_resnet, resnet_of, with_head
+from pipeline.model.tensors import check_finite, read_tensors
 from pipeline.training.checkpoint import WEIGHTS
 from pipeline.training.data import Photos
 from pipeline.training.loop import Plan, Task, top1
@@ -34,9 +34,10 @@ def read_start(
     flag: str, path: Path, trunk: str = TRUNK, how: Attend | None = None
 ) -> dict[str, Float32]:
     """A ResNet's tensors under torchvision's names, float32: of a run, of a model, or of a
-    safetensors file. Raises UsageError.
+    file of another program. Raises UsageError.
     """
-    arrays = read_weights(flag, path)
+    arrays = with_head(read_weights(flag, path))
+    check_resnet(f"{flag} {path}", trunk, arrays)
     try:
         load_resnet(trunk, arrays, how=how if any(map(is_attention, arrays)) else None)
     except (ValueError, TypeError) as error:
@@ -45,25 +46,18 @@ def read_start(
 
 
 def read_weights(flag: str, path: Path) -> dict[str, Float32]:
-    """Whatever tensors are there. Raises UsageError."""
+    """Whatever tensors are there, finite ones; a ResNet's under torchvision's names. Raises
+    UsageError.
+    """
     file = path / WEIGHTS if path.is_dir() else path
-    try:
-        arrays = {
-            name: array
-            for name, array in load_file(file).items()
-            if not name.endswith("num_batches_tracked")
-        }
-    except (OSError, SafetensorError, ValueError, LookupError, TypeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    if path.is_dir() and not file.is_file():
         raise UsageError(
-            f"{flag} {file}: expected a finished run, a model or a safetensors file, got: {reason}"
-        ) from None
-    if any(name.startswith("trunk.") for name in arrays):
-        arrays = {
-            name.removeprefix("trunk."): array
-            for name, array in arrays.items()
-            if name.startswith("trunk.")
-        }
+            f"{flag} {path}: expected a finished run, a model or a file of weights, got a folder"
+            f" without {WEIGHTS}"
+        )
+    arrays, _ = read_tensors(f"{flag} {file}", file)
+    arrays = resnet_of(f"{flag} {file}", arrays)
+    check_finite(f"{flag} {file}", arrays)
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 

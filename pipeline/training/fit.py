@@ -7,6 +7,7 @@ The null serves galleries that are too small to measure their own.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from pipeline.base.compute import one_thread_each
 from pipeline.base.errors import ImageError
 from pipeline.base.folders import find_photos
 from pipeline.base.images import load_image
-from pipeline.gallery.chance import measure_null
+from pipeline.gallery.chance import FEWEST, measure_null
 from pipeline.model.card import LITE0, Settings
 from pipeline.model.chance import null_to_json
 from pipeline.model.encoders import describe_kinds, lite_trunk
@@ -33,6 +34,8 @@ from stages.reduce import Reduce
 from stages.rootsift import LENGTH as SIFT_LENGTH
 from stages.rootsift import RootSift
 from stages.trunk import last_map, load_local, load_resnet
+
+LOG = logging.getLogger("pipeline.training.fit")
 
 CODE, DESCRIPTOR = 32, 40  # numbers a photo, numbers a local feature
 # of the fine features' and RootSIFT's components: how far their variances are evened out
@@ -91,6 +94,14 @@ def encode_sample(
     paths = [
         found.path for folder in folders for found in find_photos(folder) if found.reason is None
     ]
+    needed = (
+        f"photos to fit on: expected at least {2 * DESCRIPTOR} that can be read, and {FEWEST}"
+        " different ones for a chance model of its own"
+    )
+    if len(paths) < 2 * DESCRIPTOR:
+        raise ValueError(f"{needed}, got {len(paths)} in {', '.join(map(str, folders))}")
+    if len(paths) < FEWEST:
+        LOG.info(f"{needed}, got {len(paths)}: a count of {MANY} inliers accepts in its place")
     paths = (
         [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, PHOTOS).astype(int))]
         if paths
@@ -141,10 +152,7 @@ def encode_sample(
             if s is not None
         ]
     if len(seen) < 2 * DESCRIPTOR:
-        raise ValueError(
-            f"photos to fit on: expected at least {2 * DESCRIPTOR} readable ones, got {len(seen)}"
-            f" in {', '.join(map(str, folders))}"
-        )
+        raise ValueError(f"{needed}, got {len(seen)} in {', '.join(map(str, folders))}")
     return seen
 
 

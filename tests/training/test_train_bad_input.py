@@ -112,14 +112,15 @@ def test_unreadable_photos_are_named_left_out_and_counted(
         (
             40,
             ("--start", "{none}"),
-            "expected a finished run, a model or a safetensors file, got: No such file",
+            "expected a readable file of weights, got: No such file",
         ),
-        (40, ("--start", "{text}"), "expected a finished run, a model or a safetensors file"),
-        (40, ("--start", "{part}"), "resnet18 weights: expected a tensor conv1.weight, got none"),
+        (40, ("--start", "{text}"), "expected safetensors or a .pth file of weights, got another"),
+        (40, ("--start", "{folder}"), "a model or a file of weights, got a folder without weights"),
+        (40, ("--start", "{part}"), "expected the weights of a resnet18, got 100 of 100 tensors"),
         (
             40,
             ("--start", "{wide}"),
-            "resnet18 weights: conv1.weight: expected shape (64, 3, 7, 7), got (1,)",
+            "1 of another shape, as conv1.weight (1,), not (64, 3, 7, 7)",
         ),
     ],
 )
@@ -136,7 +137,9 @@ def test_flags_that_cannot_be_met(
     head = {"fc.weight": np.zeros((2, 512), np.float32), "fc.bias": np.zeros(2, np.float32)}
     save_file(head, tmp_path / "part")
     save_file({**head, "conv1.weight": np.zeros(1, np.float32)}, tmp_path / "wide")
-    places = {name: tmp_path / name for name in ("strange", "none", "text", "part", "wide")}
+    (tmp_path / "folder").mkdir()
+    names = ("strange", "none", "text", "part", "wide", "folder")
+    places = {name: tmp_path / name for name in names}
     trained(
         "embedding",
         data,

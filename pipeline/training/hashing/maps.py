@@ -15,6 +15,7 @@ from tqdm import tqdm
 from pipeline.base.errors import ImageError, UsageError
 from pipeline.base.files import digest, write_whole
 from pipeline.base.images import load_image, read_photo
+from pipeline.model.resnets import check_resnet, with_head
 from pipeline.training.embedding import read_weights
 from pipeline.training.hashing.loop import Maps
 from stages.records import Float32, UInt8
@@ -59,6 +60,9 @@ def read_trunk(path: Path) -> tuple[dict[str, Float32], str]:
     # its fully connected layers, 120 million numbers, are not what this is about
     if trunk == "vgg16":
         arrays = {name: array for name, array in arrays.items() if name.startswith("features.")}
+    if trunk != "vgg16":
+        arrays = with_head(arrays)
+        check_resnet(f"--start {path}", trunk, arrays, "a ResNet18, a ResNet50 or a VGG16")
     try:
         MAPS[trunk][0](trunk, arrays, "cpu")
     except (ValueError, TypeError) as error:
