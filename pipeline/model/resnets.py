@@ -33,7 +33,6 @@ OTHERS = (
     (r"cls_token|pos_embed|attn\.qkv|encoder_layer_0|class_token", "a ViT"),
     (r"denseblock1", "a DenseNet"),
     (r"Mixed_5b|inception4a", "an Inception network"),
-    (r"fire\d|features\.3\.squeeze", "a SqueezeNet"),
     (r"_conv_stem|_depthwise_conv|conv_dw\.|conv_stem", "an EfficientNet or MobileNet of timm"),
     (r"features\.1\.0\.block\.|features\.0\.0\.weight", "an EfficientNet, ConvNeXt or MobileNet"),
     (r"downsample_layers\.|stages\.\d\.blocks\.\d\.(conv_dw|gamma)", "a ConvNeXt"),
@@ -153,6 +152,8 @@ def looks_like(weights: Mapping[str, np.ndarray]) -> str | None:
         if not any(name.endswith("running_mean") for name in names):
             return "a ResNet without batch norms"
         return BLOCKS.get((stages, deep), f"a ResNet with {stages} blocks")  # type: ignore[arg-type]
+    if any(".squeeze.weight" in name for name in names):
+        return "a SqueezeNet"
     if "features.0.weight" in weights:
         first = weights["features.0.weight"].shape
         return "an AlexNet" if first[-1:] == (11,) else "a VGG"

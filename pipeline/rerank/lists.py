@@ -27,6 +27,7 @@ from pipeline.search.shortlists import EVIDENCE, Reranked, Shortlist
 
 LOG = logging.getLogger(__name__)
 FORMS = {".csv": "csv", ".trec": "trec", ".run": "trec", ".txt": "trec"}
+BLANK = " \t\u00a0\ufeff"  # around a cell
 COLUMNS = ("query", "image", "rank", "coarse_rank", *EVIDENCE)
 
 
@@ -95,9 +96,12 @@ def read_lists(
         try:
             if not row.query.strip() or not row.image.strip():
                 raise UsageError(f"expected a query and an image, got {row.query!r}, {row.image!r}")
-            if row.query not in names:
-                names[row.query] = asked(path, row.query, lookup, queries, not mistakes)
-            query = first.setdefault(names[row.query], row.query)
+            text = row.query.strip(BLANK)
+            if text != row.query and os.path.lexists(path.parent / row.query):
+                text = row.query
+            if text not in names:
+                names[text] = asked(path, text, lookup, queries, not mistakes)
+            query = first.setdefault(names[text], text)
             place = rows[image_of(row, lookup, found.get(query, {}), rows, not mistakes)]
         except UsageError as mistake:
             mistakes.append(f"{path}: line {row.line}: {mistake}")

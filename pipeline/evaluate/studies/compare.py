@@ -34,7 +34,7 @@ def read(path: Path) -> dict[str, tuple[float, ...]]:
     written_by = f"{call('evaluate')} --per-query"
     try:
         found = {
-            line.cells[0]: tuple(map(float, line.cells[1:]))
+            line.cells[0].strip(): tuple(map(float, line.cells[1:]))
             for line in table_rows(path, ("query", *MEASURES), hint=f"write it by `{written_by}`")
         }
     except (IndexError, ValueError) as error:
