@@ -7,7 +7,7 @@ class is a folder below those.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.base.errors import UsageError
@@ -54,14 +54,19 @@ def splits_among(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(tops) if split and tops else ()
 
 
-def read_labels(names: Sequence[str], labels: str, what: str) -> Labels:
+def read_labels(
+    names: Sequence[str], labels: str, what: str, relative: Callable[[str], str] = str
+) -> Labels:
     """The classes of photos by their paths; labels: of pipeline.base.names.LABELS; what: whose
-    photos these are, before a message. Raises UsageError for what `folder` refuses.
+    photos these are, before a message; relative: a name -> the path that holds its class. Raises
+    UsageError for what `folder` refuses.
     """
-    splits = splits_among(names)
+    paths = {name: relative(name) for name in names}
+    splits = splits_among([*paths.values()])
+    # those below the splits
     folders = {
-        name: tuple(name.split("/")[1 if splits else 0 : -1]) for name in names
-    }  # those below the splits
+        name: tuple(path.split("/")[1 if splits else 0 : -1]) for name, path in paths.items()
+    }
     inside = {name: parts for name, parts in folders.items() if parts}
     outside = [name for name, parts in folders.items() if not parts]
     if labels == "folder":

@@ -175,11 +175,16 @@ def labels_of(
     """The classes of the gallery, and of the one that asks. Raises UsageError."""
     from pipeline.gallery.merge import listed
 
-    kind, asking = truth.labels or "folder", engine.asking
-    labels = read_labels(engine.gallery.names, kind, str(listed(where)))
-    if asking is None:
+    def read(of: "Engine", what: str) -> Labels:
+        def below(name: str) -> str:
+            return of.binding.photos.split(name)[1]  # its folder's label is no class
+
+        return read_labels(of.gallery.names, truth.labels or "folder", what, below)
+
+    labels = read(engine, str(listed(where)))
+    if engine.asking is None:
         return labels, None
-    return labels, read_labels(asking.gallery.names, kind, f"--queries {options.queries}")
+    return labels, read(engine.asking, f"--queries {options.queries}")
 
 
 def say_labels(

@@ -67,14 +67,16 @@ def resnet_of(named: str, arrays: Mapping[str, np.ndarray]) -> Tensors:
     taken = {name: a for name, a in own.items() if _of_resnet(name)}
     code = {name: array for name, array in own.items() if name.startswith("code.")}
     head = _head(own | {name: arrays[name] for name in rest}, _channels(taken))
-    used = {prefix + name for name in (*taken, *code)}
+    heads = [f"{head[0]}.weight", f"{head[0]}.bias"] if head else []
+    used = {prefix + name for name in (*taken, *code, *heads)} | {*heads}
     left = [name for name in arrays if name not in used and not name.endswith(COUNTER)]
     if head:
         taken |= {"fc.weight": head[1], "fc.bias": head[2]}
     if prefix or places or left:
         said = f"prefix {prefix!r} taken away" if prefix else "names as they are"
         said = "a sequence's numbers for names" if places else said
-        LOG.info(f"{named}: {said}; {len(taken):,} tensors of a ResNet")
+        count = sum(not name.endswith(COUNTER) for name in taken)
+        LOG.info(f"{named}: {said}; {count:,} tensors of a ResNet")
     if head is None:
         shapes = [f"{name} {arrays[name].shape}" for name in left if arrays[name].ndim == 2]
         LOG.info(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import picture, write_picture
 from planted_engine import families
 from planted_gallery import planted, taken
 from small import OPTIONS, complaint
@@ -83,6 +84,45 @@ def test_both_commands_take_queries_from_a_gallery(
     assert capsys.readouterr().out.startswith("2 queries, 4 photos")
     assert sweep.main([*asked, "--candidates", "2", "--out", str(classes / "out")]) == 0
     assert capsys.readouterr().out.startswith("2 queries, 4 photos")
+
+
+def test_the_classes_that_were_found_are_told(
+    classes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind in ("folder", "top", "parent"):
+        assert evaluate.main(["--gallery", str(classes / "g"), "--labels", kind]) == 0
+        assert f"{classes / 'g'}: 2 classes: 0, 1; 4 photos, 2 of each\n" in capsys.readouterr().err
+
+
+def test_a_mix_of_folders_is_one_line(
+    small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("a/1.png", "a/2.png", "b/c/3.png", "b/c/4.png")
+    planted(tmp_path / "g", small_model, [taken(name, i) for i, name in enumerate(names)])
+    asked = ["--gallery", str(tmp_path / "g"), "--labels"]
+    assert evaluate.main([*asked, "folder"]) == 2
+    assert "expected photos at one depth, got a/1.png and b/c/3.png" in complaint(capsys)
+    assert evaluate.main([*asked, "top"]) == evaluate.main([*asked, "parent"]) == 0
+
+
+def test_truth_of_another_folder_is_mapped_by_its_prefix(
+    indexed_photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The nearest name, and the flag that makes it of the wrong one, are in the message."""
+    write_picture(tmp_path / "q.png", picture(0, 70, 50))
+    (tmp_path / "truth.csv").write_bytes(b"Query;Relevant\r\n.\\q.png;imgs/e/f.png\r\n")
+    asked = ["--gallery", str(indexed_photos / "gallery"), "--truth", str(tmp_path / "truth.csv")]
+    assert evaluate.main(asked) == 2
+    said = complaint(capsys)
+    assert (
+        "line 2: expected an indexed photo, got imgs/e/f.png, nearest d/e/f.png; run with" in said
+    )
+    flag = said.partition("`")[2].partition("`")[0].split()
+    assert evaluate.main([*asked, *flag]) == 0
+    assert sweep.main([*asked, *flag, "--candidates", "2", "--out", str(tmp_path / "out")]) == 0
+    (tmp_path / "truth.csv").write_text("query,relevant\nqq.png,a.png\n")
+    assert evaluate.main(asked) == 2
+    assert "No such file or directory, nearest q.png" in capsys.readouterr().err
 
 
 def test_queries_are_as_their_gallery_has_them(classes: Path) -> None:

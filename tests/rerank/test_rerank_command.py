@@ -148,6 +148,47 @@ def test_a_trec_run_in_and_out_says_the_same(work: Path) -> None:
     )
 
 
+def test_ids_and_paths_of_another_engine_come_out_as_they_went_in(work: Path) -> None:
+    """A run of ids and of images below another folder, a map of the ids as Excel writes it, and the
+    answers of the plain run.
+    """
+    rows = table(work / "run.csv")
+    ids = {query: f"topic-{n}" for n, query in enumerate(dict.fromkeys(r["query"] for r in rows))}
+    (work / "run.trec").write_text(
+        "".join(
+            f"{ids[row['query']]} Q0 img/{row['image']} 0 {-rank / 3} tag\n"
+            for rank, row in enumerate(rows)
+        )
+    )
+    lines = [f"{query};{key}" for query, key in ids.items()]
+    (work / "map.csv").write_bytes("\r\n".join(["Path;ID", *lines]).encode("utf-8-sig"))
+    how = ("--queries-map", str(work / "map.csv"), "--prefix", "img=")
+    assert job(work, "out.run", *how, candidates="run.trec") == 0
+    out = [line.split() for line in (work / "out.run").read_text().splitlines()]
+    assert sorted((query, rank, image) for query, _, image, rank, _, _ in out) == sorted(
+        (ids[row["query"]], row["rank"], f"img/{row['image']}") for row in table(work / "whole.csv")
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id,path\n1,gallery:00000.jpg\n", "line 1: expected an id of --queries-map, got gallery:"),
+        ("id,path\n1,a\n1,b\n", "map.csv: line 3: expected one path an id, got 1 again"),
+        ("query,path\n", "map.csv: expected a header with id,path, got query,path"),
+        ("id,path\n1,\n", "map.csv: line 2: expected an id and a path, got '1', ''"),
+    ],
+)
+def test_a_map_that_is_wrong_ends_the_job(
+    text: str, said: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (work / "map.csv").write_text(text)
+    (work / "run.trec").write_text("gallery:00001.jpg Q0 00002.jpg 1 1 t\n")
+    capsys.readouterr()
+    assert job(work, "o.run", "--queries-map", str(work / "map.csv"), candidates="run.trec") == 2
+    assert said in complaint(capsys)
+
+
 def test_a_stopped_job_goes_on_where_it_was(
     work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,13 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pictures import picture, write_picture
 from small import answers, complaint, indexed
 
+from pipeline import run
 from pipeline.commands import import_weights, prepare
 from pipeline.commands.import_weights import untrained
 from pipeline.model.card import Settings
 from pipeline.model.weights import open_model
+from pipeline.training import fit
+from stages.trunk import build_resnet
 
 SMALL = ("--embed-side", "32", "--describe-side", "64", "--keep", "30", "--jobs", "1")
 
@@ -129,7 +133,6 @@ def test_a_lite_trunk_is_a_recipe_of_its_own(
 ) -> None:
     """Its embedding is the package's own, on the package's own input."""
     lite = pytest.importorskip("efficientnet_lite_pytorch")
-    import torch
     from safetensors.torch import save_file
 
     from pipeline.recipes import encode
@@ -176,3 +179,62 @@ def test_the_recipe_lite_says_how_its_model_is_made(
         prepare.main(["weights", "efficientnet_lite0", "--file", weights, "--out", str(out)]) == 2
     )
     assert "expected a readable file" in complaint(capsys)
+
+
+def test_a_checkpoint_without_a_head_is_a_model_without_class_scores(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As MoCo and torch.compile leave it, in a .pth file of bfloat16."""
+    torch.manual_seed(0)
+    state = {
+        f"_orig_mod.module.encoder_q.{name}": tensor.bfloat16()
+        for name, tensor in build_resnet("resnet18", 10).state_dict().items()
+        if not name.startswith("fc.")
+    }
+    torch.save({"state_dict": state, "epoch": 7}, tmp_path / "moco.pth")
+    more = ("--photos", photos, "--out", tmp_path / "m", *SMALL, "--features", "rootsift")
+    imported(tmp_path / "moco.pth", *more)
+    said = capsys.readouterr().err
+    assert "prefix '_orig_mod.module.encoder_q.' taken away; 100 tensors of a ResNet" in said
+    assert "no class head, which `--code logits` alone asks for" in said
+    assert "300 different ones for a chance model of its own, got 80" in said
+    assert indexed(photos, tmp_path / "g", "--model", tmp_path / "m") == 0
+    (answer,) = answers(capsys, tmp_path / "g", photos / "03.png")
+    assert answer["results"][0]["image"] == "03.png"
+    asked = [str(photos / "03.png"), "--gallery", str(tmp_path / "g")]
+    assert run.main([*asked, "--code", "embedding"]) == 0
+    capsys.readouterr()
+    assert run.main([*asked, "--code", "logits"]) == 2
+    assert "--code logits: expected a model with a class head, got m" in complaint(capsys)
+
+
+@pytest.mark.parametrize("wrong", ["nan", "few", "vgg"])
+def test_what_cannot_become_a_model_is_said_before_a_photo_is_seen(
+    wrong: str,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def seen(*_: object) -> None:
+        raise AssertionError("a photo was read")
+
+    monkeypatch.setattr(fit, "load_image", seen)
+    state = build_resnet("resnet18", 10).state_dict()
+    if wrong == "nan":
+        state["layer2.0.bn1.weight"][3] = float("nan")
+    if wrong == "vgg":
+        state = {"features.0.weight": torch.zeros(64, 3, 3, 3), "features.0.bias": torch.zeros(64)}
+    if wrong == "few":
+        for path in sorted(photos.iterdir())[:5]:
+            write_picture(tmp_path / "few" / path.name, picture(0, 20, 20))
+        photos = tmp_path / "few"
+    torch.save(state, tmp_path / "w.pth")
+    imported(tmp_path / "w.pth", "--photos", photos, "--out", tmp_path / "m", code=2)
+    assert {
+        "nan": "expected finite numbers, got 1 of 128 NaN or infinite in layer2.0.bn1.weight",
+        "few": "expected at least 80 that can be read, and 300 different ones for a chance model of"
+        " its own, got 5",
+        "vgg": "expected the weights of a ResNet18 or a ResNet50, got a VGG: 100 of 100 tensors",
+    }[wrong] in complaint(capsys)
+    assert not (tmp_path / "m").exists()

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pictures import picture, write_picture
 from planted_classes import run, trained, write_classes
 from safetensors.numpy import load_file
 
+from pipeline.base.errors import UsageError
 from pipeline.model.weights import open_model
 from pipeline.training import embedding as train_embedding
 from pipeline.training import loop
 from pipeline.training.data import HOLD_OUT, batches, read_data
-from pipeline.training.folders import stable_hash
+from pipeline.training.folders import list_rows, stable_hash
 
 TIMES = ("photos_per_second", "seconds")
 
@@ -276,6 +278,41 @@ def test_one_photo_in_twenty_is_held_out_by_the_hash_of_its_path(classes: Path) 
     assert set(data.valid.keys.tolist()) == held
     assert len(data.train.keys) == 100 - len(held)
     assert stable_hash("classes/red/1.png") == 0xB61C4DDB8421F03
+
+
+def test_train_val_and_test_folders_are_taken_for_what_they_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for part, count in (("train", 6), ("Validation", 4), ("test", 2)):
+        write_classes(tmp_path / "data" / part, count, first=count * 10)
+    with caplog.at_level("INFO"):
+        data = read_data([tmp_path / "data"], None, None, 40, 40)
+    assert data.test is not None
+    counts = [len(photos.labels) for photos in (data.train, data.valid, data.test)]
+    assert counts == [6, 4, 2]
+    assert data.train.classes == ("green", "red")
+    assert (data.folders, data.held) == ((tmp_path / "data" / "train",), False)
+    assert "6 photos trained on, 4 photos validated on, 2 photos tested on" in caplog.text
+    assert "2 classes: green, red; 12 photos, 6 of each; below Validation/, test/" in caplog.text
+    given = read_data([tmp_path / "data"], tmp_path / "data" / "test", None, 40, 40)
+    assert len(given.valid.labels) == 2
+    with pytest.raises(UsageError, match="expected train/ in all folders or in none, got it in 1"):
+        read_data([tmp_path / "data", tmp_path / "data" / "train"], None, None, 40, 40)
+
+
+def test_the_first_folder_is_the_class_unless_told(tmp_path: Path) -> None:
+    for breed, i in (("cat/tabby", 0), ("cat/black", 1), ("dog/pug", 2), ("dog/pug", 3)):
+        write_picture(tmp_path / breed / f"{i}.png", picture(i, 40, 40))
+    for i in range(4, 44):
+        write_picture(tmp_path / "cat/tabby" / f"{i}.png", picture(0, 8, 8))
+        write_picture(tmp_path / "cat/black" / f"{i}.png", picture(0, 8, 8))
+    assert read_data([tmp_path], None, None, 40, 40).train.classes == ("cat", "dog")
+    rows, _ = list_rows([tmp_path], "--data", "parent")
+    assert {label for _, label, _ in rows} == {"tabby", "black", "pug"}
+    write_picture(tmp_path / "0.png", picture(0, 40, 40))
+    with pytest.raises(UsageError, match=r"got 1 beside the folders, as 0\.png"):
+        list_rows([tmp_path], "--data", "folder")
+    assert len(list_rows([tmp_path], "--data", "top")[0]) == 84
 
 
 def test_a_batch_is_the_same_wherever_a_run_goes_on(classes: Path) -> None:
