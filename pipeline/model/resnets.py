@@ -127,7 +127,7 @@ def check_resnet(
         )
     unknown = [name for name in weights if name not in shapes and not name.startswith("fc.")]
     if unknown:
-        parts.append(f"{len(unknown):,} unknown, as {_few(unknown)}")
+        parts.append(f"{len(unknown):,} unknown, as {_few(sorted(unknown))}")
     raise UsageError(
         f"{named}: expected the weights of {expected or 'a ' + wanted}, {got}{'; '.join(parts)}"
     )
