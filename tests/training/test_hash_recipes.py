@@ -332,10 +332,7 @@ def test_names_are_the_same_everywhere() -> None:
         (("--bits", "5000"), "expected a number of 1 to 1024, got 5000"),
         (
             ("--start", "nowhere"),
-            (
-                "--start nowhere: expected a finished run, a model or a safetensors file, got: No"
-                " such file"
-            ),
+            ("--start nowhere: expected a readable file of weights, got: No such file"),
         ),
     ],
 )
