@@ -23,6 +23,8 @@ class Lookup:
 
     names: Collection[str]
     prefixes: Prefixes = ()  # the first whose OLD a name begins with is replaced
+    # of a gallery of several folders: what the names in each begin with, which may be left out
+    labels: tuple[str, ...] = ()
 
     @cached_property
     def _alike(self) -> dict[str, list[str]]:
@@ -43,6 +45,10 @@ class Lookup:
                 return name
         for name in spelled:
             if len(found := self._alike.get(_folded(name), [])) == 1:
+                return found[0]
+        for name in spelled:
+            below = [self._alike.get(_folded(f"{label}{name}"), []) for label in self.labels]
+            if len(found := [each for one in below for each in one]) == 1:
                 return found[0]
         return None
 

@@ -36,7 +36,7 @@ from pipeline.cli import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.base.lookup import Prefixes
+    from pipeline.base.lookup import Lookup
     from pipeline.cluster.jobs import ClusterJobs
     from pipeline.rerank.journal import Journal
     from pipeline.search.process import Opening
@@ -59,9 +59,8 @@ def check_out(out: Path, candidates: Path) -> None:
 def read_candidates(
     path: Path,
     form: str,
-    names: tuple[str, ...],
+    lookup: "Lookup",
     skip_bad: bool,
-    prefixes: "Prefixes" = (),
     queries_map: Path | None = None,
 ) -> "tuple[list[Shortlist], str]":
     """The lists and a sha256 of what they were read from. Mistakes end the job before it begins,
@@ -72,16 +71,15 @@ def read_candidates(
 
     data = read_bytes(path)
     queries = None if queries_map is None else read_queries(queries_map)
-    rows = {name: row for row, name in enumerate(names)}
-    lists, mistakes = read_lists(path, data, form, rows, prefixes, queries)
+    lists, mistakes = read_lists(path, data, form, lookup, queries)
     if mistakes and not (skip_bad and lists):
         more = f" (and {len(mistakes) - 1} more mistakes)" if mistakes[1:] else ""
         raise UsageError(f"{mistakes[0]}{more}; nothing is done; --skip-bad leaves such rows out")
     for mistake in mistakes:
         print(f"rerank: {mistake}; left out", file=sys.stderr)
     digest = hashlib.sha256(data)
-    if prefixes or queries:
-        digest.update(json.dumps([prefixes, queries]).encode())
+    if lookup.prefixes or queries:
+        digest.update(json.dumps([lookup.prefixes, queries]).encode())
     return lists, digest.hexdigest()
 
 
@@ -167,6 +165,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def job() -> int:
         from pipeline.base.files import write_whole
+        from pipeline.base.lookup import Lookup
         from pipeline.gallery.binding import check_recipe
         from pipeline.gallery.merge import listed, members, read_bindings
         from pipeline.model.card import find_model, read_settings
@@ -199,7 +198,11 @@ def main(argv: list[str] | None = None) -> int:
             search_options(args), recipe=recipe, model=model, bits=None, shortlist="global"
         )
         lists, digest = read_candidates(
-            args.candidates, form, names, args.skip_bad, tuple(args.prefix), args.queries_map
+            args.candidates,
+            form,
+            Lookup(names, tuple(args.prefix), made.photos.labels),
+            args.skip_bad,
+            args.queries_map,
         )
         out_form = form_of(args.out) or form
         check_writable(args.out, out_form, lists, names)

@@ -6,14 +6,14 @@ import hashlib
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.classes import Labels, read_labels
 from pipeline.base.errors import UsageError
-from pipeline.base.lookup import Lookup, Prefixes, nearest_file, photo_path
+from pipeline.base.lookup import Lookup, nearest_file, photo_path
 from pipeline.base.names import ASKING, INDEXED, nearest_text, printable
 from pipeline.base.options import SearchOptions, TruthOptions
 from pipeline.base.truth import truth_rows
@@ -48,12 +48,11 @@ class Case:
         return relevant, kept
 
 
-def read_truth(path: Path, names: Collection[str], prefixes: Prefixes = ()) -> list[Case]:
-    """The cases of a CSV; every relevant photo has to be indexed, as it is written or as Lookup
-    finds it. Raises UsageError with the line number.
+def read_truth(path: Path, lookup: Lookup) -> list[Case]:
+    """The cases of a CSV; lookup: of the indexed photos, in which every relevant one has to be
+    found. Raises UsageError with the line number.
     """
     relevant: dict[str, set[str]] = defaultdict(set)
-    lookup = Lookup(names, prefixes)
     for line, query, answer in truth_rows(path):
         if query.startswith(("gallery:", "queries:")):
             raise UsageError(
@@ -123,7 +122,7 @@ def _of_gallery(truth: Path, cases: Sequence[Case], asking: "Engine") -> list[Ca
     """The same cases, their queries photos of a gallery that calls them as the CSV does. Raises
     UsageError.
     """
-    found, lookup = [], Lookup(asking.gallery.names)
+    found, lookup = [], asking.lookup
     for case in cases:
         asked = os.path.relpath(case.query, truth.parent)
         name = lookup.find(asked)
@@ -150,7 +149,7 @@ def read_cases(
             raise UsageError(
                 "--queries: expected it with --labels folder, got --truth, which names its own"
             )
-        cases = read_truth(truth.truth, engine.gallery.names, truth.prefix)
+        cases = read_truth(truth.truth, replace(engine.lookup, prefixes=truth.prefix))
         return cases if engine.asking is None else _of_gallery(truth.truth, cases, engine.asking)
     labels, asking = labels_of(truth, options, where, engine)
     if asking is not None:

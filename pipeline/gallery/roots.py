@@ -93,10 +93,10 @@ class Roots:
         root, relative = self.split(name)
         return Path(root.path, relative)
 
-    def called(self, relative: str) -> list[str]:
-        """The names that a path may have: as it is, and in each of several folders."""
-        below = [f"{root.label}/{relative}" for root in self.each] if len(self.each) > 1 else []
-        return [relative, *below]
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the names in each of several folders begin with."""
+        return tuple(map(self.prefix, self.each)) if len(self.each) > 1 else ()
 
     def __str__(self) -> str:
         """As a command takes them."""

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.base.errors import UsageError
-from pipeline.base.lookup import Lookup, Prefixes, photo_path
+from pipeline.base.lookup import Lookup, photo_path
 from pipeline.base.names import INDEXED, nearest_text, printable
 from pipeline.base.tables import decoded, table_rows
 from pipeline.search.shortlists import EVIDENCE, Reranked, Shortlist
@@ -73,18 +73,16 @@ def read_lists(
     path: Path,
     data: bytes,
     form: str,
-    rows: Mapping[str, int],
-    prefixes: Prefixes = (),
+    lookup: Lookup,
     queries: Mapping[str, str] | None = None,
 ) -> tuple[list[Shortlist], list[str]]:
     """The lists of a file that holds `data`, in the order in which their queries first appear, and
     its mistakes by line.
 
-    rows: the gallery row of every indexed path; prefixes: of images, as Lookup takes them; queries:
-    what `read_queries` gave, where queries are ids. Raises UsageError where the file as a whole is
-    of no use.
+    lookup: of the indexed photos, in the order of their rows; queries: what `read_queries` gave,
+    where queries are ids. Raises UsageError where the file as a whole is of no use.
     """
-    lookup = Lookup(rows, prefixes)
+    rows = {name: row for row, name in enumerate(lookup.names)}
     names: dict[str, str] = {}  # by query as it is written: as Engine.query takes it
     first: dict[str, str] = {}  # by the latter: as it is written first
     found: dict[str, dict[int, Row]] = {}

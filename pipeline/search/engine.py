@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.base.errors import QueryError
-from pipeline.base.names import ASKING, INDEXED, count_candidates
+from pipeline.base.lookup import Lookup
+from pipeline.base.names import ASKING, INDEXED, count_candidates, nearest_text
 from pipeline.gallery.binding import Binding
 from pipeline.gallery.encode import side_read
 from pipeline.graph import Graph
@@ -20,7 +21,6 @@ from pipeline.search.answer import Answer, Evidence, Result, affine_rows, round_
 from pipeline.search.expand import expand
 from pipeline.search.looked import Looked, sharing_the_rate
 from pipeline.search.query import Box, Query, cropped, read_query
-from pipeline.search.rows import Rows
 from pipeline.search.turn import AS_IT_IS, Turn, mirrored_points, turn_by
 from pipeline.search.turned import first_share, look_turned, turns_of
 from stages.gallery import Gallery
@@ -103,19 +103,18 @@ class Engine:
     def row(self, name: str) -> int:
         """The gallery's row of an indexed photo, with or without `gallery:`. Raises QueryError."""
         path = name.removeprefix(INDEXED).removeprefix(ASKING)
-        try:
-            return self.rows[path]
-        except KeyError:
+        found = self.lookup.find(path)
+        if found is None:
             raise QueryError(
                 f"{name}: expected a path as the gallery has it, got one that is not indexed"
-                f"{self.rows.nearest(path)}"
-            ) from None
+                f"{nearest_text(path, self.gallery.names)}"
+            )
+        return self.gallery.row(found)
 
     @cached_property
-    def rows(self) -> Rows:
-        """By the names of the photos, as people write them."""
-        photos = self.binding.photos
-        return Rows(self.gallery.names, tuple(map(photos.prefix, photos.each)))
+    def lookup(self) -> Lookup:
+        """The photos by the names that people and other programs write."""
+        return Lookup(self.gallery.names, labels=self.binding.photos.labels)
 
     def file(self, name: str) -> Path:
         """Where an indexed photo lies, or lay when it was indexed, with or without `gallery:`."""

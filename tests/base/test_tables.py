@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.base.errors import UsageError
+from pipeline.base.lookup import Lookup
 from pipeline.base.tables import table_rows
 from pipeline.datasets.split import read as read_split
 from pipeline.evaluate.ground_truth import read_truth
@@ -106,7 +107,7 @@ def test_a_row_that_is_wrong_has_its_line(row: str, said: str, tmp_path: Path) -
 
 
 def lists(path: Path) -> list[tuple[str, str]]:
-    found, mistakes = read_lists(path, path.read_bytes(), "csv", {"a.png": 0, "b.png": 1})
+    found, mistakes = read_lists(path, path.read_bytes(), "csv", Lookup(("a.png", "b.png")))
     assert mistakes == []
     return [(each.query, ("a.png", "b.png")[row]) for each in found for row in each.rows]
 
@@ -115,7 +116,7 @@ READERS: list[tuple[str, list[tuple[str, ...]], Callable[[Path], Any], Any]] = [
     (
         "query,relevant",
         [("q", "a.png"), ("q", "b.png")],
-        lambda path: [case.relevant for case in read_truth(path, ("a.png", "b.png"))],
+        lambda path: [case.relevant for case in read_truth(path, Lookup(("a.png", "b.png")))],
         [{"a.png", "b.png"}],
     ),
     ("query,image", [("q", "a.png"), ("q", "b.png")], lists, [("q", "a.png"), ("q", "b.png")]),
@@ -185,6 +186,6 @@ def test_paths_meet_the_photos_that_they_mean(
         query, relevant = (unicodedata.normalize("NFC", text) for text in (query, relevant))
     text = f"query,relevant\n{query},{relevant}\n".replace("\\\\", "\\")
     (tmp_path / "truth.csv").write_bytes(text.encode(encoding))
-    (case,) = read_truth(tmp_path / "truth.csv", ("dir/möwe.png", "dir/mowe.png"))
+    (case,) = read_truth(tmp_path / "truth.csv", Lookup(("dir/möwe.png", "dir/mowe.png")))
     assert Path(case.query).is_file()
     assert case.relevant == {"dir/möwe.png"}

@@ -14,6 +14,7 @@ from small import OPTIONS, complaint
 
 from pipeline.base.classes import read_labels
 from pipeline.base.errors import UsageError
+from pipeline.base.lookup import Lookup
 from pipeline.base.options import TruthOptions
 from pipeline.commands import evaluate, sweep
 from pipeline.evaluate.ground_truth import (
@@ -39,7 +40,7 @@ from pipeline.evaluate.ground_truth import (
 def test_truth_that_is_wrong_names_its_line(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "truth.csv").write_text(text)
     with pytest.raises(UsageError, match=said):
-        read_truth(tmp_path / "truth.csv", frozenset({"a.png"}))
+        read_truth(tmp_path / "truth.csv", Lookup({"a.png"}))
 
 
 def test_leave_one_out_takes_the_query_itself_out() -> None:

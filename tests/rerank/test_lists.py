@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from pipeline.base.errors import UsageError
+from pipeline.base.lookup import Lookup
 from pipeline.rerank.lists import COLUMNS, check_writable, form_of, read_lists, write_lists
 from pipeline.search.shortlists import EVIDENCE, Reranked, Shortlist
 
 NAMES = ("a b.png", "a.png", "b.png", "caf\udce9.png", "new\nline.png", "re\rturn.png")
-ROWS = {name: row for row, name in enumerate(NAMES)}
+LOOKUP = Lookup(NAMES)
 
 
 def read(
@@ -20,7 +21,7 @@ def read(
 ) -> tuple[dict[str, list[str]], list[str]]:
     """By query the images, best first; and the mistakes."""
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
-    lists, mistakes = read_lists(path, data, form, ROWS)
+    lists, mistakes = read_lists(path, data, form, LOOKUP)
     return {each.query: [NAMES[row] for row in each.rows] for each in lists}, mistakes
 
 
@@ -45,14 +46,14 @@ def test_ranks_that_say_something_else_than_scores_are_told_and_scores_win(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rows = ["q Q0 a.png 1 .2 t", "q Q0 b.png 2 .9 t", "q Q0 re 3 .1 t", "p Q0 a.png 1 2 t"]
-    names = {"a.png": 0, "b.png": 1, "re": 2}
+    names = ("a.png", "b.png", "re")
     with caplog.at_level("INFO"):
         lists, mistakes = read_lists(
-            Path("/lists/run.trec"), "\n".join(rows).encode(), "trec", names
+            Path("/lists/run.trec"), "\n".join(rows).encode(), "trec", Lookup(names)
         )
     assert mistakes == []
     wanted = trec_eval_order([row.split() for row in rows[:3]])
-    assert [[*names][row] for row in lists[0].rows] == wanted == ["b.png", "a.png", "re"]
+    assert [names[row] for row in lists[0].rows] == wanted == ["b.png", "a.png", "re"]
     assert "ranks and scores disagree for 1 of 2 queries, first q; read by score" in caplog.text
 
 
@@ -81,7 +82,7 @@ def test_a_query_is_relative_to_the_file_or_absolute_or_indexed() -> None:
         Path("/lists/run.csv"),
         b"query,image\nx/q.png,a.png\n/y/q.png,a.png\ngallery:a.png,a.png\n",
         "csv",
-        ROWS,
+        LOOKUP,
     )
     assert [each.where for each in lists] == ["/lists/x/q.png", "/y/q.png", "gallery:a.png"]
     assert [each.query for each in lists] == ["x/q.png", "/y/q.png", "gallery:a.png"]

@@ -44,7 +44,7 @@ class Library:
     def index(self, *arguments: str | Path, wanted: int = 0, whole: bool = False) -> None:
         """One run, killed or not, and a look at what is left."""
         killed = not whole and self.rng.random() < self.share
-        within = self.rng.uniform(0, self.seconds) if killed else 600
+        within = self.rng.exponential(self.seconds / 8) if killed else 600
         model = ["--model", str(self.work / "model")] if not self.gallery.exists() else []
         command = [*map(str, arguments), "--gallery", str(self.gallery), *model]
         code = end(fork(self.work, command), self.gallery, 0, within)
@@ -152,7 +152,7 @@ def moved(library: Library, name: str) -> None:
 def renamed(library: Library, name: str) -> None:
     inside = [path for path in library.place[name].iterdir() if path.is_dir()]
     for path in inside:
-        os.rename(path, path.with_name(f"{path.name}x"))
+        os.rename(path, path.with_name("sub" if path.name == "other" else "other"))
     library.index(library.place[name], "--prune")
 
 

@@ -128,6 +128,7 @@ def measure_selection(args: argparse.Namespace) -> list[dict[str, Any]]:
     from pipeline.base.errors import QueryError
     from pipeline.base.files import digest, file_sha256
     from pipeline.base.folders import find_photos
+    from pipeline.base.lookup import Lookup
     from pipeline.model.card import DEFAULT
     from pipeline.model.weights import open_model
     from pipeline.recipes import attentive_of
@@ -139,7 +140,7 @@ def measure_selection(args: argparse.Namespace) -> list[dict[str, Any]]:
     if not args.photos.is_dir():
         raise UsageError(f"--photos {args.photos}: expected a folder of photos, got none")
     paths = {found.name: found.path for found in find_photos(args.photos) if found.reason is None}
-    cases = read_truth(args.truth, frozenset(paths))
+    cases = read_truth(args.truth, Lookup(paths))
     asked = {Path(case.query).resolve() for case in cases}
     paths = {name: path for name, path in paths.items() if path.resolve() not in asked}
     for case in cases:

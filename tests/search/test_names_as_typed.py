@@ -11,36 +11,17 @@ import pipeline
 from pipeline import run
 from pipeline.base.errors import QueryError
 from pipeline.base.files import as_on_disk
-from pipeline.search.rows import Rows
+from pipeline.base.lookup import Lookup
 
 ONE, APART = (unicodedata.normalize(form, "möwe/é.png") for form in ("NFC", "NFD"))
 
 
-@pytest.mark.parametrize(("there", "typed"), [(ONE, APART), (APART, ONE)])
-def test_accents_in_one_and_apart_meet(there: str, typed: str) -> None:
-    rows = Rows(("a.png", there))
-    assert (rows[typed], rows[there], rows[f"./{typed}"], rows["a.png"]) == (1, 1, 1, 0)
-    assert (typed in rows, "b.png" in rows, list(rows), len(rows)) == (
-        True,
-        False,
-        [*rows.names],
-        2,
-    )
-
-
-def test_what_could_mean_two_photos_means_none_and_itself_first() -> None:
-    both = Rows((APART, ONE))
-    assert (both[ONE], both[APART]) == (1, 0)
-    mixed = unicodedata.normalize("NFC", "möwe") + unicodedata.normalize("NFD", "/é.png")
-    with pytest.raises(KeyError):
-        both[mixed]
-    assert both.nearest(mixed).startswith(", nearest m")
-
-
 def test_of_several_folders_the_label_may_be_left_out_where_one_photo_is_meant() -> None:
-    rows = Rows(("a/1.png", "a/2.png", f"b/{APART}", "b/2.png"), ("a/", "b/"))
-    assert (rows["1.png"], rows["./1.png"], rows[ONE], rows["a/2.png"]) == (0, 0, 2, 1)
-    assert "2.png" not in rows
+    names = ("a/1.png", "a/2.png", f"b/{APART}", "b/2.png")
+    lookup = Lookup(names, labels=("a/", "b/"))
+    found = [lookup.find(name) for name in ("1.png", "./1.png", ONE, "a/2.png", "2.png")]
+    assert found == ["a/1.png", "a/1.png", f"b/{APART}", "a/2.png", None]
+    assert Lookup(names).find("1.png") is None
 
 
 def test_a_path_is_found_as_the_disk_has_it(tmp_path: Path) -> None:
