@@ -39,7 +39,7 @@ make_environment() {
 }
 
 install() {
-    $python -m pip --disable-pip-version-check install -qq --constraint $constraints --editable '.[test,web,faiss,cluster,hloc,lite,watch]' >&2
+    $python -m pip --disable-pip-version-check install -qq --constraint $constraints --editable '.[test,web,faiss,cluster,hloc,lite,watch,formats]' >&2
 }
 
 prepare_environment() {

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import ImageError, UsageError
-from pipeline.base.images import SUFFIXES, is_photo, words_of
+from pipeline.base.decode import words
+from pipeline.base.formats import SUFFIXES
+from pipeline.base.images import is_photo
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -93,7 +95,7 @@ def find_photos(
                     if not entry.name.startswith(".")
                 ]
         except OSError as error:
-            reason = f"expected a readable folder, got: {words_of(error)}"
+            reason = f"expected a readable folder, got: {words(error)}"
             if not name:
                 raise ImageError(reason) from error
             yield Found(name, path, reason)
@@ -141,7 +143,7 @@ def _judge(
             target = os.path.realpath(path, strict=True)
         except OSError as error:  # without a suffix it may have been a folder full of photos
             return (
-                Found(name, path, f"expected a link to a photo, got: {words_of(error)}")
+                Found(name, path, f"expected a link to a photo, got: {words(error)}")
                 if wanted or not suffix
                 else None
             )

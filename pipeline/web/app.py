@@ -40,7 +40,6 @@ from pipeline.web.guard import COOKIE, App, Rules, guarded, is_local, refuse
 from pipeline.web.intake import AROUND, Gate, Limits, Refused, is_form, photo_of, read_body
 from pipeline.web.live import LOOK, Live, Opened
 from pipeline.web.page_answer import (
-    MAX_PIXELS,
     NAME,
     PageAnswer,
     at_rate,
@@ -233,7 +232,7 @@ def make_app(live: Live, limits: Limits, defaults: Defaults, rules: Rules) -> Ap
             sent = await body_of(request)
             try:
                 data = await work(
-                    painter, lambda: pictures.jpeg(sent(), pictures.LARGE, MAX_PIXELS)
+                    painter, lambda: pictures.jpeg(sent(), pictures.LARGE)
                 )
             except ImageError as error:
                 raise Refused(400, str(error)) from None

@@ -17,7 +17,6 @@ from pipeline.web.standing import missing
 from stages.rank import Calibrated
 from stages.records import Float32
 
-MAX_PIXELS = 50_000_000  # of a photo that is sent: 300 MB while it is decoded
 CLEAR, FAINT = 100, 50  # match lines of a pair at most: inliers, others
 NAME = "query"  # a photo that was sent has no path
 
@@ -55,7 +54,7 @@ class PageAnswer:
 
 def encode_bytes(engine: Engine, name: str, data: bytes, box: Box | None = None) -> Query:
     """A photo's bytes, or a box of it, as a query. Raises ImageError, QueryError."""
-    image = load_image(data, MAX_PIXELS, engine.side_read if box is None else 0)
+    image = load_image(data, side=engine.side_read if box is None else 0)
     return engine.encode(name, image, box)
 
 

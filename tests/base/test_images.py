@@ -20,7 +20,8 @@ from PIL import Image as Pillow
 from PIL import ImageFile
 from planted import SMOOTH, H, Kind, W, declared, exif, plain_tiff, save
 
-from pipeline.base import images
+from pipeline.base import decode as decoding
+from pipeline.base import pixels
 from pipeline.base.errors import ImageError
 from pipeline.base.folders import Found, find_photos
 from pipeline.base.images import decode, load_image
@@ -111,7 +112,7 @@ def test_sixteen_bits_are_divided_by_257_and_rounded() -> None:
 
 def test_bands_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = {kind.name: decode(data).pixels for kind, data in decodable()}
-    monkeypatch.setattr(images, "_BAND", 3 * W + 5)
+    monkeypatch.setattr(pixels, "_BAND", 3 * W + 5)
     for kind, data in decodable():
         assert np.array_equal(decode(data).pixels, whole[kind.name]), kind.name
 
@@ -123,7 +124,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(
     def load(self: ImageFile.ImageFile) -> None:
         pytest.fail("decoded", pytrace=False)
 
-    for reader in (ImageFile.ImageFile, *(reader for _, _, reader in images._READERS)):
+    for reader in (ImageFile.ImageFile, *decoding._READERS.values()):
         monkeypatch.setattr(reader, "load", load)
     assert (root / "bomb" / name).stat().st_size < 100_000
     with pytest.raises(ImageError, match="pixels"):

@@ -25,7 +25,7 @@ PHOTO = "photos/a.png"
         (["gallery"], "run: gallery: expected photos in the folder, got none"),
         (
             ["text.jpg"],
-            "run: text.jpg: expected a JPEG, PNG, WebP, TIFF, BMP or GIF, got a file that begins",
+            "run: text.jpg: expected a photo (JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC,",
         ),
         (["caf\udce9.jpg"], "run: caf\\xe9.jpg: expected "),
         (

@@ -28,7 +28,7 @@ def bad_and_odd() -> list[Kind]:
         "progressive.jpg": save(SMOOTH, "JPEG", progressive=True),
     }
     frame = whole["jpg"].index(b"\xff\xc0") + 5
-    ones = bytes(1501 * 12000)
+    ones = bytes(2126 * 17000)
     vp8x = (
         b"RIFF"
         + struct.pack("<I", 22)
@@ -36,28 +36,53 @@ def bad_and_odd() -> list[Kind]:
         + struct.pack("<II", 10, 0)
         + b"\xfe\x3f\0" * 2
     )
+    # what each is called
     strange = {
-        "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
-        "pdf": b"%PDF-1.7\n1 0 obj\n",
-        "text": b"not a photo\n",
-        "svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
-        "html": b"<!DOCTYPE html><title>404</title>",
-        "zip": b"PK\x03\x04" + bytes(60),
-        "ico": save(NOISE, "ICO"),
-        "jp2-stream": b"\xff\x4f\xff\x51" + bytes(40),
-        "elf": b"\x7fELF" + bytes(60),
-        "lfs": b"version https://git-lfs.github.com/spec/v1\n",
-        "pickle": b"\x80\x04cos\nsystem\n.",
-        "random": bytes(range(255, 0, -1)),
-        "word": b"BMW\n",
+        "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "PostScript"),
+        "pdf": (b"%PDF-1.7\n1 0 obj\n", "a PDF"),
+        "text": (b"not a photo\n", "begins b'not a photo"),
+        "svg": (b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "SVG"),
+        "svg-doc": (
+            b'<?xml version="1.0"?>\n<!-- x --><!DOCTYPE svg PUBLIC "x">\n<svg/>',
+            "SVG",
+        ),
+        "html": (b"<!DOCTYPE html><title>404</title>", "web page"),
+        "html-late": (b"\n\n <html><head>", "web page"),
+        "xml": (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "XML"),
+        "json": (b'{"error": "not found"}', "JSON"),
+        "zip": (b"PK\x03\x04" + bytes(60), "ZIP"),
+        "gzip": (b"\x1f\x8b\x08" + bytes(60), "archive"),
+        "ico": (save(NOISE, "ICO"), "icon"),
+        "jp2": (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40), "JPEG 2000"),
+        "jp2-stream": (b"\xff\x4f\xff\x51" + bytes(40), "JPEG 2000"),
+        "psd": (b"8BPS\0\x01" + bytes(40), "Photoshop"),
+        "xcf": (b"gimp xcf v011\0", "GIMP"),
+        "mp4": (b"\0\0\0\x18ftypisom" + bytes(40), "video"),
+        "mov": (b"\0\0\0\x14ftypqt  " + bytes(40), "video"),
+        "old-mov": (b"\0\0\x10\0moov\0\0\0\x6cmvhd", "video"),
+        "avi": (b"RIFF\0\0\1\0AVI LIST", "video"),
+        "mkv": (b"\x1aE\xdf\xa3" + bytes(40), "video"),
+        "mpg": (b"\0\0\x01\xba" + bytes(40), "video"),
+        "mp3": (b"ID3\x04" + bytes(40), "sound"),
+        "apple-double": (b"\0\x05\x16\x07\0\x02\0\0Mac OS X" + bytes(40), "AppleDouble"),
+        "icloud": (b"bplist00\xd1\x01\x02", "iCloud"),
+        "dicom": (bytes(128) + b"DICM", "DICOM"),
+        "exr": (b"\x76\x2f\x31\x01" + bytes(40), "EXR"),
+        "elf": (b"\x7fELF" + bytes(60), "a program"),
+        "lfs": (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+        "pickle": (b"\x80\x04cos\nsystem\n.", "begins b'"),
+        "zeros": (bytes(5000), "5,000 bytes of zeros"),
+        "random": (bytes(range(255, 0, -1)), "begins b'"),
+        "word": (b"BMW\n", "begins b'BMW"),
     }
     return [
         Kind("bad/zero.jpg", b"", reason="empty"),
-        *[
-            Kind(f"bad/{name}.jpg", data, reason="expected a JPEG, PNG, WebP, TIFF, BMP or GIF")
-            for name, data in strange.items()
-        ],
-        Kind("bad/phone.heic", b"\0\0\0\x18ftypheic" + bytes(40), reason="expected a JPEG"),
+        *[Kind(f"bad/{name}.jpg", data, reason=named) for name, (data, named) in strange.items()],
+        Kind("bad/phone.heic", b"\0\0\0\x18ftypheic" + bytes(40), reason="whole HEIC"),
+        Kind("bad/small.jxl", b"\xff\x0a" + bytes(8), reason="JPEG XL"),
+        Kind("bad/canon.cr3", b"\0\0\0\x18ftypcrx " + bytes(40), reason="camera RAW"),
+        Kind("bad/olympus.orf", b"IIRO\x08\0\0\0" + bytes(40), reason="camera RAW"),
+        Kind("bad/fuji.raf", b"FUJIFILMCCD-RAW " + bytes(40), reason="camera RAW"),
         *[
             Kind(f"bad/half.{suffix}", data[: len(data) // 2], reason="whole")
             for suffix, data in whole.items()
@@ -77,10 +102,10 @@ def bad_and_odd() -> list[Kind]:
             reason="whole TIFF",
         ),
         Kind("bad/no-width.bmp", declared(whole["bmp"], 18, "<i", 0), reason="whole BMP"),
-        Kind("bomb/holds.png", png(12000, 12000, 1, 0, ones), reason="pixels"),
+        Kind("bomb/holds.png", png(17000, 17000, 1, 0, ones), reason="pixels"),
         Kind(
             "bomb/holds.tif",
-            lambda path: Pillow.new("1", (12000, 12000)).save(
+            lambda path: Pillow.new("1", (17000, 17000)).save(
                 path, compression="tiff_adobe_deflate"
             ),
             reason="pixels",
@@ -121,11 +146,11 @@ def ignored() -> list[Kind]:
             "notes/notes.txt",
             b"BM is how bitmaps begin, and GIF too\n",
             found=False,
-            reason="expected a JPEG",
+            reason="expected a photo",
         ),
         Kind("notes/empty", b"", found=False, reason="empty"),
-        Kind("notes/paper.pdf", b"%PDF-1.7\n", found=False, reason="expected a JPEG"),
-        Kind("notes/drawing.svg", b"<svg/>", found=False, reason="expected a JPEG"),
+        Kind("notes/paper.pdf", b"%PDF-1.7\n", found=False, reason="expected a photo"),
+        Kind("notes/drawing.svg", b"<svg/>", found=False, reason="expected a photo"),
         Kind("notes/pipe", os.mkfifo, found=False, reason="FIFO"),
         Kind("notes/.hidden.jpg", photo, SMOOTH, 40, found=False),
         Kind("notes/.thumbnails/small.jpg", photo, SMOOTH, 40, found=False),

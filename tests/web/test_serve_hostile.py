@@ -207,7 +207,7 @@ def test_too_much_is_refused_while_it_comes(served: Served) -> None:
     assert served.raw(head + b"Transfer-Encoding: chunked\r\n\r\n", 10, chunk).startswith(
         b"HTTP/1.1 413 "
     )
-    bomb = png(12000, 12000, 1, 0, bytes(1501 * 12000))
+    bomb = png(17000, 17000, 1, 0, bytes(2126 * 17000))
     assert "pixels" in served.ask("POST", "/search", bomb).json()["detail"]
 
 
