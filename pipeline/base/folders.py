@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.base.errors import ImageError, UsageError
 from pipeline.base.decode import words
+from pipeline.base.errors import ImageError, UsageError
 from pipeline.base.formats import SUFFIXES
 from pipeline.base.images import is_photo
 

@@ -231,9 +231,7 @@ def make_app(live: Live, limits: Limits, defaults: Defaults, rules: Rules) -> Ap
         with showing.seat():
             sent = await body_of(request)
             try:
-                data = await work(
-                    painter, lambda: pictures.jpeg(sent(), pictures.LARGE)
-                )
+                data = await work(painter, lambda: pictures.jpeg(sent(), pictures.LARGE))
             except ImageError as error:
                 raise Refused(400, str(error)) from None
         return Response(data, media_type="image/jpeg")

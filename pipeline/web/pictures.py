@@ -11,7 +11,7 @@ from pathlib import Path
 import PIL.Image
 
 from pipeline.base.errors import ImageError
-from pipeline.base.images import MAX_PIXELS, decode, read_photo
+from pipeline.base.images import decode, read_photo
 
 THUMBNAIL, LARGE = 320, 2048  # px, the longest side
 KEPT = 1024  # thumbnails in memory, about 15 KB each
@@ -50,9 +50,9 @@ def kind_of(data: bytes) -> str | None:
     return next((kind for kind, head in SHOWN.items() if re.match(head, data[:32], re.S)), None)
 
 
-def jpeg(data: bytes, longest: int, max_pixels: int = MAX_PIXELS) -> bytes:
+def jpeg(data: bytes, longest: int) -> bytes:
     """Raises ImageError."""
-    picture = PIL.Image.fromarray(decode(data, max_pixels, longest).pixels)
+    picture = PIL.Image.fromarray(decode(data, side=longest).pixels)
     picture.thumbnail((longest, longest), PIL.Image.Resampling.LANCZOS)
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=85)

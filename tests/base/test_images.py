@@ -196,7 +196,7 @@ def test_nothing_is_said_on_stderr(tmp_path: Path) -> None:
     at = many.index(struct.pack("<HHII", 277, 4, 1, 1))
     (tmp_path / "many.tif").write_bytes(declared(many, at + 8, "<I", 2000))
     (tmp_path / "torn.jpg").write_bytes(save(SMOOTH, "JPEG", exif=exif(6)[:-9] + b"\xff" * 9))
-    code = "import sys; from pipeline.base.images import *\n"
+    code = "import sys; from pipeline.base.folders import *; from pipeline.base.images import *\n"
     code += (
         "for f in find_photos(Path(sys.argv[1])):\n try: load_image(f.path)\n except ImageError as"
         " e: print(e)"

@@ -17,7 +17,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from pipeline.base.images import find_photos, load_image  # noqa: E402
+from pipeline.base.folders import find_photos  # noqa: E402
+from pipeline.base.images import load_image  # noqa: E402
 
 Matrix = npt.NDArray[np.float64]
 D65, D50 = (0.3127, 0.3290), (0.3457, 0.3585)  # x, y of white
