@@ -26,9 +26,15 @@ if TYPE_CHECKING:
     from pipeline.indexing import forget as forget
     from pipeline.indexing import index as index
     from pipeline.indexing import index_features as index_features
+    from pipeline.groups import groups as groups
+    from pipeline.index import IndexReport as IndexReport
+    from pipeline.index import index as index
+    from pipeline.index import index_features as index_features
     from pipeline.library import OpenGallery as OpenGallery
     from pipeline.library import open_gallery as open_gallery
     from pipeline.library import verify as verify
+    from pipeline.pairs.find import Group as Group
+    from pipeline.pairs.find import Groups as Groups
     from pipeline.search.answer import Answer as Answer
     from pipeline.search.answer import Evidence as Evidence
     from pipeline.search.answer import Result as Result
@@ -44,6 +50,8 @@ _HOMES = {  # name -> the module that defines it
     "Evidence": "pipeline.search.answer",
     "Gallery": "stages.gallery",
     "GalleryError": "pipeline.base.errors",
+    "Group": "pipeline.pairs.find",
+    "Groups": "pipeline.pairs.find",
     "ImageError": "pipeline.base.errors",
     "IndexReport": "pipeline.indexing",
     "LocalFeatures": "stages.records",
@@ -56,6 +64,7 @@ _HOMES = {  # name -> the module that defines it
     "TwoLookError": "pipeline.base.errors",
     "UsageError": "pipeline.base.errors",
     "forget": "pipeline.indexing",
+    "groups": "pipeline.groups",
     "index": "pipeline.index",
     "index_features": "pipeline.indexing",
     "open_gallery": "pipeline.library",
@@ -69,8 +78,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = importlib.import_module(_HOMES[name])
-    # that module is called as its function is
-    value = home if name == "index" else getattr(home, name)
+    # those modules are called as their functions are
+    value = home if name in ("groups", "index") else getattr(home, name)
     globals()[name] = value
     return value
 

@@ -76,13 +76,9 @@ class Calibrated:
         self, features: LocalFeatures, candidates: Candidates, matches: Matches, gallery: Gallery
     ) -> Ranking:
         _same_shape(candidates, matches)
-        null = gallery.null or self.null
+        null = self.null_of(gallery)
         if null is None:  # features of another program, in a gallery too small to measure chance
             return FixedCount(UNCALIBRATED)(features, candidates, matches, gallery)
-        if gallery.null is not None and self.null is not None:
-            # what nearness does is not to be seen among a gallery's own photos, of which the near
-            # ones may show the same thing
-            null = replace(null, near=self.null.near, nearest=self.null.nearest)
         counts, inliers = gallery.features.count[candidates.rows[0]], matches.inliers[0]
         distance = candidates.distance[0]
         place = np.searchsorted(distance, distance, "right")  # itself, those before, equal ones
@@ -99,6 +95,15 @@ class Calibrated:
         )
         far = null.odds(len(features), counts).log_chance(inliers, ease)
         return _ranked(-(far + np.log(near))[None], accepted, np.exp(log_alarms)[None])
+
+    def null_of(self, gallery: Gallery) -> Null | None:
+        """What chance does among the gallery's photos; None where nobody knows."""
+        own, models = gallery.null, self.null
+        if own is None or models is None:
+            return own or models
+        # what nearness does is not to be seen among a gallery's own photos, of which the near ones
+        # may show the same thing
+        return replace(own, near=models.near, nearest=models.nearest)
 
 
 def weights(place: Int64) -> Float64:

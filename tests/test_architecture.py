@@ -271,8 +271,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "index": {"base", "cli", "gallery", "indexing"},
     "bench": {"base", "datasets", "gallery", "model", "recipes", "search", "stages"},
     "cluster": {"base", "gallery", "graph", "model", "recipes", "search", "stages"},
+    "pairs": {"base", "search", "stages"},
     "library": {"base", "gallery", "model", "recipes", "search", "stages"},
-    "report": {"base", "search", "stages"},
+    "report": {"base", "pairs", "search", "stages"},
+    "groups": {"base", "cli", "gallery", "library", "pairs", "report", "stages"},
     "rerank": {"base", "search"},
     "evaluate": {
         "base",

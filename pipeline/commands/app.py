@@ -14,6 +14,7 @@ COMMANDS = {  # name -> its module, whose docstring says what it does
     "index": "pipeline.index",
     "search": "pipeline.run",
     "serve": "pipeline.serve",
+    "groups": "pipeline.groups",
     "parts": "pipeline.commands.parts",
     "info": "pipeline.commands.info",
     "list": "pipeline.commands.list",
