@@ -1,5 +1,5 @@
-"""How sharp a photo is: the variance of its Laplacian (Pech-Pacheco et al. 2000, "LAP4" of Pertuz et
-al. 2013), grey, at most LONGEST px wide or high, so that the noise of large photos counts for little.
+"""How sharp a photo is: the variance of its Laplacian (Pech-Pacheco et al. 2000), grey, at most
+LONGEST px wide or high, so that the noise of large photos counts for little.
 """
 
 import cv2

@@ -25,6 +25,9 @@ capacity    bytes and seconds a photo of galleries of generated rows, 1,000 to 1
 parts       what the index of parts finds and costs, 1,000 to 100,000 real photos and generated ones
             up to a million, against FAISS's IndexIVFPQ where the extra `faiss` is installed;
             ratio = FAISS / ours at the most real photos
+groups      right and wrong pairs of `groups` among --photos, folders of unlike things, and copies of
+            --count of them, against imagehash's hashes at equal precision, and false pairs for each
+            that is stated; the package ImageHash is wanted
 """
 
 import argparse
@@ -98,6 +101,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 args.seed,
                 args.dial,
             )
+        case "groups":
+            from pipeline.bench.groups import bench_groups
+
+            return bench_groups(args.photos, args.truth or (), args.count, args.jobs, args.seed)
         case "first_look":
             from pipeline.bench.code_search import bench_first_look
 
@@ -107,7 +114,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return bench_hamming(args.codes, args.bits, args.candidates, args.seed, args.jobs)
 
 
-KEPT = ("photo", "start", "parts")  # a row of a results file each
+KEPT = ("photo", "start", "parts", "groups")  # a row of a results file each
 
 
 def make_parser() -> Parser:
@@ -129,6 +136,7 @@ def make_parser() -> Parser:
             "capacity",
             "cluster",
             "parts",
+            "groups",
         ),
     )
     parser.add_argument(
@@ -136,7 +144,7 @@ def make_parser() -> Parser:
         type=Path,
         default=Path("demo/photos"),
         metavar="DIR",
-        help="index, photo: photos (default: the demo's)",
+        help="index, photo, groups: photos (default: the demo's)",
     )
     parser.add_argument(
         "--megapixels",
@@ -159,7 +167,7 @@ def make_parser() -> Parser:
         type=Path,
         nargs="+",
         metavar="FILE.csv",
-        help="parts: the queries and their relevant photos, by how their paths end",
+        help="parts, groups: queries and their relevant photos, by how their paths end",
     )
     parser.add_argument(
         "--padding",
@@ -178,7 +186,8 @@ def make_parser() -> Parser:
         default=300,
         metavar="N",
         help=(
-            "index, photo, query, cluster: photos or queries at most; verify: pairs per query that"
+            "index, photo, query, cluster: photos or queries at most; groups: photos that are"
+            " copied; verify: pairs per query that"
             " OpenCV verifies, skimage a twentieth of them (default: 300)"
         ),
     )
@@ -228,7 +237,7 @@ def make_parser() -> Parser:
         "--out",
         type=Path,
         metavar="FILE.json",
-        help="photo, start, parts: also a row of this results file",
+        help="photo, start, parts, groups: also a row of this results file",
     )
     return parser
 

@@ -15,7 +15,6 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.base.errors import UsageError
 from pipeline.pairs.looks import ROW, SEEN, Look
@@ -50,14 +49,15 @@ class Evidence:
     def keep_look(self, photo: bytes, look: Look) -> None:
         self._keep("look", photo, look.among.to_bytes(8, "little") + look.rows.tobytes())
 
-    def pair(self, one: bytes, other: bytes) -> npt.NDArray[np.void] | None:
+    def pair(self, one: bytes, other: bytes) -> np.void | None:
         """What one photo verified with another showed, () of SEEN; None where nobody did so."""
         data = self._value("pair", one + other)
         if data is None or len(data) != SEEN.itemsize:
             return None
-        return np.frombuffer(data, SEEN)[0]
+        seen: np.void = np.frombuffer(data, SEEN)[0]
+        return seen
 
-    def keep_pair(self, one: bytes, other: bytes, seen: npt.NDArray[np.void]) -> None:
+    def keep_pair(self, one: bytes, other: bytes, seen: np.void) -> None:
         self._keep("pair", one + other, seen.tobytes())
 
     def sharpness(self, photo: bytes) -> tuple[float, int] | None:

@@ -98,7 +98,7 @@ def find_groups(
     with keeping(kept, made_by(engine, candidates), own=own) as evidence:
         looks = asked(photos, candidates, evidence, jobs, quiet=quiet)
         accepted, verified = judged(photos, looks, null, false_pairs)
-        agreement = partial(Agreement, photos, null, accepted, verified, evidence)
+        agreement = partial(Agreement, photos, null, verified, evidence)
         copies = grouped(photos, accepted, agreement, near=True)
         scenes = copies if near else grouped(photos, accepted, agreement, near=False)
         rows: dict[int, list[int]] = {}

@@ -3,24 +3,26 @@ all of them.
 
 Each of n photos asks once and has an n-th of the number. Of its candidates the third stands for
 three, and so on, as in a search (stages/rank.py), so that all of them together have that share. A
-pair is accepted if one of its two photos accepts the other.
+pair is accepted if one of its two photos accepts the other, and if its inliers are tight
+(stages/overlap.py), for things that are alike are no pair.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.pairs.evidence import Evidence
-from pipeline.pairs.looks import Look, Photos
+from pipeline.pairs.looks import SEEN, Look, Photos
 from pipeline.search.query import Query
 from stages.null import Null
-from stages.overlap import near_duplicates
+from stages.overlap import TIGHT, near_duplicates
 from stages.rank import judge, stands_for
-from stages.records import Bool, Float32, Float64, Int32, Int64
+from stages.records import Bool, Float64, Int32, Int64
 
-# the chance of so many inliers at which two photos of one group agree: pairs that join groups have
-# to be accepted, and those between two groups that are to become one to agree
+# pairs that join groups are accepted ones; those between two groups that are to become one agree if
+# they are accepted but for their looseness, or tight and by chance no more likely than this
 AGREES = 0.01
 
 
@@ -30,19 +32,18 @@ class Accepted:
 
     pairs: Int64  # (E, 2) of the n photos, the lower number first
     inliers: Int32  # (E,)
-    alarms: (
-        Float64  # (E,) logarithm of the expected unrelated photos as good, of the one that asked
-    )
     near: Bool  # (E,) near-duplicates
 
 
 @dataclass(frozen=True, eq=False)
 class Verified:
-    """All pairs that were verified, whoever asked: inliers, and whether they are near-duplicates."""
+    """All pairs that were verified, whoever asked."""
 
     key: Int64  # (V,) ascending: lower number x n + higher
-    inliers: Int32  # (V,) the most of both directions
-    near: Bool  # (V,)
+    inliers: Int32  # (V,) of the direction with more evidence
+    tight: Bool  # (V,) in one of both directions, as the next
+    near: Bool  # (V,) near-duplicates
+    likely: Bool  # (V,) evidence enough to be accepted
 
 
 def judged(
@@ -51,7 +52,9 @@ def judged(
     """looks: of each of the photos; null: what chance does among them."""
     features, n = photos.engine.gallery.features, len(photos)
     counts, sizes = features.count[photos.row], features.size[photos.row]
-    parts: list[tuple[Int64, Int64, Int32, Int32, Float32, Float64]] = []
+    parts: list[tuple[Int64, Int64, npt.NDArray[np.void], Float64]] = [
+        (*(np.empty(0, np.int64),) * 2, np.empty(0, SEEN), np.empty(0))
+    ]
     for asking, look in enumerate(looks):
         if look is None or not len(look.rows):
             continue
@@ -72,33 +75,29 @@ def judged(
             share=np.minimum(place[here] / look.among, 1.0),
         )
         alarms = np.where(inliers >= null.least, alarms, np.inf)
-        asked = np.full(len(alarms), asking, np.int64)
-        matches = seen["matches"].astype(np.int32)
-        parts.append((asked, found[here], matches, inliers, seen["affine"], alarms))
-    if not parts:
-        parts.append(
-            (
-                *(np.empty(0, np.int64),) * 2,
-                *(np.empty(0, np.int32),) * 2,
-                np.empty((0, 2, 3), np.float32),
-                np.empty(0),
-            )
-        )
-    one, other, matches, inliers, affine, alarms = map(np.concatenate, zip(*parts, strict=True))
-    near = near_duplicates(affine, sizes[one], sizes[other], matches, inliers)
+        parts.append((np.full(len(alarms), asking, np.int64), found[here], seen, alarms))
+    one, other, seen, alarms = map(np.concatenate, zip(*parts, strict=True))
+    near, tight = alike(seen, sizes[one], sizes[other])
     key = np.minimum(one, other) * n + np.maximum(one, other)
-    # the best of both directions first
-    order = np.lexsort((alarms, key))
-    key, inliers, alarms, near = key[order], inliers[order], alarms[order], near[order]
+    order = np.lexsort((alarms, key))  # of both directions the one with more evidence first
+    key, alarms, inliers = key[order], alarms[order], seen["inliers"][order].astype(np.int32)
     first = np.flatnonzero(np.diff(key, prepend=-1))
-    most = np.maximum.reduceat(inliers, first) if len(first) else inliers
-    either = np.logical_or.reduceat(near, first) if len(first) else near
-    kept = alarms[first] <= np.log(false_pairs / max(n, 1))
-    best = first[kept][np.argsort(alarms[first][kept], kind="stable")]
+    near, tight = (
+        np.logical_or.reduceat(each[order], first) if len(first) else each for each in (near, tight)
+    )
+    key, alarms, inliers = key[first], alarms[first], inliers[first]
+    likely = alarms <= np.log(false_pairs / max(n, 1))
+    best = np.flatnonzero(likely & tight)
+    best = best[np.argsort(alarms[best], kind="stable")]
     pairs = np.stack(np.divmod(key[best], max(n, 1)), 1)
-    place = np.searchsorted(key[first], key[best])
-    accepted = Accepted(pairs, inliers[best], alarms[best], either[place])
-    return accepted, Verified(key[first], most, either)
+    return Accepted(pairs, inliers[best], near[best]), Verified(key, inliers, tight, near, likely)
+
+
+def alike(seen: npt.NDArray[np.void], size: Int32, other: Int32) -> tuple[Bool, Bool]:
+    """Pairs (P,) of SEEN, sizes (P, 2) of both photos -> near-duplicates, and tight ones (P,)."""
+    near = near_duplicates(seen["affine"], size, other, seen["matches"], seen["inliers"])
+    tight: Bool = (seen["tight"] >= TIGHT * seen["inliers"]) & (seen["inliers"] > 0)
+    return near & tight, tight
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,26 +106,32 @@ class Agreement:
 
     photos: Photos
     null: Null
-    accepted: Accepted
     verified: Verified
     evidence: Evidence
     near: bool = False  # agree only where they are near-duplicates
-    later: dict[int, tuple[int, bool]] = field(default_factory=dict)  # as `Verified`
+    # as `Verified`: inliers, tight, near
+    later: dict[int, tuple[int, bool, bool]] = field(default_factory=dict)
 
     def __call__(self, pairs: Int64) -> Bool:
         n, (low, high) = len(self.photos), np.sort(pairs, 1).T
         key = low * n + high
-        place = np.minimum(np.searchsorted(self.verified.key, key), len(self.verified.key) - 1)
-        known = self.verified.key[place] == key
-        inliers, near = self.verified.inliers[place].copy(), self.verified.near[place].copy()
-        self._verify(low[~known], high[~known])
-        for each in np.flatnonzero(~known).tolist():
-            inliers[each], near[each] = self.later[int(key[each])]
+        known = self.verified
+        place = np.minimum(np.searchsorted(known.key, key), len(known.key) - 1)
+        there = known.key[place] == key
+        inliers, tight, near, likely = (
+            each[place] for each in (known.inliers, known.tight, known.near, known.likely)
+        )
+        self._verify(low[~there], high[~there])
+        for each in np.flatnonzero(~there).tolist():
+            inliers[each], tight[each], near[each] = self.later[int(key[each])]
         if self.near:
-            return near
+            agreed: Bool = near
+            return agreed
         counts = self.photos.engine.gallery.features.count[self.photos.row]
         chance = self.null.odds(counts[low], counts[high]).log_chance(inliers)
-        return (inliers >= self.null.least) & (chance <= np.log(AGREES))
+        weak = tight & (inliers >= self.null.least) & (chance <= np.log(AGREES))
+        agreed = weak | (likely & there)
+        return agreed
 
     def _verify(self, low: Int64, high: Int64) -> None:
         """One photo of a pair asks with all its others at once."""
@@ -151,11 +156,7 @@ class Agreement:
                 self.evidence.keep_pair(photos.contents[asking], photos.contents[each], seen)
                 kept[each] = seen
             for each, seen in kept.items():
-                alike = near_duplicates(
-                    seen["affine"][None],
-                    gallery.features.size[[row]],
-                    gallery.features.size[photos.row[[each]]],
-                    seen["matches"][None],
-                    seen["inliers"][None],
-                )
-                self.later[asking * len(photos) + each] = int(seen["inliers"]), bool(alike[0])
+                sizes = gallery.features.size[[row]], gallery.features.size[photos.row[[each]]]
+                near, tight = alike(np.array([seen], SEEN), *sizes)
+                key = asking * len(photos) + each
+                self.later[key] = int(seen["inliers"]), bool(tight[0]), bool(near[0])

@@ -15,14 +15,19 @@ import numpy.typing as npt
 
 from pipeline.search.engine import Engine
 from pipeline.search.query import Query
-from stages.records import Candidates, Int64
+from stages.overlap import in_the_middle
+from stages.records import Bool, Candidates, Int64
 from stages.verify import Verify
 
 # of each photo. Of 507 pairs of photos of one scene among 2,594 photos, the first 10, 20, 40 and 80
 # give 377, 409, 412 and 412 at one false pair
 CANDIDATES = 40
 # what the second look saw of a candidate, as it is kept
-SEEN = np.dtype([("matches", "<i4"), ("inliers", "<i4"), ("affine", "<f4", (2, 3))])
+# tight: of the inliers, those in the middle of the tolerance
+SEEN = np.dtype(
+    [("matches", "<i4"), ("inliers", "<i4"), ("tight", "<i4"), ("affine", "<f4", (2, 3))]
+)
+FEW = 6  # inliers: nobody asks how tight fewer are
 # a candidate of a look: the sha256 of its bytes, its place from 1, of equal ones the last
 ROW = np.dtype([("content", "u1", 32), ("place", "<i4"), ("seen", SEEN)])
 AHEAD = 64  # photos whose looks are waited for
@@ -68,8 +73,8 @@ class Photos:
         assert found is not None
         return found
 
-    def look(self, count: int, photo: int) -> Look:
-        """One of the photos asks for so many others."""
+    def look(self, count: int, photo: int, others: Bool | None = None) -> Look:
+        """One of the photos asks for so many others, of these (n,) alone where they are given."""
         engine, row = self.engine, int(self.row[photo])
         gallery = engine.gallery
         query = Query("", gallery.codes[row], gallery.features[row], {})
@@ -78,12 +83,16 @@ class Photos:
             found = engine.find(query, asked, 0)[1]
             numbers = self.number[found.rows[0]]
             first = np.sort(np.unique(numbers, return_index=True)[1])
-            first = first[numbers[first] != photo][:count]
+            first = first[numbers[first] != photo]
+            if others is not None:
+                first = first[others[numbers[first]]]
+            first = first[:count]
             # copies of itself, or of others, took the places
-            if len(first) >= min(count, len(self) - 1) or asked >= len(gallery):
+            if len(first) == count or asked >= len(gallery):
                 break
-            asked = min(len(gallery), 2 * asked)
-        return Look(len(self), self._verified(query, found, numbers[first], first))
+            asked = min(len(gallery), 4 * asked)
+        among = len(self) if others is None else 1 + int(others.sum())
+        return Look(among, self._verified(query, found, numbers[first], first))
 
     def _verified(
         self, query: Query, found: Candidates, numbers: Int64, kept: Int64
@@ -101,6 +110,13 @@ class Photos:
         seen["matches"], seen["inliers"], seen["affine"] = self.verify.many(
             query.features, self.engine.gallery.features, rows
         )
+        size = self.engine.gallery.features.size[rows].max(1, initial=0)
+        for place in np.flatnonzero(seen["inliers"] >= FEW).tolist():
+            other = self.engine.gallery.features[int(rows[place])]
+            pairs, affine, inlier = self.verify.pair(query.features, other)
+            ours, theirs = query.features.xy[pairs[inlier, 0]], other.xy[pairs[inlier, 1]]
+            reach = self.verify.fit.relative * float(size[place])
+            seen["tight"][place] = in_the_middle(affine, ours, theirs, reach)
         return seen
 
     def looks(self, asking: Sequence[int], count: int, jobs: int) -> Iterator[tuple[int, Look]]:

@@ -76,7 +76,7 @@ def summary(found: "Groups") -> str:
 def section(number: int, group: "Group", pictures: Mapping[str, str]) -> str:
     """One group: its photos side by side, the best first."""
     kind = "near-duplicates: one picture" if group.near_duplicate else "the same scene"
-    letters = {}
+    letters: dict[str, str] = {}
     if not group.near_duplicate:
         for letter, same in zip(map(_letter, count()), group.near_duplicates, strict=False):
             letters |= dict.fromkeys(same, letter)
@@ -101,7 +101,7 @@ def item(
     sharp = "" if quality.sharpness is None else f", sharpness {quality.sharpness:,.0f}"
     return f"""<li{' class="best"' if best else ""}><div class="frame">{inside}</div>
 <div class="said"><div class="badges">{"".join(badges)}</div><p>{name(photo, breaks=True)}</p>
-<p class="soft">{quality.width:,} × {quality.height:,} px{sharp}</p></div></li>"""
+<p class="soft">{quality.width:,} x {quality.height:,} px{sharp}</p></div></li>"""
 
 
 def picture(quality: "Quality") -> str:

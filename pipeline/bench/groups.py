@@ -1,0 +1,230 @@
+"""What `two-look groups` finds, against perceptual hashes of the same files, and how many false
+pairs it accepts for each that is stated.
+
+The library is a folder of folders, each of another kind of thing, so that no photo of one shows what
+a photo of another does; truth files say which photos inside show one scene. Copies of some of the
+photos are added, whose originals are known. All other pairs inside a kind are left out, for nobody
+knows of them.
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline.base.errors import UsageError
+from pipeline.base.truth import truth_rows
+from pipeline.bench.copies import CHANGES, write_copies
+from pipeline.bench.photos import photos_in, spread
+from stages.records import Bool, Int64
+
+COPIES = "copies"
+HASHES = ("phash", "dhash", "whash", "average_hash")  # of imagehash, 64 bits each
+STATED = (1, 10, 100)  # false pairs
+SCENES = "another photo of the scene"
+
+
+@dataclass(frozen=True, eq=False)
+class Library:
+    """What is known of every photo, by its row."""
+
+    names: list[str]
+    kind: Int64  # (N,) of what it shows, or its original
+    original: Int64  # (N,) row; its own of what is no copy
+    scenes: Int64  # (S, 2) rows of photos of one scene
+    changed: dict[str, Int64]  # change -> (n, 2) rows of copy and original
+
+    def known(self, pairs: Int64) -> tuple[Bool, Bool]:
+        """Pairs (P, 2) of rows -> which are right (P,), which are wrong; neither where nobody
+        knows.
+        """
+        one, other = self.original[pairs.T]
+        key = np.minimum(one, other) * len(self.names) + np.maximum(one, other)
+        low, high = np.sort(self.scenes, 1).T
+        right: Bool = (one == other) | np.isin(key, low * len(self.names) + high)
+        return right, ~right & (self.kind[pairs[:, 0]] != self.kind[pairs[:, 1]])
+
+
+def bench_groups(
+    photos: Path, truth: Sequence[Path], count: int, jobs: int, seed: int
+) -> dict[str, Any]:
+    """photos: the library; count: photos that are copied. Raises UsageError."""
+    try:
+        import imagehash  # noqa: F401
+    except ImportError:
+        raise UsageError(
+            "groups: expected the package ImageHash, which it is compared with, got none; run"
+            " `pip install ImageHash`"
+        ) from None
+    import pipeline.groups
+    import pipeline.index
+    from pipeline.library import open_gallery
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "photos")
+        shutil.copytree(photos, root)
+        sources = spread(photos_in(root, "--photos"), count)[:count]
+        (root / COPIES).mkdir()
+        made = write_copies(sources, root / COPIES, seed)
+        gallery = Path(folder, "gallery")
+        pipeline.index.index(root, gallery, jobs=jobs, progress=True)
+        began = time.perf_counter()
+        found = pipeline.groups.groups(gallery, jobs=jobs, progress=True)
+        spent = time.perf_counter() - began
+        began = time.perf_counter()
+        pipeline.groups.groups(gallery, jobs=jobs)
+        again = time.perf_counter() - began
+        with open_gallery(gallery) as opened:
+            library = known_of(list(opened.names), root, made, truth)
+            stated = false_pairs(opened.engine, library)
+        row = {name: place for place, name in enumerate(library.names)}
+        pairs = np.array([(row[each.one], row[each.other]) for each in found.pairs])
+        group = np.arange(len(library.names))
+        for number, each in enumerate(found.groups, len(group)):
+            group[[row[name] for name in each.photos]] = number
+        ours = figures(library, pairs)
+        theirs = {name: hashed(library, root, name, ours["precision"]) for name in HASHES}
+    best = max(theirs, key=lambda name: theirs[name]["found"])
+    together = _between(group)
+    return {
+        "photos": len(library.names) - len(made),
+        "copies": len(made),
+        "seconds": spent,
+        "again": again,
+        "pairs": ours,
+        "groups": figures(library, together, library_pairs=False),
+        "hashes": theirs,
+        "best": best,
+        "stated": stated,
+    }
+
+
+def known_of(
+    names: list[str], root: Path, made: Mapping[str, tuple[Path, str]], truth: Sequence[Path]
+) -> Library:
+    """Raises UsageError for a truth file of photos that are not there."""
+    row = {name: place for place, name in enumerate(names)}
+    original = np.arange(len(names))
+    changed: dict[str, list[tuple[int, int]]] = {change: [] for change in CHANGES}
+    for copy, (source, change) in made.items():
+        place = row[f"{COPIES}/{copy}"]
+        original[place] = row[source.relative_to(root).as_posix()]
+        changed[change].append((place, int(original[place])))
+    kinds = {kind: n for n, kind in enumerate(sorted({each.split("/")[0] for each in names}))}
+    kind = np.array([kinds[each.split("/")[0]] for each in names])[original]
+    scenes = []
+    for path in truth:
+        for _, query, relevant in truth_rows(path):
+            ends = [
+                [name for name in names if name.endswith(f"/{asked}")]
+                for asked in (query, relevant)
+            ]
+            if any(len(each) != 1 for each in ends):
+                raise UsageError(
+                    f"{path}: expected photos of --photos, by how their paths end, got {query} and"
+                    f" {relevant}"
+                )
+            scenes.append((row[ends[0][0]], row[ends[1][0]]))
+    return Library(
+        names,
+        kind,
+        original,
+        np.array(scenes).reshape(-1, 2),
+        {change: np.array(each) for change, each in changed.items()},
+    )
+
+
+def figures(library: Library, pairs: Int64, *, library_pairs: bool = True) -> dict[str, Any]:
+    """Of accepted pairs (P, 2) of rows: right and wrong ones, and for each kind of change how many
+    copies meet their originals.
+    """
+    right, wrong = library.known(pairs)
+    n = len(library.names)
+    low, high = np.sort(pairs, 1).T
+    key = low * n + high
+
+    def met(asked: Int64) -> int:
+        a, b = np.sort(asked, 1).T
+        return int(np.isin(a * n + b, key).sum())
+
+    changes = {change: met(each) for change, each in library.changed.items()}
+    return {
+        "right": int(right.sum()),
+        "wrong": int(wrong.sum()),
+        "precision": float(right.sum() / max(1, (right | wrong).sum())),
+        "found": sum(changes.values()),
+        "changes": {**changes, SCENES: met(library.scenes)},
+        "of": {**{k: len(v) for k, v in library.changed.items()}, SCENES: len(library.scenes)},
+    }
+
+
+def _between(group: Int64) -> Int64:
+    """(N,) -> (P, 2) all pairs of rows of one group."""
+    made = []
+    for number in np.unique(group):
+        rows = np.flatnonzero(group == number)
+        a, b = np.triu_indices(len(rows), 1)
+        made.append(np.stack([rows[a], rows[b]], 1))
+    return np.concatenate(made)
+
+
+def hashed(library: Library, root: Path, name: str, precision: float) -> dict[str, Any]:
+    """A hash of imagehash at the largest distance at which pairs are as precise as ours."""
+    import imagehash
+
+    of: Callable[[Image.Image], Any] = getattr(imagehash, name)
+    bits = []
+    for each in library.names:
+        with Image.open(root / each) as photo:
+            bits.append(of(photo).hash.reshape(-1))
+    signs = 2.0 * np.array(bits) - 1
+    distance = ((signs.shape[1] - signs @ signs.T) / 2).round().astype(np.int64)
+    a, b = np.triu_indices(len(bits), 1)
+    apart = distance[a, b]
+    best: dict[str, Any] = {"distance": -1, **figures(library, np.empty((0, 2), np.int64))}
+    for most in range(signs.shape[1] // 2):
+        near = apart <= most
+        seen = figures(library, np.stack([a[near], b[near]], 1))
+        if seen["precision"] >= precision and seen["right"]:
+            best = {"distance": most, **seen}
+        elif seen["precision"] < precision / 2:
+            break
+    return best
+
+
+def false_pairs(engine: Any, library: Library) -> list[dict[str, Any]]:
+    """Photos that are no copies ask those of other kinds alone, so that all accepted are false, at
+    several stated numbers: by evidence, and of these the tight ones.
+    """
+    from pipeline.pairs.judge import judged
+    from pipeline.pairs.looks import CANDIDATES, Look, Photos
+
+    photos = Photos.of(engine)
+    mine = library.original == np.arange(len(library.names))
+    # copies of the photos in one gallery would take places: they are passed over
+    kind = np.where(mine, library.kind, -1)[photos.row]
+    looks: list[Look | None] = [None] * len(photos)
+    asking = np.flatnonzero(kind >= 0)
+    for photo in asking.tolist():
+        others = (kind >= 0) & (kind != kind[photo])
+        looks[photo] = photos.look(CANDIDATES, photo, others)
+    null = engine.acceptance.null_of(engine.gallery)
+    rows = []
+    for stated in STATED:
+        # the photos that do not ask have no share
+        share = stated * len(photos) / len(asking)
+        accepted, verified = judged(photos, looks, null, share)
+        rows.append(
+            {
+                "stated": stated,
+                "by evidence": int(verified.likely.sum()),
+                "and tight": len(accepted.pairs),
+            }
+        )
+    return rows
