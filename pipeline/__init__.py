@@ -22,14 +22,11 @@ if TYPE_CHECKING:
     from pipeline.base.errors import TwoLookError as TwoLookError
     from pipeline.base.errors import UsageError as UsageError
     from pipeline.base.options import SearchOptions as SearchOptions
+    from pipeline.groups import groups as groups
     from pipeline.indexing import IndexReport as IndexReport
     from pipeline.indexing import forget as forget
     from pipeline.indexing import index as index
     from pipeline.indexing import index_features as index_features
-    from pipeline.groups import groups as groups
-    from pipeline.index import IndexReport as IndexReport
-    from pipeline.index import index as index
-    from pipeline.index import index_features as index_features
     from pipeline.library import OpenGallery as OpenGallery
     from pipeline.library import open_gallery as open_gallery
     from pipeline.library import verify as verify

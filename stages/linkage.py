@@ -1,4 +1,4 @@
-"""Pairs -> groups: two groups become one where most pairs across them agree.
+"""Pairs -> groups: two groups become one where enough of the pairs between them agree.
 
 Connected components would chain whatever one photo in the middle has in common with others: a
 collage, a panorama, a walk through a street. Here a pair, best evidence first, joins the groups of
@@ -12,7 +12,9 @@ import numpy as np
 
 from stages.records import Bool, Int64
 
-SHARE = 0.5  # of the pairs between two groups, more than so many agree
+# of the pairs between two groups, more than so many agree: half of two pairs do, a third of three
+# does not
+SHARE = 0.4
 DRAWN = 24  # pairs between two groups that are looked at, at most
 # pairs (P, 2) -> whether the two of each agree (P,)
 Agree = Callable[[Int64], Bool]

@@ -1,10 +1,10 @@
 """What `two-look groups` finds, against perceptual hashes of the same files, and how many false
 pairs it accepts for each that is stated.
 
-The library is a folder of folders, each of another kind of thing, so that no photo of one shows what
-a photo of another does; truth files say which photos inside show one scene. Copies of some of the
-photos are added, whose originals are known. All other pairs inside a kind are left out, for nobody
-knows of them.
+The library is a folder of folders, each of another kind of thing, so that no photo of one shows
+what a photo of another does; truth files say which photos inside show one scene. Copies of some of
+the photos are added, whose originals are known. All other pairs inside a kind are left out, for
+nobody knows of them.
 """
 
 import shutil
@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.base.errors import UsageError
+from pipeline.base.options import SearchOptions
 from pipeline.base.truth import truth_rows
 from pipeline.bench.copies import CHANGES, write_copies
 from pipeline.bench.photos import photos_in, spread
@@ -52,9 +53,18 @@ class Library:
 
 
 def bench_groups(
-    photos: Path, truth: Sequence[Path], count: int, jobs: int, seed: int
+    photos: Path,
+    truth: Sequence[Path],
+    count: int,
+    jobs: int,
+    seed: int,
+    index: Callable[..., Any],
+    groups: Callable[..., Any],
+    open_gallery: Callable[..., Any],
 ) -> dict[str, Any]:
-    """photos: the library; count: photos that are copied. Raises UsageError."""
+    """photos: the library; count: photos that are copied; and what the library offers under these
+    names. Raises UsageError.
+    """
     try:
         import imagehash  # noqa: F401
     except ImportError:
@@ -62,10 +72,6 @@ def bench_groups(
             "groups: expected the package ImageHash, which it is compared with, got none; run"
             " `pip install ImageHash`"
         ) from None
-    import pipeline.groups
-    import pipeline.index
-    from pipeline.library import open_gallery
-
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "photos")
         shutil.copytree(photos, root)
@@ -73,14 +79,14 @@ def bench_groups(
         (root / COPIES).mkdir()
         made = write_copies(sources, root / COPIES, seed)
         gallery = Path(folder, "gallery")
-        pipeline.index.index(root, gallery, jobs=jobs, progress=True)
+        index(root, gallery, jobs=jobs, progress=True)
         began = time.perf_counter()
-        found = pipeline.groups.groups(gallery, jobs=jobs, progress=True)
+        found = groups(gallery, jobs=jobs, progress=True)
         spent = time.perf_counter() - began
         began = time.perf_counter()
-        pipeline.groups.groups(gallery, jobs=jobs)
+        groups(gallery, jobs=jobs)
         again = time.perf_counter() - began
-        with open_gallery(gallery) as opened:
+        with open_gallery(gallery, SearchOptions(threads=1)) as opened:
             library = known_of(list(opened.names), root, made, truth)
             stated = false_pairs(opened.engine, library)
         row = {name: place for place, name in enumerate(library.names)}

@@ -25,9 +25,9 @@ capacity    bytes and seconds a photo of galleries of generated rows, 1,000 to 1
 parts       what the index of parts finds and costs, 1,000 to 100,000 real photos and generated ones
             up to a million, against FAISS's IndexIVFPQ where the extra `faiss` is installed;
             ratio = FAISS / ours at the most real photos
-groups      right and wrong pairs of `groups` among --photos, folders of unlike things, and copies of
-            --count of them, against imagehash's hashes at equal precision, and false pairs for each
-            that is stated; the package ImageHash is wanted
+groups      right and wrong pairs of `groups` among --photos, folders of unlike things, and copies
+            of --count of them, against imagehash's hashes at equal precision, and false pairs for
+            each that is stated; the package ImageHash is wanted
 """
 
 import argparse
@@ -103,8 +103,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             )
         case "groups":
             from pipeline.bench.groups import bench_groups
+            from pipeline.groups import groups
+            from pipeline.index import index
+            from pipeline.library import open_gallery
 
-            return bench_groups(args.photos, args.truth or (), args.count, args.jobs, args.seed)
+            given = (args.photos, args.truth or (), args.count, args.jobs, args.seed)
+            return bench_groups(*given, index, groups, open_gallery)
         case "first_look":
             from pipeline.bench.code_search import bench_first_look
 

@@ -74,7 +74,7 @@ class Groups:
 
     photos: int  # in the gallery
     false_pairs: float  # expected at most, among all pairs
-    groups: tuple[Group, ...]  # the largest first
+    groups: tuple[Group, ...]  # near-duplicates, then scenes, each from the largest
     # all that were accepted, most inliers first; some lie between groups
     pairs: tuple[Pair, ...]
 
@@ -120,7 +120,13 @@ def find_groups(
         for number, each in rows.items()
         if len(each) > 1
     ]
-    made.sort(key=lambda group: (-len(group.photos), min(map(os.fsencode, group.photos))))
+    made.sort(
+        key=lambda group: (
+            not group.near_duplicate,
+            -len(group.photos),
+            min(map(os.fsencode, group.photos)),
+        )
+    )
     return Groups(len(engine.gallery), false_pairs, tuple(made), pairs)
 
 

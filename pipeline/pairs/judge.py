@@ -22,7 +22,7 @@ from stages.rank import judge, stands_for
 from stages.records import Bool, Float64, Int32, Int64
 
 # pairs that join groups are accepted ones; those between two groups that are to become one agree if
-# they are accepted but for their looseness, or tight and by chance no more likely than this
+# they are tight and by chance no more likely than this
 AGREES = 0.01
 
 
@@ -118,9 +118,7 @@ class Agreement:
         known = self.verified
         place = np.minimum(np.searchsorted(known.key, key), len(known.key) - 1)
         there = known.key[place] == key
-        inliers, tight, near, likely = (
-            each[place] for each in (known.inliers, known.tight, known.near, known.likely)
-        )
+        inliers, tight, near = (each[place] for each in (known.inliers, known.tight, known.near))
         self._verify(low[~there], high[~there])
         for each in np.flatnonzero(~there).tolist():
             inliers[each], tight[each], near[each] = self.later[int(key[each])]
@@ -129,8 +127,7 @@ class Agreement:
             return agreed
         counts = self.photos.engine.gallery.features.count[self.photos.row]
         chance = self.null.odds(counts[low], counts[high]).log_chance(inliers)
-        weak = tight & (inliers >= self.null.least) & (chance <= np.log(AGREES))
-        agreed = weak | (likely & there)
+        agreed = tight & (inliers >= self.null.least) & (chance <= np.log(AGREES))
         return agreed
 
     def _verify(self, low: Int64, high: Int64) -> None:

@@ -63,8 +63,8 @@ def headline(found: "Groups") -> str:
 def summary(found: "Groups") -> str:
     stated = f"{found.false_pairs:g} pair{'' if found.false_pairs == 1 else 's'}"
     said = [
-        "The photo suggested to keep has the most pixels; of those with nearly as many it is the"
-        " sharpest, then the largest file.",
+        "The best photo of a group has the most pixels; of those with nearly as many it is the"
+        " sharpest, then the one with the largest file.",
         f"At most {stated} of unrelated photos {'is' if found.false_pairs == 1 else 'are'} expected"
         " among all photos together. Nothing is deleted.",
     ]
@@ -95,10 +95,10 @@ def item(
     photo: str, quality: "Quality", picture: str, best: bool, letters: Mapping[str, str]
 ) -> str:
     inside = f'<img src="{picture}" alt="">' if picture else "<span>photo not found</span>"
-    badges = ['<span class="badge keep">keep this one</span>'] if best else []
+    badges = ['<span class="badge choice">best photo</span>'] if best else []
     if photo in letters:
         badges.append(f'<span class="badge">picture {letters[photo]}</span>')
-    sharp = "" if quality.sharpness is None else f", sharpness {quality.sharpness:,.0f}"
+    sharp = "" if quality.sharpness is None else f"<br>sharpness {quality.sharpness:,.0f}"
     return f"""<li{' class="best"' if best else ""}><div class="frame">{inside}</div>
 <div class="said"><div class="badges">{"".join(badges)}</div><p>{name(photo, breaks=True)}</p>
 <p class="soft">{quality.width:,} x {quality.height:,} px{sharp}</p></div></li>"""
