@@ -100,7 +100,8 @@ class Photos:
         rows = np.zeros(len(kept), ROW)
         distance = found.distance[0, kept]
         rows["place"] = np.searchsorted(distance, distance, "right")
-        rows["content"] = [np.frombuffer(self.contents[each], np.uint8) for each in numbers]
+        contents = b"".join(self.contents[each] for each in numbers.tolist())
+        rows["content"] = np.frombuffer(contents, np.uint8).reshape(-1, 32)
         rows["seen"] = self.seen(query, self.row[numbers])
         return rows
 

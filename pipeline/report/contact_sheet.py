@@ -75,7 +75,7 @@ def summary(found: "Groups") -> str:
 
 def section(number: int, group: "Group", pictures: Mapping[str, str]) -> str:
     """One group: its photos side by side, the best first."""
-    kind = "near-duplicates: one picture" if group.near_duplicate else "the same scene"
+    kind = "near-duplicates" if group.near_duplicate else "the same scene"
     letters: dict[str, str] = {}
     if not group.near_duplicate:
         for letter, same in zip(map(_letter, count()), group.near_duplicates, strict=False):
@@ -97,7 +97,7 @@ def item(
     inside = f'<img src="{picture}" alt="">' if picture else "<span>photo not found</span>"
     badges = ['<span class="badge choice">best photo</span>'] if best else []
     if photo in letters:
-        badges.append(f'<span class="badge">picture {letters[photo]}</span>')
+        badges.append(f'<span class="badge">near-duplicate {letters[photo]}</span>')
     sharp = "" if quality.sharpness is None else f"<br>sharpness {quality.sharpness:,.0f}"
     return f"""<li{' class="best"' if best else ""}><div class="frame">{inside}</div>
 <div class="said"><div class="badges">{"".join(badges)}</div><p>{name(photo, breaks=True)}</p>
