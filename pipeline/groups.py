@@ -32,7 +32,7 @@ COLUMNS = ("group", "kind", "photo", "best", "width", "height", "sharpness")
 def groups(
     gallery: str | Path | Sequence[str | Path],
     *,
-    false_pairs: float = 1.0,
+    false_pairs: float | None = None,
     near_duplicates: bool = False,
     candidates: int = CANDIDATES,
     evidence: str | Path | None = None,
@@ -43,11 +43,11 @@ def groups(
     """The photos of a gallery, or of several, that show the same thing.
 
     false_pairs: pairs of unrelated photos that are accepted, expected at most among all photos
-    together; near_duplicates: groups of one and the same picture only; candidates: photos that each
-    photo is verified with; evidence: the file that keeps what was found, of one gallery its own
-    `groups.sqlite` unless given, of several none; jobs: threads, all cores unless given; progress:
-    bars on stderr. It may be killed at any moment and run again. Raises GalleryError, ModelError or
-    UsageError.
+    together, 1 unless given, and one in a thousand photos where these are fewer; near_duplicates:
+    groups of near-duplicates only; candidates: photos that each photo is verified with; evidence:
+    the file that keeps what was found, of one gallery its own `groups.sqlite` unless given, of
+    several none; jobs: threads, all cores unless given; progress: bars on stderr. It may be killed
+    at any moment and run again. Raises GalleryError, ModelError or UsageError.
 
     >>> pipeline.groups("gallery").groups[0].best  # doctest: +SKIP
     'a.jpg'
@@ -59,7 +59,7 @@ def groups(
     from pipeline.pairs.find import find_groups
     from stages.rank import Calibrated
 
-    if not 0 < false_pairs < float("inf"):
+    if false_pairs is not None and not 0 < false_pairs < float("inf"):
         raise UsageError(f"false_pairs: expected a number above 0, got {false_pairs!r}")
     if candidates < 1:
         raise UsageError(f"candidates: expected 1 or more, got {candidates!r}")
@@ -87,7 +87,7 @@ def groups(
             engine,
             null,
             candidates,
-            false_pairs,
+            min(1.0, len(opened) / 1000) if false_pairs is None else false_pairs,
             near_duplicates,
             kept,
             own,
@@ -161,11 +161,10 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--false-pairs",
         type=positive,
-        default=1.0,
         metavar="N",
         help=(
             "pairs of unrelated photos that are accepted, expected at most among all photos of the"
-            " gallery together (default: 1)"
+            " gallery together (default: 1, or a thousandth of the photos where that is less)"
         ),
     )
     parser.add_argument(

@@ -8,7 +8,6 @@ nobody knows of them.
 """
 
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pipeline.base.options import SearchOptions
 from pipeline.base.truth import truth_rows
 from pipeline.bench.copies import CHANGES, write_copies
 from pipeline.bench.photos import photos_in, spread
+from pipeline.pairs.evidence import FILE
 from stages.records import Bool, Int64
 
 COPIES = "copies"
@@ -54,6 +54,7 @@ class Library:
 
 def bench_groups(
     photos: Path,
+    work: Path,
     truth: Sequence[Path],
     count: int,
     jobs: int,
@@ -62,8 +63,9 @@ def bench_groups(
     groups: Callable[..., Any],
     open_gallery: Callable[..., Any],
 ) -> dict[str, Any]:
-    """photos: the library; count: photos that are copied; and what the library offers under these
-    names. Raises UsageError.
+    """photos: the library; work: a folder for its copy and its gallery, which a later run finds
+    there; count: photos that are copied; and what the library offers under these names. Raises
+    UsageError.
     """
     try:
         import imagehash  # noqa: F401
@@ -72,39 +74,37 @@ def bench_groups(
             "groups: expected the package ImageHash, which it is compared with, got none; run"
             " `pip install ImageHash`"
         ) from None
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder, "photos")
-        shutil.copytree(photos, root)
-        sources = spread(photos_in(root, "--photos"), count)[:count]
-        (root / COPIES).mkdir()
-        made = write_copies(sources, root / COPIES, seed)
-        gallery = Path(folder, "gallery")
-        index(root, gallery, jobs=jobs, progress=True)
-        began = time.perf_counter()
-        found = groups(gallery, jobs=jobs, progress=True)
-        spent = time.perf_counter() - began
-        began = time.perf_counter()
-        groups(gallery, jobs=jobs)
-        again = time.perf_counter() - began
-        with open_gallery(gallery, SearchOptions(threads=1)) as opened:
-            library = known_of(list(opened.names), root, made, truth)
-            stated = false_pairs(opened.engine, library)
-        row = {name: place for place, name in enumerate(library.names)}
-        pairs = np.array([(row[each.one], row[each.other]) for each in found.pairs])
-        group = np.arange(len(library.names))
-        for number, each in enumerate(found.groups, len(group)):
-            group[[row[name] for name in each.photos]] = number
-        ours = figures(library, pairs)
-        theirs = {name: hashed(library, root, name, ours["precision"]) for name in HASHES}
+    root, gallery = work / "library", work / "gallery"
+    shutil.copytree(photos, root, dirs_exist_ok=True)
+    sources = [each for each in photos_in(root, "--photos") if each.parent != root / COPIES]
+    (root / COPIES).mkdir(exist_ok=True)
+    made = write_copies(spread(sources, count)[:count], root / COPIES, seed)
+    index(root, gallery, jobs=jobs, progress=True)
+    (gallery / FILE).unlink(missing_ok=True)
+    began = time.perf_counter()
+    found = groups(gallery, jobs=jobs, progress=True)
+    spent = time.perf_counter() - began
+    began = time.perf_counter()
+    groups(gallery, jobs=jobs)
+    again = time.perf_counter() - began
+    with open_gallery(gallery, SearchOptions(threads=1)) as opened:
+        library = known_of(list(opened.names), root, made, truth)
+        stated = false_pairs(opened.engine, library)
+    row = {name: place for place, name in enumerate(library.names)}
+    pairs = np.array([(row[each.one], row[each.other]) for each in found.pairs])
+    group = np.arange(len(library.names))
+    for number, each in enumerate(found.groups, len(group)):
+        group[[row[name] for name in each.photos]] = number
+    ours = figures(library, pairs.reshape(-1, 2))
+    theirs = {name: hashed(library, root, name, ours["precision"]) for name in HASHES}
     best = max(theirs, key=lambda name: theirs[name]["found"])
-    together = _between(group)
     return {
         "photos": len(library.names) - len(made),
         "copies": len(made),
         "seconds": spent,
         "again": again,
         "pairs": ours,
-        "groups": figures(library, together, library_pairs=False),
+        "groups": figures(library, _between(group)),
         "hashes": theirs,
         "best": best,
         "stated": stated,
@@ -146,7 +146,7 @@ def known_of(
     )
 
 
-def figures(library: Library, pairs: Int64, *, library_pairs: bool = True) -> dict[str, Any]:
+def figures(library: Library, pairs: Int64) -> dict[str, Any]:
     """Of accepted pairs (P, 2) of rows: right and wrong ones, and for each kind of change how many
     copies meet their originals.
     """

@@ -27,7 +27,7 @@ parts       what the index of parts finds and costs, 1,000 to 100,000 real photo
             ratio = FAISS / ours at the most real photos
 groups      right and wrong pairs of `groups` among --photos, folders of unlike things, and copies
             of --count of them, against imagehash's hashes at equal precision, and false pairs for
-            each that is stated; the package ImageHash is wanted
+            each that is stated; --gallery is a folder to work in; the package ImageHash is wanted
 """
 
 import argparse
@@ -107,8 +107,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             from pipeline.index import index
             from pipeline.library import open_gallery
 
-            given = (args.photos, args.truth or (), args.count, args.jobs, args.seed)
-            return bench_groups(*given, index, groups, open_gallery)
+            known = (args.photos, args.gallery, args.truth or (), args.count)
+            return bench_groups(*known, args.jobs, args.seed, index, groups, open_gallery)
         case "first_look":
             from pipeline.bench.code_search import bench_first_look
 

@@ -22,8 +22,9 @@ from stages.rank import judge, stands_for
 from stages.records import Bool, Float64, Int32, Int64
 
 # pairs that join groups are accepted ones; those between two groups that are to become one agree if
-# they are tight and by chance no more likely than this
-AGREES = 0.01
+# they are accepted, too, or tight and by chance no more likely than this: what `pipeline.verify`
+# allows
+AGREES = 0.001
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +120,7 @@ class Agreement:
         place = np.minimum(np.searchsorted(known.key, key), len(known.key) - 1)
         there = known.key[place] == key
         inliers, tight, near = (each[place] for each in (known.inliers, known.tight, known.near))
+        likely = known.likely[place] & there
         self._verify(low[~there], high[~there])
         for each in np.flatnonzero(~there).tolist():
             inliers[each], tight[each], near[each] = self.later[int(key[each])]
@@ -127,7 +129,8 @@ class Agreement:
             return agreed
         counts = self.photos.engine.gallery.features.count[self.photos.row]
         chance = self.null.odds(counts[low], counts[high]).log_chance(inliers)
-        agreed = tight & (inliers >= self.null.least) & (chance <= np.log(AGREES))
+        weak = (inliers >= self.null.least) & (chance <= np.log(AGREES))
+        agreed = tight & (weak | likely)
         return agreed
 
     def _verify(self, low: Int64, high: Int64) -> None:
