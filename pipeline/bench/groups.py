@@ -91,11 +91,11 @@ def bench_groups(
         library = known_of(list(opened.names), root, made, truth)
         stated = false_pairs(opened.engine, library)
     row = {name: place for place, name in enumerate(library.names)}
-    pairs = np.array([(row[each.one], row[each.other]) for each in found.pairs])
+    pairs = np.array([(row[each.one], row[each.other]) for each in found.pairs]).reshape(-1, 2)
     group = np.arange(len(library.names))
     for number, each in enumerate(found.groups, len(group)):
         group[[row[name] for name in each.photos]] = number
-    ours = figures(library, pairs.reshape(-1, 2))
+    ours = figures(library, pairs)
     theirs = {name: hashed(library, root, name, ours["precision"]) for name in HASHES}
     best = max(theirs, key=lambda name: theirs[name]["found"])
     return {
@@ -103,8 +103,10 @@ def bench_groups(
         "copies": len(made),
         "seconds": spent,
         "again": again,
+        "recipe": "two_stage",
         "pairs": ours,
         "groups": figures(library, _between(group)),
+        "components": figures(library, _between(components(len(group), pairs))),
         "hashes": theirs,
         "best": best,
         "stated": stated,
@@ -168,6 +170,17 @@ def figures(library: Library, pairs: Int64) -> dict[str, Any]:
         "changes": {**changes, SCENES: met(library.scenes)},
         "of": {**{k: len(v) for k, v in library.changed.items()}, SCENES: len(library.scenes)},
     }
+
+
+def components(count: int, pairs: Int64) -> Int64:
+    """(count,) what connected components would make of the pairs (P, 2)."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    ones = np.ones(len(pairs), np.int8)
+    graph = coo_matrix((ones, (pairs[:, 0], pairs[:, 1])), (count, count))
+    found: Int64 = connected_components(graph, directed=False)[1].astype(np.int64)
+    return found
 
 
 def _between(group: Int64) -> Int64:

@@ -15,6 +15,7 @@ from pipeline.base.errors import UsageError
 from pipeline.results.alarms import alarm_lists
 from pipeline.results.attention import attention, gain, gam, networks
 from pipeline.results.capacity import capacity, first_look, plan
+from pipeline.results.groups import groups
 from pipeline.results.hashing import hamming, hashing
 from pipeline.results.parts import parts, parts_dial, parts_plan, parts_sets
 from pipeline.results.photo import photo, start
@@ -54,6 +55,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "table2": (("seed004_table2",), table2),
     "false_alarms": (("false_alarms",), false_alarms),
     "alarm_lists": (("alarm_lists",), alarm_lists),
+    "groups": (("groups",), groups),
     "cifar10": (("cifar10",), hashing),
     "hamming": (("hamming",), hamming),
     "attention": (("attention",), attention),
