@@ -9,6 +9,7 @@ nobody knows of them.
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from stages.records import Bool, Int64
 COPIES = "copies"
 HASHES = ("phash", "dhash", "whash", "average_hash")  # of imagehash, 64 bits each
 STATED = (1, 10, 100)  # false pairs
+ASKING = 500  # photos
 SCENES = "another photo of the scene"
 
 
@@ -83,7 +85,7 @@ def bench_groups(
     found = groups(gallery, jobs=jobs, progress=True)
     with open_gallery(gallery, SearchOptions(threads=1)) as opened:
         library = known_of(list(opened.names), root, made, truth)
-        stated = false_pairs(opened.engine, library)
+        stated = false_pairs(opened.engine, library, jobs, seed)
     row = {name: place for place, name in enumerate(library.names)}
     pairs = np.array([(row[each.one], row[each.other]) for each in found.pairs]).reshape(-1, 2)
     group = np.arange(len(library.names))
@@ -217,8 +219,8 @@ def at_precision(library: Library, bits: Bool, precision: float) -> dict[str, An
     return best
 
 
-def false_pairs(engine: Any, library: Library) -> list[dict[str, Any]]:
-    """Photos that are no copies ask those of other kinds alone, so that all accepted are false, at
+def false_pairs(engine: Any, library: Library, jobs: int, seed: int) -> list[dict[str, Any]]:
+    """ASKING photos that are no copies ask those of other kinds alone, so that all accepted are false, at
     several stated numbers: by evidence, and of these the tight ones.
     """
     from pipeline.pairs.judge import judged
@@ -229,10 +231,15 @@ def false_pairs(engine: Any, library: Library) -> list[dict[str, Any]]:
     # copies of the photos in one gallery would take places: they are passed over
     kind = np.where(mine, library.kind, -1)[photos.row]
     looks: list[Look | None] = [None] * len(photos)
-    asking = np.flatnonzero(kind >= 0)
-    for photo in tqdm(asking.tolist(), unit="photo", desc="false pairs"):
-        others = (kind >= 0) & (kind != kind[photo])
-        looks[photo] = photos.look(CANDIDATES, photo, others)
+    asking = np.random.default_rng(seed).permutation(np.flatnonzero(kind >= 0))[:ASKING]
+
+    def look(photo: int) -> Look:
+        return photos.look(CANDIDATES, photo, (kind >= 0) & (kind != kind[photo]))
+
+    with ThreadPoolExecutor(jobs) as pool:
+        found = pool.map(look, asking.tolist())
+        for photo, each in zip(tqdm(asking.tolist(), desc="false pairs"), found, strict=True):
+            looks[photo] = each
     null = engine.acceptance.null_of(engine.gallery)
     rows = []
     for stated in STATED:
