@@ -220,8 +220,8 @@ def at_precision(library: Library, bits: Bool, precision: float) -> dict[str, An
 
 
 def false_pairs(engine: Any, library: Library, jobs: int, seed: int) -> list[dict[str, Any]]:
-    """ASKING photos that are no copies ask those of other kinds alone, so that all accepted are false, at
-    several stated numbers: by evidence, and of these the tight ones.
+    """ASKING photos that are no copies ask those of other kinds alone, so that all accepted are
+    false, at several stated numbers: by evidence, and of these the tight ones.
     """
     from pipeline.pairs.judge import judged
     from pipeline.pairs.looks import CANDIDATES, Look, Photos
