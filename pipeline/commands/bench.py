@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         case "groups":
             from pipeline.bench.groups import bench_groups
             from pipeline.groups import groups
-            from pipeline.index import index
+            from pipeline.indexing import index
             from pipeline.library import open_gallery
 
             known = (args.photos, args.gallery, args.truth or (), args.count)

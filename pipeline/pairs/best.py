@@ -15,7 +15,6 @@ from pipeline.base.errors import ImageError
 from pipeline.base.images import decode, read_photo
 from pipeline.pairs.evidence import Evidence
 from pipeline.pairs.looks import Photos, bar
-from pipeline.search.engine import Engine
 from stages.sharpness import LONGEST, sharpness
 
 NEARLY = 0.9  # of the most pixels, or of the sharpest's sharpness
@@ -36,11 +35,6 @@ class Quality:
         return self.width * self.height
 
 
-def photo_file(engine: Engine, name: str) -> Path:
-    """Where an indexed photo lies."""
-    return Path(engine.binding.photos, name)
-
-
 def best_of(qualities: Sequence[Quality]) -> int:
     """The place of the best, the first of equal ones."""
     most = max(each.pixels for each in qualities)
@@ -56,7 +50,7 @@ def qualities(
     """Of some of the photos; each file is read once, and what was measured is kept."""
     engine = photos.engine
 
-    files = [photo_file(engine, engine.gallery.names[row]) for row in photos.row.tolist()]
+    files = [engine.file(engine.gallery.names[row]) for row in photos.row.tolist()]
 
     def measured(photo: int) -> tuple[float, int] | None:
         try:

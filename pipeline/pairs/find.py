@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.pairs.best import Quality, best_of, photo_file, qualities
+from pipeline.pairs.best import Quality, best_of, qualities
 from pipeline.pairs.evidence import Evidence, keeping
 from pipeline.pairs.judge import Accepted, Agreement, judged
 from pipeline.pairs.looks import Look, Photos, bar
@@ -212,7 +212,7 @@ def _group(
     gallery = photos.engine.gallery
     by_name = {
         gallery.names[row]: replace(
-            quality[int(photos.number[row])], file=photo_file(photos.engine, gallery.names[row])
+            quality[int(photos.number[row])], file=photos.engine.file(gallery.names[row])
         )
         for row in rows
     }
