@@ -66,7 +66,7 @@ def test_whole_commands_are_timed(
 
 def test_other_benches_keep_no_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.main(["query", "--out", str(tmp_path / "a.json")]) == 2
-    assert "expected it with photo, start, parts, got query" in complaint(capsys)
+    assert "expected it with photo, start, parts, groups, got query" in complaint(capsys)
 
 
 def test_a_photo_of_so_many_megapixels_beside_the_whole_job(

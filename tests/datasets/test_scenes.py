@@ -25,7 +25,7 @@ def test_each_scene_shows_the_photo_that_the_truth_names(
     )
     said = capsys.readouterr()
     assert said.out == f"{out}/truth.csv: 3 scenes of 4 photos\n"
-    assert said.err.startswith("broken.jpg: expected a JPEG")
+    assert said.err.startswith("broken.jpg: expected a photo (JPEG")
     rows = list(csv.DictReader((out / "truth.csv").read_text().splitlines()))
     assert {row["relevant"] for row in rows} == set(colours)
     for row in rows:

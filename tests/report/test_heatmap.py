@@ -99,7 +99,7 @@ def test_what_cannot_be_drawn_is_said_in_one_line(
     assert "expected one with learned local features, got RootSIFT" in refused(
         model=tmp_path / "sift"
     )
-    assert "b.png: expected a JPEG" in refused("b.png")
+    assert "b.png: expected a photo (JPEG" in refused("b.png")
     assert "c.png: expected a" in refused("c.png")
     assert "expected a file in an existing folder" in refused(out="none/h.png")
     assert not (tmp_path / "h.png").exists()

@@ -110,7 +110,7 @@ def test_a_folder_asks_with_all_its_photos(here: Path, capsys: pytest.CaptureFix
     assert run.main(args) == 3
     out, err = capsys.readouterr()
     assert "* d/e/f.png (by photos/d/e/f.png)\n" in out
-    assert err.startswith("run: photos/d/bad.jpg: expected a JPEG")
+    assert err.startswith("run: photos/d/bad.jpg: expected a photo (JPEG")
     assert Path("r.html").read_text("utf-8").count("<section") == 1
     Path("empty").mkdir()
     for more, said in (

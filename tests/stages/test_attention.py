@@ -192,7 +192,7 @@ def test_what_cannot_be_measured_is_said_in_one_line(
         model=tmp_path / "sift"
     )
     (data / "photos/3.png").write_bytes(b"no photo")
-    assert "3.png: expected a JPEG" in refused()
+    assert "3.png: expected a photo (JPEG" in refused()
     assert not (tmp_path / "r.json").exists()
     capsys.readouterr()
     assert (

@@ -73,7 +73,7 @@ def test_a_photo_that_is_not_there_matches_nothing_and_errors_stand_alone(
     shutil.copy(__file__, tmp_path / "text.jpg")
     tab.drop(".drop", tmp_path / "text.jpg")
     tab.until(FAILED)
-    assert "expected a JPEG" in text(tab, "#failed")
+    assert "expected a photo (JPEG" in text(tab, "#failed")
     assert not seen(tab, "#result")
     assert not seen(tab, "#asked-acts")
     back_to(tab, ANSWERED)
