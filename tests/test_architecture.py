@@ -299,7 +299,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "evaluate",
         "gallery",
         "groups",
-        "index",
+        "indexing",
         "library",
         "model",
         "recipes",

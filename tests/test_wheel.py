@@ -125,5 +125,5 @@ def test_the_wheel_has_the_page_and_knows_what_its_extras_need(
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     wanted = " ".join(map(shlex.quote, project["optional-dependencies"]["web"]))
-    assert re.fullmatch("'fastapi[^ ]+' 'uvicorn[^ ]+'", wanted)
+    assert re.fullmatch("'fastapi[^ ]+' 'python-multipart[^ ]+' 'uvicorn[^ ]+'", wanted)
     assert run(python, "-c", code, cwd=tmp_path) == f"`pip install {wanted}`\n"

@@ -83,8 +83,8 @@ def test_import_evaluate_and_bench(
     assert set(result["coarse"]) >= {"mAP", "precision@1", "precision@10", "hit@1", "hit@10"}
     assert result["queries"] == 3
     assert result["hit@10"] == 1.0
-    assert evaluate.main(["--gallery", gallery, "--labels", "folder", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["mAP"] == 1.0  # one folder: everything is relevant
+    assert evaluate.main(["--gallery", gallery, "--labels", "folder", "--json"]) == 2
+    assert "expected folders of classes, got 6 photos in none" in capsys.readouterr().err
     assert (
         bench.main(
             [
@@ -132,7 +132,10 @@ def test_import_refuses_what_is_no_resnet(
         )
         == 2
     )
-    assert "expected the weights of a ResNet18 or a ResNet50, got 100 of 100 tensors missing" in capsys.readouterr().err
+    assert (
+        "expected the weights of a ResNet18 or a ResNet50, got 100 of 100 tensors missing"
+        in capsys.readouterr().err
+    )
     (tmp_path / "w.safetensors").write_bytes(b"pickle")
     assert (
         import_weights.main(
@@ -146,7 +149,7 @@ def test_import_refuses_what_is_no_resnet(
         )
         == 2
     )
-    assert "expected a safetensors file" in capsys.readouterr().err
+    assert "expected safetensors or a .pth file of weights" in capsys.readouterr().err
 
 
 def test_official_weights_are_checked_and_become_tensors_only(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from small import complaint
 import pipeline
 from pipeline import groups as command
 from pipeline.base.errors import UsageError
+from pipeline.gallery.roots import Roots
 from pipeline.pairs.best import Quality, best_of
 from pipeline.pairs.find import Group, Groups, Pair, find_groups
 from pipeline.pairs.looks import Photos
@@ -196,7 +197,9 @@ def test_files_that_are_there_are_measured(engine: Engine, tmp_path: Path) -> No
     for n, name in enumerate(two.gallery.names):
         write_picture(tmp_path / name, picture(n))
     contents = [hashlib.sha256((tmp_path / n).read_bytes()).hexdigest() for n in two.gallery.names]
-    there = replace(two, contents=contents, binding=replace(two.binding, photos=str(tmp_path)))
+    there = replace(
+        two, contents=contents, binding=replace(two.binding, photos=Roots.of(str(tmp_path)))
+    )
     (group,) = found(there, tmp_path / "groups.sqlite").groups
     assert all(group.qualities[name].sharpness for name in group.photos)
     assert "data:image/jpeg" in document(found(there))

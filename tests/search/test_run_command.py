@@ -101,6 +101,7 @@ def test_the_json_is_as_promised(
                     "parts_rank",
                     "through",
                     "turned",
+                    "asked_by",
                 )
             ] == [
                 int,
