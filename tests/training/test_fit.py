@@ -93,5 +93,5 @@ def test_photos_are_looked_at_as_the_model_will(tiny_model: Path, tmp_path: Path
         np.testing.assert_array_equal(cells.score[:30], wanted.score)
         np.testing.assert_array_equal(np.rint(stage.reduce(cells.raw) * 127), wanted.descriptor)
     (tmp_path / "photos/79.png").unlink()
-    with pytest.raises(ValueError, match="expected at least 80 that can be read, .* got 79"):
+    with pytest.raises(ValueError, match=r"expected at least 80 that can be read, .* got 79"):
         encode_sample([tmp_path / "photos"], model.part("trunk"), SMALL, None, 1)

@@ -165,6 +165,6 @@ def test_matches_are_for_delf(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     )
     assert run("delf", write_photos(tmp_path / "photos", 4), tmp_path / "out") == 2
     assert (
-        "expected a folder a class and at least two, got one class: photos"
+        "expected folders of classes, got 4 photos in none"
         in capsys.readouterr().err
     )
