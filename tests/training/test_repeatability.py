@@ -164,7 +164,4 @@ def test_matches_are_for_delf(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         " without it" in capsys.readouterr().err
     )
     assert run("delf", write_photos(tmp_path / "photos", 4), tmp_path / "out") == 2
-    assert (
-        "expected folders of classes, got 4 photos in none"
-        in capsys.readouterr().err
-    )
+    assert "expected folders of classes, got 4 photos in none" in capsys.readouterr().err
