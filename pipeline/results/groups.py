@@ -28,7 +28,10 @@ def groups(rows: Sequence[Row]) -> list[str]:
         "our pairs": ours,
         "all pairs of our groups": row["groups"],
         "all pairs of connected components": row["components"],
-        **{f"{name}, {each['distance']} bits": each for name, each in row["hashes"].items()},
+        **{
+            f"{name}, up to {each['distance']} bits" if each["right"] else f"{name}, never": each
+            for name, each in row["hashes"].items()
+        },
     }
     lines += [
         "",
