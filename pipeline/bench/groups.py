@@ -19,6 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from pipeline.base.errors import UsageError
+from pipeline.base.files import digest
 from pipeline.base.images import load_image
 from pipeline.base.options import SearchOptions
 from pipeline.base.truth import truth_rows
@@ -84,6 +85,8 @@ def bench_groups(
     index(root, gallery, jobs=jobs, progress=True)
     found = groups(gallery, jobs=jobs, progress=True)
     with open_gallery(gallery, SearchOptions(threads=1)) as opened:
+        made_by = opened.engine.binding
+        contents = digest(zip(opened.names, opened.engine.contents, strict=True))
         library = known_of(list(opened.names), root, made, truth)
         stated = false_pairs(opened.engine, library, jobs, seed)
     row = {name: place for place, name in enumerate(library.names)}
@@ -100,7 +103,9 @@ def bench_groups(
     return {
         "photos": len(library.names) - len(made),
         "copies": len(made),
-        "recipe": "two_stage",
+        "recipe": made_by.recipe,
+        "model": {"name": made_by.model, "identity": made_by.identity},
+        "data": {"photos": len(library.names), "sha256": contents},
         "pairs": ours,
         "groups": figures(library, _between(group)),
         "components": figures(library, _between(components(len(group), pairs))),
