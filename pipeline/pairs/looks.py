@@ -19,7 +19,7 @@ from stages.overlap import in_the_middle
 from stages.records import Bool, Candidates, Int64
 from stages.verify import Verify
 
-# of each photo. In a trial twice as many found no more pairs of one scene, a quarter of them found a
+# of each photo. In a trial twice as many found no more pairs of one scene, a quarter of them a
 # tenth less
 CANDIDATES = 40
 # what the second look saw of a candidate, as it is kept
