@@ -224,7 +224,7 @@ def run(args: Any) -> int:
         evidence=args.evidence,
         seed=args.seed,
         jobs=args.jobs,
-        progress=True,
+        progress=not args.quiet,
     )
     if args.csv is not None:
         write_csv(args.csv, found.groups)

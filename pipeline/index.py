@@ -128,7 +128,11 @@ def run(args: argparse.Namespace) -> int:
         print(
             describe(
                 index_features(
-                    args.features, args.gallery, codes=args.codes, **pruning, progress=True
+                    args.features,
+                    args.gallery,
+                    codes=args.codes,
+                    **pruning,
+                    progress=not args.quiet,
                 )
             )
         )
@@ -137,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
         made: dict[str, Any] = {
             "elsewhere": cluster.encoder(args.device) if cluster else None,
             "exclude": args.exclude and [pattern for pattern in args.exclude if pattern],
-            "progress": True,
+            "progress": not args.quiet,
         }
         names = ("model", "recipe", "bits", "precision", "device", "jobs")
         kept = ("prune", "prune_most", "follow_links")

@@ -77,10 +77,10 @@ def moved_root(known: Roots, old: str | Path, paths: Sequence[str]) -> Root:
 
 def known_root(known: Roots, which: str | Path, flag: str) -> Root:
     """By its path or label. Raises UsageError."""
-    path = os.path.realpath(which)
-    for root in known.each:
-        if str(which) == root.label or path == root.path:
-            return root
+    path = os.path.realpath(which)  # first: one folder may be called as another's label
+    labelled = next((root for root in known.each if str(which) == root.label), None)
+    if (root := known.known(path) or labelled) is not None:
+        return root
     raise UsageError(
         f"{flag} {printable(str(which))}: expected a folder that the gallery knows, got another; it"
         f" knows {', '.join(printable(root.path) for root in known.each) or 'none'}"

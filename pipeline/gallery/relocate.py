@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.base.errors import ImageError, UsageError
-from pipeline.base.folders import Found
+from pipeline.base.folders import Found, find_photos
 from pipeline.base.images import read_photo
 from pipeline.gallery.store import Encoded, Entry
 
@@ -159,7 +159,7 @@ def rebind(
     writer: "GalleryWriter", old: "Root", new: str, threads: int, *, quiet: bool = False
 ) -> None:
     """A folder of photos is elsewhere now. Raises UsageError where fewer than half of its photos
-    are there, byte for byte.
+    are there, byte for byte, under whatever name.
     """
     roots = writer.binding.photos
     prefix = roots.prefix(old)
@@ -168,17 +168,27 @@ def rebind(
         for name, entry in writer.known().items()
         if name.startswith(prefix)
     }
-    there = [Found(name, path) for name in mine if (path := Path(new, name)).is_file()]
-    same = {
-        found.name: entry
-        for found, entry in _compared(there, mine, threads, quiet)
-        if entry is not None and entry.sha256 == mine[found.name].sha256
+    try:
+        found = list(find_photos(Path(new), exclude=old.exclude, follow_links=old.follow_links))
+    except ImageError as error:
+        raise UsageError(f"{new}: {error}") from None
+    there = [each for each in found if each.reason is None]
+    held = {
+        each.name: entry
+        for each, entry in _compared(there, mine, threads, quiet)
+        if entry is not None
     }
-    if 2 * len(same) < len(mine):
+    contents = {entry.sha256 for entry in held.values()}
+    same = sum(entry.sha256 in contents for entry in mine.values())
+    if 2 * same < len(mine):
         raise UsageError(
-            f"{new}: expected the photos of {old.path}, got {len(same)} of {len(mine)} as they were"
+            f"{new}: expected the photos of {old.path}, got {same} of {len(mine)} as they were"
             f" indexed; index it as a folder of its own: `python -m pipeline.index {new}` with this"
             " `--gallery`"
         )
     writer.remember(roots.moving(old.path, new))
-    writer.rename((prefix + name, prefix + name, entry) for name, entry in same.items())
+    writer.rename(
+        (prefix + name, prefix + name, entry)
+        for name, entry in held.items()
+        if name in mine and mine[name].sha256 == entry.sha256
+    )

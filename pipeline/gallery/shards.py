@@ -9,6 +9,7 @@ it is read.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,6 +46,11 @@ def write_new(folder: Path, below: str, write: Callable[[Path], str]) -> tuple[s
             f"gallery {folder}: expected to write a shard, got {error.strerror}; see to that and"
             " run again"
         ) from None
+
+
+def written_here(name: str) -> bool:
+    """Whether a file is called as `write_new` calls its own, whole or on the way."""
+    return re.fullmatch(r"[0-9a-f]{16}\.safetensors(\.tmp)?", name) is not None
 
 
 def write_shard(path: Path, arrays: Mapping[str, np.ndarray]) -> str:

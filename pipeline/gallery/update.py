@@ -245,8 +245,12 @@ def _errors(
     kept = []
     if others:
         with suppress(OSError, ValueError, LookupError, TypeError):  # damaged: written anew
-            lines = path.read_text("utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["path"].startswith(others)]
+            for line in path.read_text("utf-8").splitlines():
+                said = json.loads(line)
+                if not said["path"].startswith(known.labels):  # its folder was the only one then
+                    said["path"] = known.labels[0] + said["path"]
+                if said["path"].startswith(others):
+                    kept.append(json.dumps(said))
     with path.open("w", encoding="utf-8") as file:
 
         def write(name: str, reason: str) -> None:

@@ -22,7 +22,7 @@ from pipeline.gallery.binding import Binding, binding_of
 from pipeline.gallery.parts import FOLDER, SCHEMA
 from pipeline.gallery.parts_writer import PartsWriter, Written
 from pipeline.gallery.roots import Roots, read_roots, write_roots
-from pipeline.gallery.shards import head_sha256, map_shard, write_new, write_shard
+from pipeline.gallery.shards import head_sha256, map_shard, write_new, write_shard, written_here
 from pipeline.gallery.store import (
     HEADS,
     SEVERAL_ROOTS,
@@ -264,7 +264,8 @@ class GalleryWriter:
         ):
             wanted = {file for (file,) in self.connection.execute(files)}
             for path in (self.folder / folder).iterdir():
-                if path.name not in wanted:
+                # photos may lie in a folder of that name
+                if path.name not in wanted and written_here(path.name):
                     path.unlink()
 
 

@@ -119,6 +119,24 @@ def test_a_folder_that_moved_is_bound_again(here: Path, capsys: pytest.CaptureFi
     assert "0 indexed, 6 unchanged" in said(capsys, "copy", "--moved-from", "elsewhere")
 
 
+@pytest.mark.usefixtures("no_network")
+def test_a_folder_that_moved_and_was_sorted_anew_is_bound_again(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.move("photos", "elsewhere/2024")
+    out = said(capsys, "elsewhere", "--moved-from", "photos")
+    assert "6 photos; 0 indexed" in out
+    assert "6 moved" in out
+
+
+def test_a_path_is_meant_before_a_label(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = here / "other"
+    said(capsys, second("other/photos"))
+    os.chdir(other)
+    assert pipeline.index.main(["--forget", "photos", "--gallery", "../gallery"]) == 0
+    assert str(read_binding(here / GALLERY).photos) == str(here / "photos")
+
+
 def test_another_folder_is_not_taken_for_the_one_that_moved(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -291,6 +309,34 @@ def test_the_errors_of_other_folders_stay_listed(
     said(capsys, "photos")
     listed = Path("gallery/errors.jsonl").read_text().splitlines()
     assert {json.loads(line)["path"] for line in listed} == {"more/bad.png", "photos/bad.png"}
+
+
+def test_the_errors_of_the_only_folder_stay_listed_when_it_gets_company(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("photos/bad.png").write_bytes(b"no photo")
+    said(capsys, "photos")
+    said(capsys, second())
+    (listed,) = Path("gallery/errors.jsonl").read_text().splitlines()
+    assert json.loads(listed)["path"] == "photos/bad.png"
+
+
+def test_photos_that_lie_where_a_gallery_keeps_its_files_stay(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("shards", "parts"):
+        second(f"gallery/{folder}")
+    Path("gallery/shards/0123456789abcdef.safetensors").write_bytes(b"left by a kill")
+    said(capsys, "photos")
+    assert len(list(GALLERY.rglob("*.png"))) == 4
+    assert not Path("gallery/shards/0123456789abcdef.safetensors").exists()
+
+
+def test_quiet_is_quiet(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said(capsys, second(), "-q")
+    write_picture(Path("more/new.png"), picture(77, 50, 40))
+    assert pipeline.index.main(["more", "--gallery", "gallery", "-q"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 # ---- while it runs
