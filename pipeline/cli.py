@@ -243,7 +243,7 @@ def add_truth(parser: argparse.ArgumentParser, *, revisited: bool = False) -> No
         "--labels",
         choices=LABELS,
         help="folder: the first folder is the class, photos at several depths are refused; top:"
-        " the same, at any depth; parent: the one that the photo lies in. Leave-one-out over the"
+        " the same, at any depth; parent: all folders above a photo. Leave-one-out over the"
         " gallery without --queries",
     )
     parser.add_argument(
@@ -348,11 +348,16 @@ def truth_options(args: argparse.Namespace) -> TruthOptions:
     )
 
 
+def called(command: str) -> str:
+    """What a command's messages begin with: `search`, where `two-look search` was called."""
+    return Parser.invoked_as.partition(" ")[2] or command
+
+
 def finish(command: str, job: Callable[[], int]) -> int:
     """Run a command's job: a mistake is one line on stderr and 2, anything else is a bug and keeps
     its traceback. That line begins with the command, as it was called.
     """
-    command = Parser.invoked_as.partition(" ")[2] or command
+    command = called(command)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name may hold any byte
     try:

@@ -148,10 +148,13 @@ def run(args: argparse.Namespace) -> int:
         made |= {name: getattr(args, name) for name in (*names, *kept)}
         report = index(args.photos, args.gallery, moved_from=args.moved_from, **made)
         print(describe(report), flush=True)
+        if not (report.photos or report.failed or report.away):
+            LOG.warning("no photos were found; `two-look index --help` says what is left out")
         for path in report.away:
             print(
                 f"index: {printable(path)}: expected the folder of photos that {args.gallery}"
-                " knows, got nothing there; its photos stay as they are",
+                " knows, got nothing there; its photos stay as they are. Mount its disk; if it has"
+                " moved, index NEW with `--moved-from OLD`; if it is to go, `--forget OLD`",
                 file=sys.stderr,
             )
         if args.watch:

@@ -22,6 +22,7 @@ from pipeline.cli import (
     add_model,
     add_search,
     add_turns,
+    called,
     finish,
     joined_cluster,
     search_options,
@@ -147,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
                 if not args.together:
                     tell(each.name, [encoded.pop()])
             except QueryError as error:
-                print(f"run: {printable(str(error))}", file=sys.stderr)
+                print(f"{called('run')}: {printable(str(error))}", file=sys.stderr)
                 failed += 1
         if encoded:
             tell(encoded[0].name, encoded)

@@ -41,7 +41,9 @@ class Labels:
         text += f"{', '.join(map(_short, names[:SHOWN]))}{more}; {len(self.of):,} photos, {spread}"
         if self.splits:
             text += f"; below {', '.join(f'{printable(each)}/' for each in self.splits)}"
-        return text + (f"; {self.outside:,} photos in no folder left out" if self.outside else "")
+        many = "s" if self.outside > 1 else ""
+        left = f"; {self.outside:,} photo{many} in no folder left out" if self.outside else ""
+        return text + left
 
 
 def splits_among(names: Sequence[str]) -> tuple[str, ...]:
@@ -113,8 +115,8 @@ def _refuse_mix(inside: Mapping[str, Sequence[str]], outside: Sequence[str], wha
         first, *_, last = (by_depth[depth] for depth in sorted(by_depth))
         raise UsageError(
             f"{what}: expected photos at one depth, got {printable(first)} and {printable(last)};"
-            " run with `--labels top` if the first folder is the class, `--labels parent` if it is"
-            " the one that a photo lies in"
+            " run with `--labels top` if the first folder is the class, `--labels parent` if all"
+            " folders above a photo are"
         )
 
 

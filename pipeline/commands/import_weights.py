@@ -131,7 +131,7 @@ def import_weights(args: argparse.Namespace, command: str) -> int:
     more = read_entries(args.card)
     if (args.weights is None) == (args.untrained is None):
         raise UsageError(
-            "weights: expected FILE.safetensors or --untrained, got "
+            "weights: expected FILE, safetensors or .pth, or --untrained, got "
             + ("neither" if args.weights is None else "both")
         )
     if not args.photos.is_dir():

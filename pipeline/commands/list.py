@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
 
         photos, reading = listed_photos(args.gallery)
         wanted = [composed(pattern) for pattern in args.patterns]
-        gone = []
+        gone, shown = [], 0
         for photo in photos:
             name = composed(photo.image)
             if wanted and not any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted):
@@ -50,6 +50,13 @@ def main(argv: list[str] | None = None) -> int:
                 gone += [] if os.path.isfile(path) else [path]
                 photo = replace(photo, image=path)
             print(photo.to_json() if args.json else printable(photo.image))
+            shown += 1
+        if wanted and not shown:
+            print(
+                f"list: none of {len(photos):,} photos has a name that fits; `*` stands for any"
+                f" characters: `two-look list '*{printable(args.patterns[0]).strip('*')}*'`",
+                file=sys.stderr,
+            )
         if gone:
             print(
                 f"list: {len(gone):,} photos are not where they were indexed, such as"

@@ -73,7 +73,8 @@ def read_candidates(
     queries = None if queries_map is None else read_queries(queries_map)
     lists, mistakes = read_lists(path, data, form, lookup, queries)
     if mistakes and not (skip_bad and lists):
-        more = f" (and {len(mistakes) - 1} more mistakes)" if mistakes[1:] else ""
+        others = len(mistakes) - 1
+        more = f" (and {others} more mistake{'s' if others > 1 else ''})" if others else ""
         raise UsageError(f"{mistakes[0]}{more}; nothing is done; --skip-bad leaves such rows out")
     for mistake in mistakes:
         print(f"rerank: {mistake}; left out", file=sys.stderr)
@@ -247,6 +248,12 @@ def main(argv: list[str] | None = None) -> int:
                         file=sys.stderr,
                     )
             if not journal.done:
+                if args.queries_map is None:
+                    print(
+                        "rerank: where queries are called by ids, `--queries-map FILE.csv` says"
+                        " which photo each is",
+                        file=sys.stderr,
+                    )
                 return 2
             answered = (
                 (each, None if each.query in failed else journal[each.query]) for each in lists

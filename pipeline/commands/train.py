@@ -63,7 +63,7 @@ def make_parser() -> Parser:
         choices=LABELS,
         default="folder",
         help="the class of a photo: folder, the first below --data, photos at several depths are"
-        " refused; top, the same at any depth; parent, the one it lies in (default: folder)",
+        " refused; top, the same at any depth; parent, all folders above a photo (default: folder)",
     )
     add(
         "--last",

@@ -87,7 +87,7 @@ def judged(
         np.logical_or.reduceat(each[order], first) if len(first) else each for each in (near, tight)
     )
     key, alarms, inliers = key[first], alarms[first], inliers[first]
-    likely = alarms <= np.log(false_pairs / max(n, 1))
+    likely = alarms <= (np.log(false_pairs / n) if n else 0.0)
     best = np.flatnonzero(likely & tight)
     best = best[np.argsort(alarms[best], kind="stable")]
     pairs = np.stack(np.divmod(key[best], max(n, 1)), 1)

@@ -48,6 +48,24 @@ def test_info_says_what_a_gallery_is(here: Path, capsys: pytest.CaptureFixture[s
     assert "not readable    1, listed in" in out
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_folder_without_photos_is_said_and_has_no_groups(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "nothing").mkdir()
+    assert app.main(["index", "nothing", "--gallery", "none"]) == 0
+    assert "no photos were found" in capsys.readouterr().err
+    assert app.main(["groups", "--gallery", "none"]) == 0
+    assert capsys.readouterr().out.startswith("0 photos; 0 of them in 0 groups")
+
+
+def test_a_message_begins_with_the_command_as_it_was_called(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (here / "gallery").is_dir()
+    assert told(capsys, "search", "missing.jpg", code=2)[1].startswith("search: missing.jpg: ")
+
+
 def test_list_says_the_names_or_all_of_each_photo(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -55,6 +73,8 @@ def test_list_says_the_names_or_all_of_each_photo(
     fitting = told(capsys, "list", "[a-z].png", "d/*")[0].split()
     assert fitting == ["a.png", "b.png", "d/e/f.png", "z.png"]
     (line,) = told(capsys, "list", "b.png", "--json")[0].splitlines()
+    out, err = told(capsys, "list", "a")
+    assert (out, err.count("`two-look list '*a*'`")) == ("", 1)
     photo = here / "photos/b.png"
     reading = read_gallery(here / "gallery")
     assert json.loads(line) == {

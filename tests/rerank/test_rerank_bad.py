@@ -102,6 +102,7 @@ def test_when_no_query_can_be_read_nothing_is_written(
     assert (
         err.count("expected a readable file, got: ") == err.count("; its list is not written") == 2
     )
+    assert err.count("--queries-map") == 1
     assert not list(Path().glob("out.csv*"))
 
 

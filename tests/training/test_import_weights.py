@@ -109,10 +109,10 @@ def test_random_weights_are_those_of_their_seed() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ((), "expected FILE.safetensors or --untrained, got neither"),
+        ((), "expected FILE, safetensors or .pth, or --untrained, got neither"),
         (
             ("w.safetensors", "--untrained", "resnet50"),
-            "expected FILE.safetensors or --untrained, got both",
+            "expected FILE, safetensors or .pth, or --untrained, got both",
         ),
     ],
 )
