@@ -89,7 +89,8 @@ export function pair(look, result, shown, source) {
 }
 
 function caption(result, shown, part) {
-  const drawn = `${shown.inliers.length} of ${count(result.inliers)} points that agree on one map, and ${shown.outliers.length} of ${count(result.matches - result.inliers)} that do not (dashed)`;
+  const others = result.matches - result.inliers, and = others ? `, and ${shown.outliers.length} of ${count(others)} that do not (dashed)` : "";
+  const drawn = `${shown.inliers.length} of ${count(result.inliers)} points that agree on one map${and}`;
   const turned = turn(result).quarters || turn(result).mirrored ? ", turned as the gallery's shows it," : "";
   const framed = part ? "the part that was searched for, in both photos" : "where each photo lies in the other";
   return `Your photo${turned} ${narrow.matches ? "above, the gallery's below" : "left, the gallery's right"}. Drawn: ${drawn}. Frames: ${framed}.`;

@@ -270,7 +270,7 @@ function show(now, look, again) {
   document.title = `${look.headline} - ${TITLE}`;
   $("said").textContent = look.said + (answer.null === "model" ? " Chance is as the model knows it: too few photos here to measure it." : "");
   const second = (seconds.verify ?? 0) + (seconds.rank ?? 0), all = Object.values(seconds).reduce((a, b) => a + b, 0);
-  $("status").textContent = `${box ? "Searched with a part of the photo" : "Found"} in ${spent(all)}`;
+  $("status").textContent = `${box ? "Searched with a part of the photo" : "Searched"} in ${spent(all)}`;
   runs = [[count(answer.candidates), answer.false_alarm ?? "", spent(second), spent(all)], ...runs].slice(0, SHOWN_RUNS);
   $("cost").tBodies[0].replaceChildren(...runs.map((run) => el("tr", {}, ...run.map((cell) => el("td", {}, String(cell))))));
   markBox(look);
