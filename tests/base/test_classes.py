@@ -50,7 +50,7 @@ def test_classes_are_told_in_a_line() -> None:
     )
     long = read_labels([f"{'x' * 40}\n/1", "y/2", "3"], "top", "g")
     assert str(long) == (
-        "2 classes: xxxxxxxxxxxx...xxxxxxx\\n, y; 2 photos, 1 of each; 1 photos in no folder left"
+        "2 classes: xxxxxxxxxxxx...xxxxxxx\\n, y; 2 photos, 1 of each; 1 photo in no folder left"
         " out"
     )
 
