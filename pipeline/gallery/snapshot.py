@@ -81,7 +81,8 @@ def _in_memory(manifest: Path) -> sqlite3.Connection:
 
 
 def _shared(manifest: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(_uri(manifest, ""), uri=True, isolation_level=None, timeout=30)
+    uri = _uri(manifest, "&readonly_shm=1")
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except BaseException:

@@ -120,11 +120,12 @@ class _Gone:
         """Raises UsageError where most photos are gone, as those of a disk are that is not
         mounted.
         """
-        if self.names and (not self.settled or 2 * len(self.names) > self.known):
+        lost = len(self.names) + len(self.excluded)
+        if lost and (not self.settled or 2 * lost > self.known):
             raise UsageError(
                 f"--prune: expected most of the {self.known} photos of {root.path} that {gallery}"
-                f" has, got {self.known - len(self.names)}; if its disk is mounted and they are to"
-                " be dropped, run with `--prune-most`"
+                f" has, got {self.known - lost}; if its disk is mounted and they are to be dropped,"
+                " run with `--prune-most`"
             )
 
 
@@ -167,7 +168,10 @@ def _walked(
             counts["unchanged"] += 1
         else:
             todo.append(found)
-    excluded = {name for name in gone if listed is None and os.path.lexists(roots.file(name))}
+    there = {name for name in gone if listed is None and os.path.lexists(roots.file(name))}
+    # what cannot be read was not left out
+    excluded = {name for name in there if os.access(roots.file(name), os.R_OK)}
+    gone -= there - excluded
     return todo, _Gone(frozenset(gone - excluded), frozenset(excluded), len(known), settled)
 
 

@@ -264,6 +264,7 @@ def test_what_is_left_out_is_remembered(here: Path, capsys: pytest.CaptureFixtur
     assert "9 photos; 3 indexed" in said(capsys, "--exclude", "!@eaDir/")
     assert rows().keys() == {*NAMES, *names} - {"#recycle/old.png"}
     assert "1 left out now" in said(capsys, "--exclude", "")
+    assert "--prune-most" in _refused(capsys, "--exclude", "*", "--prune")
     assert "--exclude: expected a pattern" in _refused(capsys, "--exclude", "!")
 
 
