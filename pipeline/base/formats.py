@@ -23,7 +23,7 @@ READ = ("JPEG", "PNG", "WebP", "TIFF", "BMP", "GIF", "HEIC", "AVIF", "JPEG XL", 
 _FTYP = rb"[\0-\x01]...ftyp"
 # BMP's two letters also begin English words
 _READ: tuple[tuple[str, bytes], ...] = (
-    ("JPEG", rb"\xff\xd8\xff"),
+    ("JPEG", rb"\xff\xd8\xff(?!\xf7)"),
     ("PNG", rb"\x89PNG\r\n\x1a\n"),
     ("WebP", rb"RIFF.{4}WEBP"),
     # before TIFF, which some of them are; of the others `tiff_pages` says that they are
@@ -48,8 +48,10 @@ _NAMED: tuple[tuple[str, bytes, str], ...] = (
     ("a video (Matroska or WebM)", rb"\x1aE\xdf\xa3", "save a frame"),
     ("a video (MPEG)", rb"\0\0\x01[\xb3\xba]|\x47.{187}\x47", "save a frame"),
     ("a video (Windows Media)", rb"0&\xb2u\x8ef\xcf\x11", "save a frame"),
+    ("a video (Ogg)", rb"OggS.{24}(\x80theora|\x01video)", "save a frame"),
     ("a video (Flash)", rb"FLV\x01", "save a frame"),
     ("a JPEG 2000", rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", _CONVERT),
+    ("a JPEG-LS", rb"\xff\xd8\xff\xf7", _CONVERT),
     ("a JPEG XR", rb"II\xbc[\0\x01]", _CONVERT),
     ("a Photoshop document (PSD)", rb"8BP[SB]", _CONVERT),
     ("a GIMP document (XCF)", rb"gimp xcf", _CONVERT),

@@ -287,6 +287,9 @@ def test_every_refusal_says_what_to_do() -> None:
     assert refusal(b"").endswith("got an empty file, as a cloud's placeholder is; copy or download"
                                  " it again")  # fmt: skip
     assert refusal(struct.pack(">I4s4s", 24, b"ftyp", b"isom")).endswith("3GP); save a frame")
+    assert refusal(b"OggS" + bytes(22) + b"\1*\x80theora").endswith("video (Ogg); save a frame")
+    assert recognise(b"\xff\xd8\xff\xf7\0\x11") is None
+    assert "a JPEG-LS; save it as" in refusal(b"\xff\xd8\xff\xf7\0\x11")
 
 
 def test_the_start_imports_no_decoder_of_the_extra() -> None:
