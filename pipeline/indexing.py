@@ -71,6 +71,7 @@ def index(
     >>> pipeline.index("photos", "gallery").indexed  # doctest: +SKIP
     287
     """
+    from pipeline.base.compute import share_heaps
     from pipeline.gallery.bind import bind
     from pipeline.gallery.chance import calibrate
     from pipeline.gallery.chosen_roots import check_there, chosen_roots, known_roots, moved_root
@@ -83,6 +84,7 @@ def index(
     from pipeline.recipes import load_encoder, second_look
     from pipeline.search.code_index import TREE_ENDS, keep
 
+    share_heaps()
     gallery, jobs = Path(gallery), jobs or os.cpu_count() or 1
     if recipe is not None and recipe not in RECIPES:
         raise UsageError(f"recipe {recipe}: expected one of {', '.join(RECIPES)}")

@@ -4,10 +4,13 @@ The libraries' own threads are switched off, so that ours never wait for each ot
 makes a photo's numbers the same in an index, in a query and on a machine with more cores.
 """
 
+import ctypes
 import os
 import sys
 
 from pipeline.base.errors import UsageError
+
+_ARENA_MAX = -8  # of glibc's mallopt
 
 
 def device_of(choice: str) -> str:
@@ -36,3 +39,11 @@ def one_thread_each() -> None:
         os.environ["OMP_NUM_THREADS"] = "1"  # what it begins with
     cv2.setNumThreads(1)
     threadpool_limits(1, "blas")
+
+
+def share_heaps(heaps: int = 2) -> None:
+    """Have all threads share so many of glibc's heaps, before they are started: decoded photos
+    leave holes in every one of them, and a long run would hold what it does not use.
+    """
+    if limit := getattr(ctypes.CDLL(None), "mallopt", None):
+        limit(_ARENA_MAX, heaps)
