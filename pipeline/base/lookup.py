@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from unicodedata import normalize
 
+from pipeline.base.files import as_on_disk
 from pipeline.base.names import composed, nearest, nearest_text, printable
 
 Prefixes = tuple[tuple[str, str], ...]  # (OLD, NEW): what stands before a name, and what is to
@@ -101,10 +101,9 @@ def photo_path(folder: Path, text: str) -> str:
     that is there, else as it is written.
     """
     for spelled in spellings(text):
-        for form in (spelled, composed(spelled), normalize("NFD", spelled)):
-            path = str(folder / form)
-            if os.path.lexists(path):
-                return path
+        path = as_on_disk(folder / spelled)
+        if os.path.lexists(path):
+            return str(path)
     return str(folder / text)
 
 

@@ -66,6 +66,7 @@ def unchanged(path: Path, known: Entry | None) -> bool:
 def relocate(
     todo: Sequence[Found],
     writer: "GalleryWriter",
+    known: dict[str, Entry],
     gone: Set[str],
     threads: int,
     *,
@@ -73,13 +74,13 @@ def relocate(
 ) -> tuple[list[Found], dict[str, int], set[str]]:
     """Of files that are new or look changed, take in those whose bytes are known.
 
-    gone: indexed photos whose files are not there any more, though their folders are: one of equal
-    bytes has moved. Returns the files that are left, what was done, and the photos that have moved,
-    by the names that they had.
+    known: all indexed photos; gone: those whose files are not there any more, though their folders
+    are: one of equal bytes has moved. Returns the files that are left, what was done, and the
+    photos that have moved, by the names that they had.
     """
-    known, places, roots = writer.known(), writer.places(), writer.binding.photos
     if not known:
         return list(todo), {}, set()
+    places, roots = writer.places(), writer.binding.photos
     named: dict[str, list[str]] = defaultdict(list)
     for name in known:
         named[known[name].sha256].append(name)

@@ -66,7 +66,8 @@ def update(
         ),
         0,
     )
-    with _errors(writer.folder, writer.binding.photos, roots) as write:
+    known, every = writer.known(), writer.binding.photos
+    with _errors(writer.folder, every, roots) as write:
 
         def fail(name: str, reason: str) -> None:
             counts["failed"] += 1
@@ -74,11 +75,11 @@ def update(
 
         todo, gone = [], {}
         for root in roots:
-            new, gone[root] = _walked(root, writer, counts, fail, listed)
+            new, gone[root] = _walked(root, every, known, counts, fail, listed)
             todo += new
         if listed is None and todo:
             settled = {name for root in roots if gone[root].settled for name in gone[root].names}
-            todo, done, moved = relocate(todo, writer, settled, threads, quiet=quiet)
+            todo, done, moved = relocate(todo, writer, known, settled, threads, quiet=quiet)
             for count, number in done.items():
                 counts[count] += number
             gone = {
@@ -89,7 +90,6 @@ def update(
             for root, missing in gone.items():
                 missing.check(root, writer.folder)
         if todo:
-            known = writer.known()
             if elsewhere is None:
                 encode = encoder()
                 rows: Outcomes = in_threads(lambda found: encode_file(found, encode), todo, threads)
@@ -131,19 +131,19 @@ class _Gone:
 
 def _walked(
     root: "Root",
-    writer: "GalleryWriter",
+    roots: "Roots",
+    every: "dict[str, Entry]",
     counts: dict[str, int],
     fail: Fail,
     listed: "Iterable[Found] | None",
 ) -> "tuple[list[Found], _Gone]":
     """The files of one folder that have to be read, by the names that photos have; and the photos
-    that it lacks.
+    that it lacks. roots: all folders; every: the photos of all.
     """
     from pipeline.base.folders import find_photos
 
-    roots = writer.binding.photos
     prefix = roots.prefix(root)
-    known = {name: entry for name, entry in writer.known().items() if name.startswith(prefix)}
+    known = {name: entry for name, entry in every.items() if name.startswith(prefix)}
     todo, gone, settled = [], set(known), False
     if listed is None:
         try:

@@ -3,7 +3,6 @@ committed.
 """
 
 import hashlib
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +10,9 @@ from dataclasses import dataclass, replace
 
 from pipeline.base.errors import GalleryError, ModelError, UsageError
 from pipeline.base.names import IMPORTED
+from pipeline.gallery import snapshot
 from pipeline.gallery.merge import Galleries, members, read_bindings
+from pipeline.gallery.snapshot import MANIFEST
 from pipeline.search.engine import Engine
 from pipeline.search.open import engine_of
 
@@ -59,19 +60,8 @@ def stamp(given: Galleries) -> Stamp:
     """What every commit changes: SQLite appends it to the log beside the manifest, or moves the log
     into the manifest.
     """
-    found = []
-    for path in (
-        folder / file
-        for folder in members(given)
-        for file in ("manifest.sqlite", "manifest.sqlite-wal")
-    ):
-        try:
-            status = os.stat(path)
-        except OSError:
-            continue
-        if status.st_size:  # a reader makes an empty log, and removes it again
-            found.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
-    return tuple(found)
+    files = (folder / file for folder in members(given) for file in (MANIFEST, f"{MANIFEST}-wal"))
+    return tuple(found for path in files if (found := snapshot.stamp(path)))
 
 
 class Live:
