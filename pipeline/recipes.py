@@ -15,7 +15,7 @@ from pipeline.base.errors import ModelError, UsageError
 from pipeline.base.names import ATTENDED, HASHING, IMPORTED, INT8, LITE, STORED
 from pipeline.graph import Graph, Node
 from pipeline.model.card import default_precision
-from pipeline.model.encoders import load_networks, plain_looks, quantised_looks
+from pipeline.model.encoders import load_networks, map_trunk, plain_looks, quantised_looks
 from pipeline.model.weights import Model, open_model
 from stages.affine import RobustAffine
 from stages.delf import Describe
@@ -148,7 +148,7 @@ def encode_bits(model: Model, device: str) -> Graph:
     from stages.hashnet import head_of
     from stages.squaremap import CHANNELS, MAPS, SquareMap, no_features, pool_map
 
-    load, forward = MAPS[model.settings.trunk]
+    forward = MAPS[model.settings.trunk][1]
     side = model.settings.embed_side // 32
     form = complete_form(
         FORMS[model.settings.recipe],
@@ -158,7 +158,7 @@ def encode_bits(model: Model, device: str) -> Graph:
     )
     try:
         trunk, head = (
-            load(model.settings.trunk, model.part("trunk"), device),
+            map_trunk(f"model {model.name}", model.settings.trunk, model.part("trunk"), device),
             head_of(model.part("hash"), form, model.settings.bits, device),
         )
     except ValueError as error:
@@ -167,9 +167,9 @@ def encode_bits(model: Model, device: str) -> Graph:
         inputs=("image",),
         rows=[
             #    output      stage      reads
-            # (512, 7, 7)
+            # (C, h, w), such as (512, 7, 7)
             Node("map", SquareMap(trunk, forward, model.settings.embed_side), "image"),
-            Node("pooled", pool_map, "map"),  # (2, 512) its mean, twice
+            Node("pooled", pool_map, "map"),  # (2, C) its mean, twice
             Node("bits", head, "map"),  # (b,) real-valued: a bit is whether it is 0 or more
             Node("features", no_features, "image"),  # LocalFeatures, none
         ],

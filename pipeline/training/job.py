@@ -1,6 +1,7 @@
 """A whole training, from photos to a model or weights: check, read, learn, measure, write."""
 
 import json
+import logging
 from dataclasses import replace
 
 from pipeline.base.compute import device_of
@@ -9,7 +10,7 @@ from pipeline.base.names import ATTENDED
 from pipeline.model.card import Settings
 from pipeline.results.file import write_row
 from pipeline.training.checkpoint import RESULT, check_settings, finished, settings_of
-from pipeline.training.data import read_data
+from pipeline.training.data import HOLD_OUT, read_data
 from pipeline.training.delf import attention, fold
 from pipeline.training.embedding import PARTS, TRUNK, embedding, read_start, rounded
 from pipeline.training.export import card_of, write_trained
@@ -23,6 +24,13 @@ from pipeline.training.options import (
     usual_rate,
 )
 from pipeline.training.repeatability import matches
+from pipeline.training.teacher import fit_class_teacher
+
+LOG = logging.getLogger(__name__)
+
+# one photo in ten is held out where few are trained on, and one epoch is better than another by a
+# standard error of that share
+TENTH = 10
 
 
 def train(options: TrainOptions) -> int:
@@ -72,6 +80,7 @@ def train(options: TrainOptions) -> int:
         round(valid_side * 1.3),
         1 if options.matches else 2,
         labels=None if options.matches else options.labels,
+        hold_out=TENTH if options.what in ATTENDED else HOLD_OUT,
     )
     settings["photos of --data, --valid and --test"] = data.digest[:16]
     check_settings(options.out, settings)
@@ -87,7 +96,14 @@ def train(options: TrainOptions) -> int:
         options.instance,
         adam,
         options.last,
+        careful=options.what in ATTENDED,
     )
+    teacher = None
+    if options.teacher:
+        teacher = fit_class_teacher(
+            str(options.teacher[0]), data.train, valid_side, device, options.bf16
+        )
+        LOG.info(f"{teacher.name}: validation {teacher.top1(data.valid, valid_side):.4f}")
     if options.what in EMBEDDINGS:
         task = embedding(
             plan,
@@ -99,6 +115,7 @@ def train(options: TrainOptions) -> int:
             device,
             trunk,
             how,
+            teacher,
         )
     else:
         frozen = local or start
@@ -114,8 +131,11 @@ def train(options: TrainOptions) -> int:
     assert weights is not None
     # of the weights as they are stored
     test = round(task.validate(data.test), 6) if data.test else None
+    teacher_test = round(teacher.top1(data.test, valid_side), 6) if teacher and data.test else None
     scores = fold(task.model) if options.what == "delf" else None
     card = card_of(options, data, progress, settings, test)
+    if teacher is not None:
+        card |= {"teacher": teacher.name, "teacher_test": teacher_test}
     # the code that `distil` learned holds as long as the trunk is the same
     code = {
         name: array
@@ -145,7 +165,7 @@ def record(options: TrainOptions) -> int:
         figures = {
             name: result[name]
             for name in ("command", "seed", "data", "best_epoch", "validation", "test", "seconds")
-        }
+        } | {name: result[name] for name in ("teacher", "teacher_test") if name in result}
         model = {"name": options.out.resolve().name, "weights_sha256": result["sha256"]}
         write_row(
             options.results,

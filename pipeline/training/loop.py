@@ -69,6 +69,8 @@ class Plan:
     # the last epoch's weights are kept, whatever its validation: among a few photos the best is
     # chance
     last: bool = False
+    # an epoch replaces an earlier one only where it validates better by a standard error
+    careful: bool = False
 
     def px_of(self, epoch: int) -> int:
         """The side of an epoch's crops."""
@@ -93,6 +95,7 @@ class Schedule:
     last: bool = False  # the last epoch's weights are kept, whatever their validation
     before_epoch: Callable[[int], None] | None = None  # and after the last, with their number
     margin: float = 0.0  # by how much an epoch has to validate better to replace an earlier one
+    judged: int = 0  # where it is a share of so many photos: also by its standard error
     photos: int = 0  # of an epoch, for the log's speed
     # A checkpoint amid an epoch is enough to go on exactly: no random state lives on in it.
     within: bool = True
@@ -122,6 +125,7 @@ def learn(
         lambda: task.validate(valid),
         plan.last,
         photos=photos,
+        judged=len(valid.labels) if plan.careful else 0,
     )
     return run(task.model, task.optimizer, task.loss, schedule, out, settings)
 
@@ -160,7 +164,8 @@ def run(
         if schedule.validate is not None:
             line["validation"] = round(schedule.validate(), 6)
             # a tie leaves the earlier epoch
-            better = line["validation"] > progress.validation + schedule.margin
+            margin = max(schedule.margin, standard_error(progress.validation, schedule.judged))
+            better = line["validation"] > progress.validation + margin
             if schedule.last or better or not progress.best:
                 best, progress = _copy(model), replace(progress, best=epoch)
         progress = replace(progress, seconds=progress.seconds + time.monotonic() - began)
@@ -255,6 +260,11 @@ def learning_rate(progress: float, peak: float) -> float:
         if progress < warm
         else peak * 0.5 * (1 + float(np.cos(np.pi * (progress - warm) / (1 - warm))))
     )
+
+
+def standard_error(share: float, count: int) -> float:
+    """Of a share of so many photos; 0 where there are none."""
+    return math.sqrt(max(0.0, share * (1 - share)) / count) if count else 0.0
 
 
 @torch.inference_mode()

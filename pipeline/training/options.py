@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.base.errors import UsageError
 from pipeline.base.names import ATTENDED, HASHING
+from stages.lite import NETWORKS
 
 # what may differ when a run goes on
 FREE = {"out", "device", "jobs", "card", "mend", "results", "label", "command", "step_one", "more"}
@@ -68,7 +69,7 @@ WRITTEN = {
     "descriptor",
 }
 # entries of a card that --card may not replace
-WRITTEN |= {"best_epoch", "validation", "test", "seconds", "log"}
+WRITTEN |= {"best_epoch", "validation", "test", "teacher", "teacher_test", "seconds", "log"}
 
 
 @dataclass(frozen=True)
@@ -213,10 +214,21 @@ def check_flags(options: TrainOptions) -> None:
             f"--px {' '.join(map(str, options.px))}: expected at most one size an epoch, got"
             f" {len(options.px)} for {options.epochs} epochs"
         )
-    if bool(options.teacher) != (options.what in TAUGHT):
+    if options.teacher and options.what in EMBEDDINGS:
+        if [str(each) for each in options.teacher if str(each) in NETWORKS] != [
+            *map(str, options.teacher)
+        ][:1]:
+            raise UsageError(
+                f"--teacher {' '.join(map(str, options.teacher))}: expected one of"
+                f" {', '.join(NETWORKS)} with `{options.what}`, got another"
+            )
+    elif bool(options.teacher) != (options.what in TAUGHT):
+        takes = ", ".join((*TAUGHT, *EMBEDDINGS))
         raise UsageError(
-            f"--teacher: expected it with {' and '.join(TAUGHT)} alone, got `{options.what}`"
-            f" {'with' if options.teacher else 'without'} it"
+            f"--teacher: expected it with {takes} alone, got `{options.what}`; run without it"
+            if options.teacher
+            else f"--teacher: expected it with `{options.what}`, got none; {options.what} learns"
+            " from it"
         )
     if options.what == "distil" and options.start is None:
         raise UsageError("--start: expected weights to go on from, got none; run `embedding` first")

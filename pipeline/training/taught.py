@@ -29,7 +29,6 @@ from pipeline.training.distil import (
     JUDGED,
     distil,
     learned_code,
-    load_teacher,
     network_teacher,
     stored_teacher,
     views,
@@ -46,6 +45,7 @@ from pipeline.training.fine import (
 )
 from pipeline.training.loop import Plan, Schedule, run
 from pipeline.training.options import FOR_ATTENDED, FREE, TrainOptions, usual_rate
+from pipeline.training.teacher import load_teacher
 from stages.fine_network import FineNetwork, load_fine
 from stages.fine_quantised import STRIDE
 from stages.lite import NETWORKS

@@ -11,8 +11,9 @@ from pictures import picture
 from safetensors.torch import save_file
 
 from pipeline.training.hashing.maps import read_trunk
+from stages.lite import blocks_part, lite_map, load_lite
 from stages.records import Image
-from stages.squaremap import MAPS, SquareMap
+from stages.squaremap import CHANNELS, MAPS, SquareMap
 from stages.trunk import load_vgg16
 
 
@@ -59,3 +60,18 @@ def test_vgg16s_convolutions_load_under_their_own_names(tmp_path: Path) -> None:
         ValueError, match=r"vgg16 weights: expected a tensor features\.28\.weight, got none"
     ):
         load_vgg16("vgg16", arrays)
+
+
+def test_the_map_of_the_last_block_is_what_the_head_reads() -> None:
+    package = pytest.importorskip("efficientnet_lite_pytorch")
+    torch.manual_seed(0)
+    whole = package.EfficientNet.from_name("efficientnet-lite0")
+    arrays = {name: tensor.numpy() for name, tensor in whole.state_dict().items()}
+    load, forward = MAPS["efficientnet_lite0"]
+    trunk = load("efficientnet_lite0", blocks_part(arrays), "cpu")
+    x = torch.randn(2, 3, 96, 64)
+    cells = forward(trunk, x)
+    assert cells.shape == (2, CHANNELS["efficientnet_lite0"], 3, 2)
+    network = load_lite(arrays)
+    headed = network._swish(network._bn1(network._conv_head(cells)))
+    torch.testing.assert_close(headed, lite_map(network, x))

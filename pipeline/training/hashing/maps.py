@@ -15,13 +15,25 @@ from tqdm import tqdm
 from pipeline.base.errors import ImageError, UsageError
 from pipeline.base.files import digest, write_whole
 from pipeline.base.images import load_image, read_photo
+from pipeline.base.install import add_extra, packaged_weights
+from pipeline.base.names import LITE
+from pipeline.model.card import LITE0
+from pipeline.model.encoders import map_trunk
 from pipeline.model.resnets import check_resnet, with_head
 from pipeline.training.embedding import read_weights
 from pipeline.training.hashing.loop import Maps
+from stages.lite import blocks_part
 from stages.records import Float32, UInt8
 from stages.squaremap import MAPS, square
 from stages.trunk import to_tensor
 
+TRUNKS = "a ResNet18, a ResNet50, a VGG16 or an EfficientNet-Lite0"
+# a tensor that only this trunk has
+KNOWN_BY = {
+    "features.0.weight": "vgg16",
+    "layer1.0.conv3.weight": "resnet50",
+    "_conv_stem.weight": LITE0,
+}
 STEP = 256  # photos between two notes of how far it is
 
 
@@ -48,23 +60,23 @@ def check_side(flag: str, side: int) -> None:
 
 
 def read_trunk(path: Path) -> tuple[dict[str, Float32], str]:
-    """The tensors of --start and which of MAPS they are. Raises UsageError."""
+    """The tensors of --start and which of MAPS they are. A path that is the name of an
+    EfficientNet-Lite0 and of no file is its package's. Raises UsageError.
+    """
+    if str(path) == LITE0 and not path.exists():
+        path = packaged_weights(LITE0, add_extra(LITE))
     arrays = read_weights("--start", path)
-    trunk = (
-        "vgg16"
-        if "features.0.weight" in arrays
-        else "resnet50"
-        if "layer1.0.conv3.weight" in arrays
-        else "resnet18"
-    )
-    # its fully connected layers, 120 million numbers, are not what this is about
+    trunk = next((trunk for name, trunk in KNOWN_BY.items() if name in arrays), "resnet18")
+    # what follows the map, of VGG16 120 million numbers, is not what this is about
     if trunk == "vgg16":
         arrays = {name: array for name, array in arrays.items() if name.startswith("features.")}
-    if trunk != "vgg16":
+    elif trunk == LITE0:
+        arrays = blocks_part(arrays)
+    else:
         arrays = with_head(arrays)
-        check_resnet(f"--start {path}", trunk, arrays, "a ResNet18, a ResNet50 or a VGG16")
+        check_resnet(f"--start {path}", trunk, arrays, TRUNKS)
     try:
-        MAPS[trunk][0](trunk, arrays, "cpu")
+        map_trunk(f"--start {path}", trunk, arrays)
     except (ValueError, TypeError) as error:
         raise UsageError(f"--start {path}: {error}") from None
     return arrays, trunk
@@ -91,8 +103,8 @@ def read_maps(
 
     photos: their digest; trunk: a name of MAPS; side: px of the square that a photo is brought to.
     """
-    load, forward = MAPS[trunk]
-    net = load(trunk, weights, device)
+    forward = MAPS[trunk][1]
+    net = map_trunk("--start", trunk, weights, device)
     name = f"{trunk}_{weights_sha256(weights)[:12]}_{photos[:12]}_{side}"
     whole, part, noted = cache / f"{name}.npy", cache / f"{name}.part", cache / f"{name}.count"
 
@@ -103,11 +115,11 @@ def read_maps(
             )
         return cells
 
+    shape = (len(paths), *forwards(np.zeros((1, side, side, 3), np.uint8)).shape[1:])
     try:
         if whole.is_file():
-            return _mapped(whole)
+            return _mapped(whole, shape)
         cache.mkdir(parents=True, exist_ok=True)
-        shape = (len(paths), *forwards(np.zeros((1, side, side, 3), np.uint8)).shape[1:])
         done = int(noted.read_text()) if noted.is_file() and part.is_file() else 0
         if not done:
             noted.unlink(missing_ok=True)
@@ -126,7 +138,7 @@ def read_maps(
                 bar.update(len(pixels))
         part.rename(whole)
         noted.unlink()
-        return _mapped(whole)
+        return _mapped(whole, shape)
     except OSError as error:
         raise UsageError(
             f"{cache}: expected room for the maps of {len(paths):,} photos, got:"
@@ -139,8 +151,11 @@ def read_maps(
         ) from None
 
 
-def _mapped(path: Path) -> Maps:
+def _mapped(path: Path, shape: tuple[int, ...]) -> Maps:
+    """Raises ValueError for a file of other maps."""
     found: Maps = np.load(path, mmap_mode="r")
+    if found.shape != shape or found.dtype != np.float16:
+        raise ValueError(f"{found.dtype} of shape {found.shape}, not float16 of {shape}")
     return found
 
 

