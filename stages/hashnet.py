@@ -33,6 +33,7 @@ class HashNet(nn.Module):
     """Map (B, C, h, w) -> codes (B, b): attention, flattened cells, one hidden layer, one number a
     bit.
 
+    bf16: what the attention and the hidden layer are computed in while it learns, where set.
     attention: of ATTENTION; squash: of SQUASH, what the last numbers go through; slices: hidden
     units that each bit has to itself, 0 for all of them together (the divide-and-encode module of
     Lai et al. 2015, section 3.3, which keeps bits from repeating each other).
@@ -49,6 +50,7 @@ class HashNet(nn.Module):
         slices: int = 0,
     ) -> None:
         super().__init__()
+        self.bf16 = False
         self.attention = ATTENTION[attention](channels)
         hidden = slices * bits or width
         self.hidden = nn.Sequential(
@@ -62,13 +64,19 @@ class HashNet(nn.Module):
 
     def linear(self, x: Tensor) -> Tensor:
         """The numbers before they are squashed (B, b)."""
-        hidden: Tensor = self.hidden(self.attention(x))
+        hidden = self.units(x)
         numbers: Tensor = (
             self.code(hidden[:, :, None])[:, :, 0]
             if isinstance(self.code, nn.Conv1d)
             else self.code(hidden)
         )
         return numbers
+
+    def units(self, x: Tensor) -> Tensor:
+        """The hidden ones (B, width)."""
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16 and self.training):
+            hidden: Tensor = self.hidden(self.attention(x))
+        return hidden.float()
 
 
 @dataclass(frozen=True)

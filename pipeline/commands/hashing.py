@@ -62,7 +62,7 @@ def job(args: argparse.Namespace) -> int:
     place[split.database] = np.arange(len(split.database))
     curves, labels = {}, split.labels[split.train]
     for bits in args.bits:
-        plan = Plan(args.epochs, args.batch, args.rate, args.width, args.seed, device)
+        plan = Plan(args.epochs, args.batch, args.rate, args.width, args.seed, device, args.bf16)
         out = args.out / f"{name.replace(' ', '_')}_{args.protocol}_{bits}_{args.seed}"
         settings = {
             **settings_of(name, weights, photos, args.side, labels, bits, plan),
@@ -201,6 +201,7 @@ def make_parser() -> Parser:
         metavar="N",
         help="photos of the second look (default: 4000)",
     )
+    add("--bf16", action="store_true", help="bfloat16 arithmetic, where the processor has it")
     add("--seed", type=natural, default=0, help="of all random draws (default: 0)")
     add(
         "--maps",

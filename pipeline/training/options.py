@@ -21,7 +21,6 @@ NOT_FOR_CODES = (
     "last",
     "px",
     "smallest",
-    "bf16",
     "describe_side",
     "valid",
     "test",

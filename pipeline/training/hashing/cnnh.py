@@ -45,7 +45,7 @@ def _regress(net: HashNet, labels: UInt8, bits: int, plan: Plan, classes: bool) 
     binary = nn.functional.binary_cross_entropy_with_logits
 
     def loss(x: Tensor, rows: Int64) -> Tensor:
-        hidden = net.hidden(net.attention(x))
+        hidden = net.units(x)
         value = binary(net.code(hidden), wanted[rows].to(x.device))
         return (
             value + binary(model["classes"](hidden), named[rows].to(x.device)) if classes else value

@@ -45,7 +45,13 @@ def train_code(options: TrainOptions) -> int:
     digest = photos_digest(paths, options.jobs)
     maps = read_maps(paths, digest, trunk, weights, side, options.maps, options.jobs, device)
     plan = Plan(
-        options.epochs, options.batch, options.rate or RATE, options.width, options.seed, device
+        options.epochs,
+        options.batch,
+        options.rate or RATE,
+        options.width,
+        options.seed,
+        device,
+        options.bf16,
     )
     settings = settings_of(options.what, weights, digest, side, labels, bits, plan)
     learned, seconds = learn_code(

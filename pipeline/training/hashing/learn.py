@@ -83,7 +83,9 @@ def settings_of(
         "px": side,
         "labels": of_labels,
     }
-    of_plan = {name: value for name, value in vars(plan).items() if name != "device"}
+    # bf16 goes without saying where it is not asked for, as in runs of earlier versions
+    free = {"device"} if plan.bf16 else {"device", "bf16"}
+    of_plan = {name: value for name, value in vars(plan).items() if name not in free}
     return {"recipe": recipe, "--bits": bits, **of_data, **of_plan}
 
 

@@ -51,6 +51,7 @@ class Plan:
     width: int = 256
     seed: int = 0
     device: str = "cpu"
+    bf16: bool = False
 
 
 def similar(labels: UInt8, others: UInt8) -> Tensor:
@@ -78,6 +79,7 @@ def learn(
     UsageError where the loss is no number.
     """
     model = problem.model.to(plan.device)
+    problem.net.bf16 = plan.bf16
     chosen = problem.chosen or (lambda epoch: np.arange(len(train)))
     steps = len(chosen(0)) // plan.batch
     if not steps:
@@ -101,7 +103,7 @@ def learn(
             rows = np.sort(order[i * plan.batch : (i + 1) * plan.batch])
             yield torch.from_numpy(maps[train[rows]].astype(np.float32)).to(plan.device), rows
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.rate, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.rate, weight_decay=1e-2, fused=True)
     schedule = Schedule(
         plan.epochs,
         steps,
