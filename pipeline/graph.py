@@ -80,9 +80,9 @@ class Graph:
                 )
             known[node.output] = result
 
-    def stage(self, output: str) -> Callable[..., Any]:
-        """What computes a row."""
-        return next(node.stage for node in self.rows if node.output == output)
+    def stage(self, output: str) -> Any:
+        """What computes a row; None where the table has no such row."""
+        return next((node.stage for node in self.rows if node.output == output), None)
 
     def row_among(self, outputs: Sequence[str]) -> str:
         """The first of these rows that the table has. Raises StopIteration for none."""

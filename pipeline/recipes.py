@@ -21,7 +21,7 @@ from stages.affine import RobustAffine
 from stages.delf import Describe
 from stages.embed import Classify, normalise
 from stages.fine import DescribeFine
-from stages.hashing import euclidean, no_geometry
+from stages.hashing import euclidean
 from stages.kinds import REST, DescribeBoth
 from stages.match import Nearest
 from stages.rank import Calibrated, FixedCount
@@ -122,11 +122,10 @@ def hashing(model: Model, seed: int = 0, device: str = "cpu", false_alarm: float
     the real-valued ones.
     """
     inputs = ("code", "depth", "count", "features", "gallery")
-    rows = [
+    rows = [  # no row of matches: no points are compared
         #    output        stage        reads
         Node("coarse", search, "code", "depth", "gallery"),  # Candidates (1, depth)
         Node("candidates", first_of, "coarse", "count"),  # Candidates (1, K)
-        Node("matches", no_geometry, "candidates"),  # Matches (1, K) of nothing
         Node("ranking", euclidean, "code", "candidates", "gallery"),  # Ranking (1, K)
     ]
     return Recipe(

@@ -14,7 +14,7 @@ import numpy as np
 
 from stages.compiled import Kernel
 from stages.gallery import Gallery
-from stages.records import Bool, Candidates, Float32, Matches, Ranking, UInt16, check_array
+from stages.records import Bool, Candidates, Float32, Ranking, UInt16, check_array
 
 BLOCK = 4096  # codes whose distances are in the nearest cache together
 NEAREST = Kernel.of(
@@ -72,11 +72,6 @@ def nearest_words(query: UInt16, count: int, words: UInt16) -> tuple[np.ndarray,
     rows, distance = rows[:held], distance[:held]
     best = np.argsort(distance, kind="stable")[:count]  # rows ascend within one distance
     return rows[best], distance[best]
-
-
-def no_geometry(candidates: Candidates) -> Matches:
-    """Candidates (1, K) -> Matches (1, K) of nothing: these recipes compare no points."""
-    return Matches.none(candidates.rows.shape[1])
 
 
 def euclidean(code: Float32, candidates: Candidates, gallery: Gallery) -> Ranking:

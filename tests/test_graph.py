@@ -117,6 +117,10 @@ def test_what_a_row_raises_beside_others_is_raised() -> None:
         Graph(("a",), rows)({"a": 5}, "c", "d", threads=2)
 
 
+def test_a_row_that_is_not_there_has_no_stage(graph: Graph) -> None:
+    assert (graph.stage("b"), graph.stage("z")) == (double, None)
+
+
 def test_what_is_given_stays_as_it_was(graph: Graph) -> None:
     given = {"a": 3}
     graph(given, "d")

@@ -59,20 +59,13 @@ def sweep_query(engine: "Engine", case: Case, sizes: Sequence[Size]) -> list[Out
             - (query.seconds.get("describe", 0.0) if engine.recipe.shortlist == "global" else 0),
         )
     ]
-    given = engine.given(query)
     parts: list[Matches] = []
     verified: dict[str, float] = {}
     for begin, end in itertools.pairwise([0, *(size.candidates for size in sizes)]):
-        parts.append(
-            engine.recipe.answer(
-                {**given, "candidates": found.part(begin, end)}, "matches", seconds=verified
-            )
-        )
+        parts.append(engine.match(query, found.part(begin, end), verified))
         ranked: dict[str, float] = {}
-        joined = Matches.join(parts)
-        given_now = {**given, "candidates": found.part(0, end), "matches": joined}
         # what is accepted may depend on how many were verified
-        ranking = engine.recipe.answer(given_now, "ranking", seconds=ranked)
+        ranking = engine.judge(query, found.part(0, end), Matches.join(parts), ranked)
         order, ties = both_ties(ranking, found.part(0, end), coarse)
         quality = one(relevant[order][kept[order]], ties[kept[order]], total)
         candidates = found.rows[0, :end]

@@ -173,9 +173,34 @@ class Engine:
 
     def refine(self, query: Query, candidates: Candidates) -> tuple[Matches, Ranking]:
         """The second look at given candidates, whoever proposed them."""
+        matches = self.match(query, candidates, query.seconds)
+        return matches, self.judge(query, candidates, matches, query.seconds)
+
+    def match(
+        self, query: Query, candidates: Candidates, seconds: dict[str, float] | None = None
+    ) -> Matches:
+        """What points say of candidates; nothing in a recipe that compares none. seconds: as the
+        graph takes it.
+        """
+        if not self.compares_points:
+            return Matches.none(candidates.rows.shape[1])
         given = {**self.given(query), "candidates": candidates}
-        matches, ranking = self.recipe.answer(given, "matches", "ranking", seconds=query.seconds)
-        return matches, ranking
+        matches: Matches = self.recipe.answer(given, "matches", seconds=seconds)
+        return matches
+
+    def judge(
+        self,
+        query: Query,
+        candidates: Candidates,
+        matches: Matches,
+        seconds: dict[str, float] | None = None,
+    ) -> Ranking:
+        """The ranking of candidates whose matches are known."""
+        given = {**self.given(query), "candidates": candidates}
+        if self.compares_points:
+            given["matches"] = matches
+        ranking: Ranking = self.recipe.answer(given, "ranking", seconds=seconds)
+        return ranking
 
     def given(self, query: Query) -> dict[str, object]:
         """What of a query the second look's stages may read."""
@@ -187,24 +212,19 @@ class Engine:
         """The second look at as many candidates as the time allows, best first: what comes back
         covers those alone.
         """
-        given = self.given(query)
         end = time.perf_counter() + milliseconds / 1000
         parts: list[Matches] = []
         verified, step = 0, FIRST_STEP
         while verified < candidates.rows.shape[1] and time.perf_counter() < end:
             began = time.perf_counter()
             part = candidates.part(verified, verified + step)
-            parts.append(
-                self.recipe.answer({**given, "candidates": part}, "matches", seconds=query.seconds)
-            )
+            parts.append(self.match(query, part, query.seconds))
             verified += part.rows.shape[1]
             rest, pace = end - time.perf_counter(), (time.perf_counter() - began) / step
             # half of what would fit: the last steps are small ones
             step = max(1, min(4 * step, int(0.5 * rest / pace)))
         matches = Matches.join(parts) if parts else Matches.none()
-        given |= {"candidates": candidates.part(0, verified), "matches": matches}
-        ranking: Ranking = self.recipe.answer(given, "ranking", seconds=query.seconds)
-        return matches, ranking
+        return matches, self.judge(query, candidates.part(0, verified), matches, query.seconds)
 
     def rank(self, query: Query, k: int, candidates: str | None) -> Ranked:
         """Every photo of the gallery, by both looks and by the first alone."""
@@ -375,6 +395,11 @@ class Engine:
     def with_answer(self, answer: Graph) -> "Engine":
         """The same engine with another second table."""
         return replace(self, recipe=replace(self.recipe, answer=answer))
+
+    @property
+    def compares_points(self) -> bool:
+        """Whether the second look matches local features."""
+        return self.recipe.answer.stage("matches") is not None
 
     @property
     def verify(self) -> Verify | None:

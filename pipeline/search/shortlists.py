@@ -86,6 +86,8 @@ def rerank_list(engine: Engine, each: Shortlist) -> Reranked | Failed:
     evidence = {
         name: column(matches, ranking)[0, places].tolist() for name, column in EVIDENCE.items()
     }
+    if not engine.compares_points:
+        evidence |= dict.fromkeys(("matches", "inliers"), [""] * len(places))
     return Reranked(each.query, seen, places.tolist(), evidence)
 
 

@@ -111,9 +111,7 @@ def rank_part(
     part = Candidates(coarse.rows[:, places], coarse.distance[:, places])
     asked = places[:candidates]
     seen = Matches(matches.matches[:, asked], matches.inliers[:, asked], matches.affine[:, asked])
-    ranking = engine.recipe.answer(
-        {**engine.given(query), "candidates": part.part(0, candidates), "matches": seen}, "ranking"
-    )
+    ranking = engine.judge(query, part.part(0, candidates), seen)
     order, ties = both_ties(ranking, part.part(0, candidates), part)
     right, total = relevant[places], int(relevant[places].sum())
     place_of = np.empty(len(engine.gallery), np.int64)
@@ -145,9 +143,7 @@ def evaluate_drawn(
     except QueryError as error:
         raise UsageError(str(error)) from None
     coarse = engine.coarse(query, len(engine.gallery))
-    matches = engine.recipe.answer(
-        {"features": query.features, "candidates": coarse, "gallery": engine.gallery}, "matches"
-    )
+    matches = engine.match(query, coarse)
     relevant, kept = (marks[coarse.rows[0]] for marks in case.marks(engine.gallery))
     found: list[list[tuple[Any, ...]]] = [[] for _ in parts]
     for draw in range(draws):
