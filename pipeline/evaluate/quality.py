@@ -100,6 +100,9 @@ def failure(
             seen = f"{ranked.matches.inliers[0, place]} inliers" + (
                 ", accepted" if ranked.ranking.accepted[0, place] else ""
             )
+        if engine.recipe.binary:
+            bits = int(ranked.coarse.distance[0, ranked.coarse.rows[0] == row][0])
+            seen = f"{bits} bits differ"
         return Tile(
             engine.file(name),
             f"{rank + 1:,}. {short(name)}\n{seen}",

@@ -18,7 +18,7 @@ import PIL.Image
 
 from pipeline.base.errors import QueryError
 from pipeline.base.files import write_file
-from pipeline.report.text import few, headline, name, seconds, summary, why
+from pipeline.report.text import bits, few, headline, name, seconds, summary, why
 from pipeline.search.absolute import asked_path
 from pipeline.search.answer import Answer, Evidence, Result
 from pipeline.search.engine import Engine
@@ -136,8 +136,12 @@ def section(page: Page, key: str) -> str:
             if accepted
             else ("In coarse order", "as the first look ranked them")
         )
-        if accepted and answer.by_codes:
-            title, note = "Ranked twice", "nearest real-valued codes first"
+        if answer.by_codes:
+            title, note = (
+                ("Ranked twice", "by the numbers behind the bits, nearest first")
+                if accepted
+                else ("In coarse order", "by the bits that differ, as the first look ranked them")
+            )
         parts += [
             f"<h3>{title} <small>{note}</small></h3>\n<ol>",
             *(row(page, shown, key) for shown in group),
@@ -149,28 +153,20 @@ def section(page: Page, key: str) -> str:
 def row(page: Page, shown: Shown, key: str) -> str:
     result = shown.result
     kind = "accepted" if result.accepted else "filled"
-    badge = "✓ match" if result.accepted else result.verdict
-    facts = {
-        "first look → now": f"{result.coarse_rank:,} → <b>{result.rank:,}</b>",
-        "distance": f"{result.distance:.3f}",
-    }
-    if result.parts_rank is not None:
-        facts = {"by parts": f"{result.parts_rank:,}", **facts}
+    facts = {"first look → now": f"{result.coarse_rank:,} → <b>{result.rank:,}</b>"}
     if page.answer.by_codes:
-        facts = {
-            "first look → now": facts["first look → now"],
-            "bits that differ": f"{result.distance:.0f}",
-        }
-    if result.code_distance is not None:
-        badge = "ranked twice"
-        facts |= {"distance": f"{result.code_distance:.3f}"}
-    if not page.answer.by_codes:
+        badge = bits(result, page.answer)
+        facts["bits that differ"] = f"{result.hamming} of {page.answer.bits}"
+        if result.code_distance is not None:
+            facts["distance of the numbers"] = f"{result.code_distance:.3f}"
+    else:
+        badge = "✓ match" if result.accepted else result.verdict
+        facts["distance"] = f"{result.distance:.3f}"
+        if result.parts_rank is not None:
+            facts = {"by parts": f"{result.parts_rank:,}", **facts}
         facts |= {"matches": f"{result.matches:,}", "inliers": f"{result.inliers:,}"}
-        facts |= (
-            {}
-            if result.false_alarms is None
-            else {"false alarms expected": few(result.false_alarms)}
-        )
+        if result.false_alarms is not None:
+            facts["false alarms expected"] = few(result.false_alarms)
     return f"""<li class="hit {kind}">
 <div class="head"><span class="rank">{result.rank}</span><h4>{name(result.image, breaks=True)}</h4>
 <p><span class="badge">{badge}</span></p><p>{why(result, page.answer)}</p></div>

@@ -18,7 +18,7 @@ def headline(answer: Answer) -> str:
     if not answer.results:
         return "The gallery holds no photo"
     if answer.by_codes:
-        return "The nearest photos"
+        return f"The nearest photos, within {answer.radius} of {answer.bits} bits"
     maybe = sum(result.verdict == "maybe" for result in answer.results)
     if not answer.accepted:
         return (
@@ -49,19 +49,11 @@ def summary(answer: Answer) -> str:
     """What the two looks did, in words."""
     if not answer.results:
         return "The gallery holds no photo to rank."
+    if answer.by_codes:
+        return summary_of_codes(answer)
     if not answer.candidates:
         return "No photo was verified: this is the order of the first look."
     verified = "1 photo was" if answer.candidates == 1 else f"{answer.candidates:,} photos were"
-    if answer.by_codes:
-        rest = (
-            " Behind them stands the order of the first look."
-            if answer.candidates < len(answer.results)
-            else ""
-        )
-        return (
-            f"{verified} ranked twice: by the bits in which the codes differ, then by the distance"
-            f" of the real-valued codes.{rest}"
-        )
     said = (
         f"{verified} verified and {answer.accepted or 'none'} accepted{expected(answer)}"
         f"{too_few(answer)}. "
@@ -75,6 +67,27 @@ def summary(answer: Answer) -> str:
         f"Places {filled[0]} to {filled[-1]} were" if len(filled) > 1 else f"Place {filled[0]} was"
     )
     return said + f"{places} filled from coarse order, the order of the first look."
+
+
+def summary_of_codes(answer: Answer) -> str:
+    """The same of a recipe that compares codes."""
+    said = (
+        f"A code of {answer.bits} bits stands for each photo; photos that are alike should differ"
+        " in few of them. The first look orders all photos by how many differ from the query's."
+    )
+    if not answer.candidates:
+        return f"{said} No photo was looked at twice."
+    nearest = "one" if answer.candidates == 1 else f"{answer.candidates:,}"
+    behind = " The others follow as the first look has them." if answer.fell_back else ""
+    return (
+        f"{said} The second look orders the nearest {nearest} again, by the distance of the numbers"
+        f" whose signs are the bits.{behind} Neither says whether photos show the same thing."
+    )
+
+
+def bits(result: Result, answer: Answer) -> str:
+    """In how many bits a photo's code differs."""
+    return f"{result.hamming} of {answer.bits} bits differ{'s' * (result.hamming == 1)}"
 
 
 def seconds(answer: Answer) -> str:
@@ -93,11 +106,9 @@ def why(result: Result, answer: Answer) -> str:
     """Why a result stands where it does, in one sentence."""
     agree = f"{result.inliers:,} of {result.matches:,} matches agree on one affine map"
     if result.code_distance is not None:
-        return (
-            "1 bit differs from the query's code."
-            if result.distance == 1
-            else f"{result.distance:.0f} bits differ from the query's code."
-        )
+        return f"The numbers behind its bits are {result.code_distance:.3f} away from the query's."
+    if result.hamming is not None:
+        return "Ordered by its bits alone: beyond the candidates."
     if result.through is not None:
         return f"Through {printable(result.through)}, which was accepted: {agree}."
     if result.accepted and (turned := turn(result)):
@@ -157,15 +168,16 @@ def asked(answer: Answer) -> str:
 
 def table(answer: Answer) -> str:
     """The answer as a person reads it."""
-    if answer.by_codes:
+    if answer.by_codes and answer.results:
+        said = headline(answer)
         lines = [
-            f"{asked(answer)}: {answer.candidates} candidates ranked twice, by the"
-            " distance of their real-valued codes"
+            f"{asked(answer)}: {said[0].lower()}{said[1:]}; {answer.candidates} candidates ranked"
+            " twice, by bits that differ and by the distance of the real-valued codes"
         ]
         lines += ["rank  coarse  bits  distance  image"]
         lines += [
-            f"{r.rank:4d}  {r.coarse_rank:6d}  {r.distance:4.0f}  {shortly(r.code_distance):>8s} "
-            f" {printable(r.image)}"
+            f"{r.rank:4d}  {r.coarse_rank:6d}  {r.hamming:4d}  {shortly(r.code_distance):>8s} "
+            f" {printable(r.image)}{by(r, answer)}"
             for r in answer.results
         ]
         return "\n".join(lines)

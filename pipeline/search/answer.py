@@ -26,8 +26,10 @@ class Result:
     # rate
     false_alarms: float | None
     accepted: bool  # the second look put it here; otherwise coarse order did
-    # of the real-valued codes, by which hashing recipes re-rank; `distance` counts their bits then
+    # of the real-valued codes, by which hashing recipes re-rank; None beyond the candidates
     code_distance: float | None = None
+    # bits in which the codes differ; None where the first look compares no bits
+    hamming: int | None = None
     # its place by votes of local features, from 1; None beyond that list, or where there is none
     parts_rank: int | None = None
     # the list that brought it among the candidates: "global", "parts" or "both"; None beyond them
@@ -45,7 +47,11 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """For people: a match, maybe one, or no match."""
+        """For people: a match, maybe one, or no match; "ranked" where codes are compared, which do
+        not say whether photos match.
+        """
+        if self.hamming is not None:
+            return "ranked"
         if self.accepted:
             return "match"
         return (
@@ -75,6 +81,7 @@ class Answer:
     # left, top, right, bottom px of the part of the photo that asked; None: all of it did
     box: list[int] | None = None
     features: int = 0  # local features of what asked
+    bits: int | None = None  # of a code, where the recipe compares codes in place of points
     # the photos that asked together: `query` and `box` of each
     together: list[dict[str, Any]] | None = None
     # why the model's null stands in for the gallery's own; not part of the JSON
@@ -82,14 +89,22 @@ class Answer:
 
     @property
     def by_codes(self) -> bool:
-        """Whether the second look compared real-valued codes in place of points."""
-        return any(result.code_distance is not None for result in self.results)
+        """Whether the second look compares real-valued codes in place of points."""
+        return self.bits is not None
+
+    @property
+    def radius(self) -> int | None:
+        """Hamming radius: in so many bits at most the codes of the results differ from the
+        query's.
+        """
+        differ = [each.hamming for each in self.results if each.hamming is not None]
+        return max(differ, default=None)
 
     def to_json(self) -> dict[str, Any]:
         """`first_look` only where it was on FAISS."""
         left_out = {"null_reason"} if self.first_look is not None else {"null_reason", "first_look"}
         whole = {name: value for name, value in asdict(self).items() if name not in left_out}
-        return {**whole, "results": list(whole["results"])}
+        return {**whole, "radius": self.radius, "results": list(whole["results"])}
 
     def rows(self) -> list[dict[str, Any]]:
         """A flat dict a result, with the query's name: what `pandas.DataFrame` takes."""

@@ -20,6 +20,7 @@ from pipeline.recipes import Recipe
 from pipeline.search.answer import Answer, Evidence, Result, affine_rows, round_digits
 from pipeline.search.expand import expand
 from pipeline.search.looked import Looked, sharing_the_rate
+from pipeline.search.places import coarse_place, found_by, hamming
 from pipeline.search.query import Box, Query, cropped, read_query
 from pipeline.search.turn import AS_IT_IS, Turn, mirrored_points, turn_by
 from pipeline.search.turned import first_share, look_turned, turns_of
@@ -298,7 +299,7 @@ class Engine:
                     float(coarse.distance[0, coarse_of[row]]),
                 )
             else:  # votes alone brought it
-                coarse_rank, distance = self._coarse_place(query, row)
+                coarse_rank, distance = coarse_place(self.gallery.codes, query.code, row)
             by_votes = (
                 0 if candidates.places is None or not seen else candidates.places[0, place, 1]
             )
@@ -321,8 +322,11 @@ class Engine:
                         if seen and self.recipe.binary
                         else None
                     ),
+                    hamming=(
+                        hamming(query.code, self.gallery.codes[row]) if self.recipe.binary else None
+                    ),
                     parts_rank=int(by_votes) or None,
-                    found_by=self._found_by(candidates, place) if seen else None,
+                    found_by=found_by(self.recipe.shortlist, candidates, place) if seen else None,
                     through=None if through is None else names[through],
                     turned=turned,
                     mirrored=mirrored,
@@ -353,30 +357,12 @@ class Engine:
             shortlist=self.recipe.shortlist,
             box=None if query.part is None else list(query.part.box),
             features=len(query.features),
+            bits=len(query.code) if self.recipe.binary else None,
         )
 
     def listed(self, query: Query, rows: Int64) -> Candidates:
         """As the function of this name has it."""
         return listed(self.gallery.codes, query.code, rows)
-
-    def _coarse_place(self, query: Query, row: int) -> tuple[int, float]:
-        """Where a photo stands by its code among all, from 1, and how far it is."""
-        distance = np.sqrt(
-            np.square(self.gallery.codes.astype(np.float64) - query.code).sum(1)
-        ).astype(np.float32)
-        before = (distance < distance[row]) | (
-            (distance == distance[row]) & (np.arange(len(distance)) < row)
-        )
-        return int(before.sum()) + 1, float(distance[row])
-
-    def _found_by(self, candidates: Candidates, place: int) -> str:
-        """Which list alone, as long as the shortlist, would have brought this candidate."""
-        if candidates.places is None:
-            return self.recipe.shortlist
-        inside = (candidates.places[0, place] > 0) & (
-            candidates.places[0, place] <= candidates.rows.shape[1]
-        )
-        return "both" if inside[0] == inside[1] else "global" if inside[0] else "parts"
 
     def evidence(self, query: Query, result: Result) -> Evidence | None:
         """The point pairs behind a result, for drawing; None where no map was found."""

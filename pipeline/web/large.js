@@ -26,15 +26,16 @@ function draw() {
   $("large-file").href = `files/${shown.id}`;
   $("large-path").textContent = shown.file ?? shown.label;
   $("large-why").textContent = shown.why;
-  $("large-facts").replaceChildren(...Object.entries(facts(result)).map(([fact, value]) => el("div", {}, el("dt", {}, fact), el("dd", {}, value))));
+  $("large-facts").replaceChildren(...Object.entries(facts(result, look.answer)).map(([fact, value]) => el("div", {}, el("dt", {}, fact), el("dd", {}, value))));
   $("large-before").disabled = at === 0;
   $("large-after").disabled = at === results.length - 1;
 }
 
-function facts(result) {
-  const found = { "place by the first look": count(result.coarse_rank), "place now": count(result.rank), distance: result.distance.toFixed(3) };
-  if (result.code_distance !== null) found["distance of the real-valued codes"] = result.code_distance.toFixed(3);
-  else Object.assign(found, { matches: count(result.matches), inliers: count(result.inliers) });
+function facts(result, { bits }) {
+  const found = { "place by the first look": count(result.coarse_rank), "place now": count(result.rank) };
+  if (bits === null) Object.assign(found, { distance: result.distance.toFixed(3), matches: count(result.matches), inliers: count(result.inliers) });
+  else found["bits that differ"] = `${result.hamming} of ${bits}`;
+  if (result.code_distance !== null) found["distance of the numbers"] = result.code_distance.toFixed(3);
   if (result.false_alarms !== null) found["false alarms expected"] = few(result.false_alarms);
   return found;
 }

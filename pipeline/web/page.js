@@ -38,7 +38,8 @@ async function begin() {
   const sizes = [10, 40, 100, 400, 1000, 4000].filter((size) => size < gallery.photos);
   fill($("candidates"), [...sizes, usual].filter(Boolean), usual, (n) => (n === gallery.photos ? `all ${count(n)}` : count(n)));
   fill($("k"), [10, 20, 50, 100, gallery.k], gallery.k, count);
-  $("rates").hidden = gallery.false_alarm === null;
+  document.body.dataset.looks = gallery.bits === null ? "points" : "codes"; // what the second look compares: some words depend on it
+  for (const part of document.querySelectorAll(".rated")) part.hidden = gallery.false_alarm === null;
   if (gallery.false_alarm !== null) fill($("rate"), [0.001, 0.01, 0.1, 1, 10, gallery.false_alarm], gallery.false_alarm, (rate) => `at most ${rate}`);
   stands();
   clearTimeout(watch.next);
@@ -269,9 +270,9 @@ function show(now, look, again) {
   $("verdict").textContent = look.headline;
   document.title = `${look.headline} - ${TITLE}`;
   $("said").textContent = look.said + (answer.null === "model" ? " Chance is as the model knows it: too few photos here to measure it." : "");
-  const second = (seconds.verify ?? 0) + (seconds.rank ?? 0), all = Object.values(seconds).reduce((a, b) => a + b, 0);
+  const second = (seconds.verify ?? 0) + (seconds.rank ?? 0) + (seconds.euclidean ?? 0), all = Object.values(seconds).reduce((a, b) => a + b, 0);
   $("status").textContent = `${box ? "Searched with a part of the photo" : "Searched"} in ${spent(all)}`;
-  runs = [[count(answer.candidates), answer.false_alarm ?? "", spent(second), spent(all)], ...runs].slice(0, SHOWN_RUNS);
+  runs = [[count(answer.candidates), ...(answer.false_alarm === null ? [] : [answer.false_alarm]), spent(second), spent(all)], ...runs].slice(0, SHOWN_RUNS);
   $("cost").tBodies[0].replaceChildren(...runs.map((run) => el("tr", {}, ...run.map((cell) => el("td", {}, String(cell))))));
   markBox(look);
   $("asked-acts").hidden = false;

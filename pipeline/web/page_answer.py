@@ -33,7 +33,7 @@ class Place:
     file: str | None  # where that is, printable; None for who asks from elsewhere
     width: int  # px
     height: int  # px
-    verdict: str  # "match", "maybe" or "no match"
+    verdict: str  # "match", "maybe" or "no match"; "ranked" of codes
     why: str  # it stands there, in a sentence
     inliers: list[Line]  # some of the matches that agree with the affine map
     outliers: list[Line]  # some of those that do not

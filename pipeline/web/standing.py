@@ -42,6 +42,7 @@ def described(engine: Engine) -> dict[str, Any]:
         "recipe": engine.recipe.name,
         "model": engine.binding.model,
         "false_alarm": rate,
+        "bits": engine.gallery.codes.shape[1] if engine.recipe.binary else None,
     }
 
 

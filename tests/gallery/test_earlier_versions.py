@@ -38,8 +38,8 @@ def earlier(
 
 
 def told(answer: pipeline.Answer, wanted: dict[str, Any]) -> dict[str, Any]:
-    """As JSON had it, without the time it took: that version knew no turned queries, and found
-    candidates by codes alone.
+    """As JSON had it, without the time it took: that version knew no turned queries, found
+    candidates by codes alone, and did not count bits.
     """
     found = {key: value for key, value in answer.to_json().items() if key != "seconds"}
     assert (found.pop("shortlist"), found.pop("box"), found.pop("together")) == (
@@ -48,6 +48,7 @@ def told(answer: pipeline.Answer, wanted: dict[str, Any]) -> dict[str, Any]:
         None,
     )
     assert found.pop("features") > 0
+    assert (found.pop("bits"), found.pop("radius")) == (None, None)
     by_image = {result["image"]: result for result in found["results"]}
     images = [result["image"] for result in wanted["results"]]
     results = []
@@ -59,6 +60,7 @@ def told(answer: pipeline.Answer, wanted: dict[str, Any]) -> dict[str, Any]:
         assert by_image[image].pop("found_by") in ("global", None)
         assert by_image[image].pop("through") is None
         assert by_image[image].pop("asked_by") is None
+        assert by_image[image].pop("hamming") is None
         results.append({**by_image[image], "rank": rank})
     fell_back = not all(result["accepted"] for result in results)
     found |= {"results": results, "k": wanted["k"], "fell_back": fell_back}

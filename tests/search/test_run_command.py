@@ -33,7 +33,9 @@ KEYS = [
     "shortlist",
     "box",
     "features",
+    "bits",
     "together",
+    "radius",
 ]
 RESULT_KEYS = [
     "rank",
@@ -46,6 +48,7 @@ RESULT_KEYS = [
     "false_alarms",
     "accepted",
     "code_distance",
+    "hamming",
     "parts_rank",
     "found_by",
     "through",
@@ -98,6 +101,7 @@ def test_the_json_is_as_promised(
                     "affine",
                     "false_alarms",
                     "code_distance",
+                    "hamming",
                     "parts_rank",
                     "through",
                     "turned",
@@ -120,6 +124,7 @@ def test_the_json_is_as_promised(
             # a model without a codebook has no votes
             assert (result["parts_rank"], result["found_by"]) == (None, "global")
             assert (result["false_alarms"], result["code_distance"]) == (None, None)
+            assert result["hamming"] is None
             assert result["affine"] is None or np.array(result["affine"]).shape == (2, 3)
             assert (result["affine"] is None) == (result["inliers"] == 0)
             assert result["inliers"] <= result["matches"]

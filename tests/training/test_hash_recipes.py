@@ -3,6 +3,7 @@ photographs; and what is refused.
 """
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,11 @@ def test_photos_are_indexed_and_found_by_class(
     assert [r["code_distance"] for r in first["results"]] == sorted(
         r["code_distance"] for r in first["results"]
     )
+    for answer in (first, second):
+        differ = [result["hamming"] for result in answer["results"]]
+        assert differ == [result["distance"] for result in answer["results"]]
+        assert (answer["bits"], answer["radius"], differ[0]) == (24, max(differ), 0)
+    assert "no_geometry" not in first["seconds"]
     assert evaluate.main(["--gallery", gallery, "--labels", "folder", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["precision@1"] >= (0.6 if recipe == "lsh" else 0.7)
 
@@ -139,20 +145,28 @@ def test_people_read_of_bits_and_of_no_matches(
     ]
     assert run.main(flags) == 0
     first, head, *lines = capsys.readouterr().out.splitlines()
-    assert (
-        first
-        == "gallery:red/103.png: 2 candidates ranked twice, by the distance of their real-valued"
-        " codes"
-    )
     assert head.split() == ["rank", "coarse", "bits", "distance", "image"]
     assert [len(line.split()) for line in lines] == [5, 5, 4, 4]
-    page = (tmp_path / "r.html").read_text("utf-8")
-    assert (
-        "by the bits in which the codes differ, then by the distance of the real-valued codes."
-        " Behind them" in page
+    differ = [line.split()[2] for line in lines]
+    within = f"within {max(map(int, differ))} of 24 bits"
+    assert first.startswith(
+        f"gallery:red/103.png: the nearest photos, {within}; 2 candidates ranked twice"
     )
-    assert "Ranked twice" in page
-    assert "inlier" not in page.split("<body>")[1]
+    body = (tmp_path / "r.html").read_text("utf-8").split("<body>")[1]
+    assert f"The nearest photos, {within}" in body
+    assert body.count("The others follow as the first look has them.") == 1
+    said = re.findall(r'class="badge">(.+?)</span></p><p>(.+?)</p>', body)
+    assert [badge for badge, _ in said] == [
+        f"{each} of 24 bits differ{'s' * (each == '1')}" for each in differ
+    ]
+    assert [why.startswith("The numbers behind its bits are") for _, why in said] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    for word in ("inlier", "match", "verified"):  # nothing looks as if it had failed
+        assert word not in body
 
 
 def test_a_gallery_keeps_what_the_network_says(models: Path, asked: Path) -> None:
@@ -299,12 +313,8 @@ def test_other_jobs_on_codes(
         "1",
     ]
     assert rerank.main(rerun) == 0
-    assert (
-        (tmp_path / "out.csv")
-        .read_text()
-        .splitlines()[1]
-        .startswith("gallery:red/101.png,red/101.png")
-    )
+    first = (tmp_path / "out.csv").read_text().splitlines()[1]
+    assert first == "gallery:red/101.png,red/101.png,1,2,,,,1"  # no matches, no inliers
     capsys.readouterr()
     assert rerank.main([*rerun[:-4], "--out", str(tmp_path / "other.csv"), "--bits", "12"]) == 2
     assert "expected --bits 24, at which it was made, got 12" in capsys.readouterr().err
