@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import UsageError
 from pipeline.base.files import check_folder
@@ -18,7 +18,13 @@ from pipeline.base.values import at_least_one, code_length, natural, positive
 from pipeline.cli import Parser, finish
 from pipeline.results.file import check_results, command, write_row
 
+if TYPE_CHECKING:
+    from pipeline.training.hashing.measures import Found
+    from pipeline.training.hashing.protocols import Split
+    from stages.metrics import Floats
+
 BITS = (12, 24, 32, 48)
+NUS_WIDE = "NUS-WIDE-21"
 
 
 def job(args: argparse.Namespace) -> int:
@@ -38,8 +44,7 @@ def job(args: argparse.Namespace) -> int:
         weights_sha256,
     )
     from pipeline.training.hashing.measures import measure
-    from pipeline.training.hashing.methods import ABLATED, METHODS
-    from pipeline.training.hashing.protocols import cifar10
+    from pipeline.training.hashing.methods import ABLATED, METHODS, check_photos
 
     if args.recipe not in METHODS:
         raise UsageError(f"RECIPE {args.recipe}: expected one of {', '.join(METHODS)}")
@@ -55,11 +60,15 @@ def job(args: argparse.Namespace) -> int:
     device = device_of(args.device)
     method = ABLATED[args.recipe][args.without] if args.without else METHODS[args.recipe]
     name = f"{args.recipe} without {args.without}" if args.without else args.recipe
-    split, (weights, trunk) = cifar10(args.data, args.protocol), read_trunk(args.start)
+    split = split_of(args)
+    check_photos(args.recipe, method, len(split.train))
+    weights, trunk = read_trunk(args.start)
     photos = photos_digest(split.paths, args.jobs)
     maps = read_maps(split.paths, photos, trunk, weights, args.side, args.maps, args.jobs, device)
     place = np.full(len(split.paths), -1)
     place[split.database] = np.arange(len(split.database))
+    # training photos that are searched, and where
+    searched = np.flatnonzero(place[split.train] >= 0)
     curves, labels = {}, split.labels[split.train]
     for bits in args.bits:
         plan = Plan(args.epochs, args.batch, args.rate, args.width, args.seed, device, args.bf16)
@@ -80,6 +89,7 @@ def job(args: argparse.Namespace) -> int:
             args.candidates,
             split.depth,
         )
+        mean, values = mean_precision(found, split.depth)
         curves[f"{bits} bits"] = (found.recall, found.precision)
         row: dict[str, Any] = {
             "recipe": name,
@@ -88,14 +98,15 @@ def job(args: argparse.Namespace) -> int:
             ),
             "protocol": split.name,
             "bits": bits,
-            "mAP": found.tied.mean(),
-            "mAP_stable_sort": found.stable.mean(),
-            "mAP_both_looks": found.both.mean(),
+            mean: values.mean(),
+            **({} if split.depth else {"mAP_stable_sort": found.stable.mean()}),
+            f"{mean}_both_looks": found.both.mean(),
             "precision_radius_2": found.radius2.mean(),
         }
-        # training photos that are searched: their learned codes for the network's
-        if "gallery" in learned.arrays and args.protocol != "A":
-            database[place[split.train]] = learned.arrays["gallery"].astype(np.float32)
+        # their learned codes for the network's
+        if "gallery" in learned.arrays and len(searched):
+            codes = learned.arrays["gallery"].astype(np.float32)
+            database[place[split.train[searched]]] = codes[searched]
             by_learned = measure(
                 query,
                 database,
@@ -104,7 +115,8 @@ def job(args: argparse.Namespace) -> int:
                 args.candidates,
                 split.depth,
             )
-            row |= {"mAP_learned_codes": by_learned.tied.mean()}
+            mean, values = mean_precision(by_learned, split.depth)
+            row |= {f"{mean}_learned_codes": values.mean()}
         row = {
             name: round(float(value), 6) if isinstance(value, np.floating) else value
             for name, value in row.items()
@@ -140,6 +152,34 @@ def job(args: argparse.Namespace) -> int:
     return 0
 
 
+def split_of(args: argparse.Namespace) -> "Split":
+    """The photos under --protocol. Raises UsageError."""
+    from pipeline.training.hashing.protocols import cifar10, nus_wide
+
+    if args.protocol != NUS_WIDE:
+        if args.photos is not None:
+            raise UsageError(
+                f"--photos {args.photos}: expected it with `--protocol {NUS_WIDE}`, whose"
+                f" --data are lists, got {args.protocol}; run without it"
+            )
+        return cifar10(args.data, args.protocol)
+    split = nus_wide(args.data, args.photos)
+    if args.photos is None:
+        raise UsageError(
+            f"--photos: expected the folder of the {len(split.paths):,} photos that the lists name,"
+            f" got none; the lists are in order: {len(split.query):,} queries,"
+            f" {len(split.train):,} training photos, {len(split.database):,} searched"
+        )
+    return split
+
+
+def mean_precision(found: "Found", depth: int | None) -> tuple[str, "Floats"]:
+    """A row's main figure: its name, and each query's (Q,). A depth cuts through ties: they are
+    as a stable sort leaves them.
+    """
+    return ("mAP", found.tied) if depth is None else (f"mAP@{depth}", found.stable)
+
+
 def make_parser() -> Parser:
     parser = Parser(description=__doc__.split("\n\n")[0], epilog=__doc__.split("\n\n")[1])
     add = parser.add_argument
@@ -153,7 +193,14 @@ def make_parser() -> Parser:
         type=Path,
         required=True,
         metavar="DIR",
-        help="CIFAR-10 as photos: DIR/train/CLASS and DIR/test/CLASS",
+        help="CIFAR-10 as photos: DIR/train/CLASS and DIR/test/CLASS; or the lists of NUS-WIDE-21:"
+        " DIR/test.txt, train.txt and database.txt",
+    )
+    add(
+        "--photos",
+        type=Path,
+        metavar="DIR",
+        help="NUS-WIDE-21: the folder that the lists' paths are relative to",
     )
     add(
         "--start",
@@ -165,10 +212,10 @@ def make_parser() -> Parser:
     )
     add(
         "--protocol",
-        choices=("A", "B", "C"),
+        choices=("A", "B", "C", NUS_WIDE),
         default="A",
-        help="1,000 queries, 5,000 training photos, 54,000 (A) or 59,000 (B) photos "
-        "searched; 10,000, 50,000, 50,000 (C) (default: A)",
+        help="CIFAR-10: 1,000 queries, 5,000 training photos, 54,000 (A) or 59,000 (B) photos "
+        "searched; 10,000, 50,000, 50,000 (C); or NUS-WIDE-21, as its lists say (default: A)",
     )
     add(
         "--without",

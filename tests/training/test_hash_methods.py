@@ -14,13 +14,13 @@ from pipeline.base.errors import UsageError
 from pipeline.base.names import HASHING
 from pipeline.training import loop
 from pipeline.training.hashing.adsh import balance, solve
-from pipeline.training.hashing.cnnh import factorise, regress
+from pipeline.training.hashing.cnnh import factorise
 from pipeline.training.hashing.dnnh import triplets
 from pipeline.training.hashing.dpsh import pairs
 from pipeline.training.hashing.learn import learn_code
 from pipeline.training.hashing.loop import Plan, Problem, similar
 from pipeline.training.hashing.measures import measure
-from pipeline.training.hashing.methods import METHODS
+from pipeline.training.hashing.methods import METHODS, check_photos
 from pipeline.training.hashing.projections import ksh
 from stages.attention import Channel, Guided, Spatial
 from stages.hashnet import HashNet, kernels, pool
@@ -177,8 +177,9 @@ def test_cnnh_factorises_the_similarities() -> None:
         codes = factorise(s, 9, 0)
         assert np.abs(codes).max() <= 1
         assert np.square(codes @ codes.T / 9 - s).mean() == pytest.approx(least, abs=0.03)
-    with pytest.raises(UsageError, match="expected at most 20,000 training photos"):
-        regress(net(4, "sigmoid"), np.ones((20_001, 2), np.uint8), 4, Plan())
+    check_photos("cnnh", METHODS["cnnh"], 20_000)
+    with pytest.raises(UsageError, match="cnnh: expected at most 20,000 training photos"):
+        check_photos("cnnh", METHODS["cnnh"], 20_001)
 
 
 def test_adsh_solves_every_bit_as_trying_both_would() -> None:

@@ -4,6 +4,7 @@ table; and the bench.
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipeline.results.hashing import hashing as table
 from pipeline.training.hashing import maps as module
 from pipeline.training.hashing.learn import LearnedCode
 from pipeline.training.hashing.maps import photos_digest, read_maps, read_trunk
+from pipeline.training.hashing.methods import METHODS
 
 
 def test_a_row_of_the_table(
@@ -152,6 +154,59 @@ def test_what_cannot_be_is_named(
     err = capsys.readouterr().err
     assert message in err
     assert "Traceback" not in err
+
+
+def lists_of(folder: Path) -> list[str]:
+    """Photos of two labels, every third one of a third label besides, and the flags for them; the
+    last training photos are not searched.
+    """
+    photos = write_classes(folder / "photos", 40)
+    paths = sorted(str(path.relative_to(photos)) for path in photos.rglob("*.png"))
+    marks = {
+        path: [path.startswith("red"), path.startswith("green"), place % 3 == 0, *[0] * 18]
+        for place, path in enumerate(paths)
+    }
+    parts = {"test": paths[::5], "train": [path for path in paths if path not in paths[::5]]}
+    (folder / "lists").mkdir()
+    for name, some in (*parts.items(), ("database", parts["train"][::-1][4:])):
+        lines = [" ".join([path, *(str(int(mark)) for mark in marks[path])]) for path in some]
+        (folder / "lists" / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    return f"--protocol NUS-WIDE-21 --data {folder / 'lists'}".split()
+
+
+def test_lists_of_several_labels_give_a_row_that_is_json(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [*flags_of(tmp_path, tiny_model), *lists_of(tmp_path)]
+    flags += ["--results", str(tmp_path / "r.json"), "--epochs", "4", "--side", "64"]
+    assert hashing.main(["adsh", *flags, "--photos", str(tmp_path / "photos")]) == 0
+    assert "nan" not in capsys.readouterr().out.lower()
+    text = (tmp_path / "r.json").read_text()
+    (row,) = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))["rows"]
+    assert (row["protocol"], row["data"]["photos"]) == ("NUS-WIDE-21", 40)
+    names = ("mAP@5000", "mAP@5000_both_looks", "mAP@5000_learned_codes")
+    assert all(0.5 < row[name] <= 1 for name in names)
+    assert "mAP" not in row
+
+    assert hashing.main(["adsh", *flags]) == 2
+    assert capsys.readouterr().err == (
+        "hashing: --photos: expected the folder of the 40 photos that the lists name, got"
+        " none; the lists are in order: 8 queries, 32 training photos, 28 searched\n"
+    )
+    assert hashing.main(["adsh", *flags, "--photos", "p", "--protocol", "A"]) == 2
+    assert "expected it with `--protocol NUS-WIDE-21`" in capsys.readouterr().err
+
+
+def test_too_many_training_photos_are_named_before_maps_are_made(
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(METHODS, "cnnh", replace(METHODS["cnnh"], most=59))
+    assert hashing.main(["cnnh", *flags_of(tmp_path, tiny_model)]) == 2
+    assert "cnnh: expected at most 59 training photos" in capsys.readouterr().err
+    assert not (tmp_path / "maps").exists()
 
 
 def test_a_part_can_be_left_out(

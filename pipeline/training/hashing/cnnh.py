@@ -11,13 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.base.errors import UsageError
 from pipeline.training.hashing.loop import Plan, Problem, similar
 from stages.hashnet import HashNet
 from stages.records import Float32, Int64, UInt8
 
 SWEEPS = 3
-MOST = 20_000  # training photos: their similarities are kept whole
 
 
 def regress(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> Problem:
@@ -31,11 +29,6 @@ def regress_and_classify(net: HashNet, labels: UInt8, bits: int, plan: Plan) -> 
 
 
 def _regress(net: HashNet, labels: UInt8, bits: int, plan: Plan, classes: bool) -> Problem:
-    if len(labels) > MOST:
-        raise UsageError(
-            f"cnnh: expected at most {MOST:,} training photos, whose similarities are factorised,"
-            f" got {len(labels):,}; run protocol A or B"
-        )
     codes = factorise(2 * similar(labels, labels).numpy() - 1, bits, plan.seed)
     wanted, named = torch.from_numpy(codes >= 0).float(), torch.from_numpy(labels).float()
     hidden = net.code.in_channels if isinstance(net.code, nn.Conv1d) else net.code.in_features

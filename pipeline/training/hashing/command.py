@@ -13,7 +13,7 @@ from pipeline.training.folders import list_rows, split_rows
 from pipeline.training.hashing.learn import learn_code, settings_of
 from pipeline.training.hashing.loop import Plan
 from pipeline.training.hashing.maps import check_side, photos_digest, read_maps, read_trunk
-from pipeline.training.hashing.methods import METHODS
+from pipeline.training.hashing.methods import METHODS, check_photos
 from pipeline.training.options import TrainOptions
 
 RATE, SIDE = 1e-3, 224
@@ -38,6 +38,7 @@ def train_code(options: TrainOptions) -> int:
             f" two, got {len(names)}"
         )
     paths = [path for path, _, _ in rows]
+    check_photos(options.what, METHODS[options.what], len(paths))
     labels = np.eye(len(names), dtype=np.uint8)[[names.index(label) for _, label, _ in rows]]
     side, bits = options.embed_side or SIDE, options.bits or Settings.bits
     check_side("--embed-side", side)

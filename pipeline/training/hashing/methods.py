@@ -7,6 +7,7 @@ The networks are those of `stages/hash_forms.py`; a method without a form trains
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipeline.base.errors import UsageError
 from pipeline.training.hashing.adsh import asymmetric, asymmetric_sharpened
 from pipeline.training.hashing.cnnh import regress, regress_and_classify
 from pipeline.training.hashing.dnnh import triplets
@@ -27,6 +28,7 @@ class Method:
     problem: Callable[..., Problem] | None = None
     form: Form | None = None  # what its network looks like
     solve: Callable[..., LinearCode | KernelCode] | None = None
+    most: int | None = None  # training photos: the similarities of all are kept whole
 
 
 METHODS: dict[str, Method] = {
@@ -35,8 +37,8 @@ METHODS: dict[str, Method] = {
     "vggh": Method(classify, FORMS["vggh"]),
     "dpsh": Method(pairs, FORMS["dpsh"]),
     "dnnh": Method(triplets, FORMS["dnnh"]),
-    "cnnh_plus": Method(regress_and_classify, FORMS["cnnh_plus"]),
-    "cnnh": Method(regress, FORMS["cnnh"]),
+    "cnnh_plus": Method(regress_and_classify, FORMS["cnnh_plus"], most=20_000),
+    "cnnh": Method(regress, FORMS["cnnh"], most=20_000),
     "adsh": Method(asymmetric, FORMS["adsh"]),
     "adsh_attention": Method(asymmetric_sharpened, FORMS["adsh_attention"]),
     "ksh": Method(solve=ksh),
@@ -49,3 +51,12 @@ ABLATED: dict[str, dict[str, Method]] = {  # a recipe without one of its parts
         "quantisation": Method(asymmetric, FORMS["adsh_attention"]),
     },
 }
+
+
+def check_photos(recipe: str, method: Method, photos: int) -> None:
+    """Before so many training photos are encoded. Raises UsageError."""
+    if method.most is not None and photos > method.most:
+        raise UsageError(
+            f"{recipe}: expected at most {method.most:,} training photos, whose similarities are"
+            f" factorised, got {photos:,}; run with fewer, as CIFAR-10's protocols A and B have"
+        )
