@@ -170,10 +170,13 @@ def table(answer: Answer) -> str:
     """The answer as a person reads it."""
     if answer.by_codes and answer.results:
         said = headline(answer)
-        lines = [
-            f"{asked(answer)}: {said[0].lower()}{said[1:]}; {answer.candidates} candidates ranked"
-            " twice, by bits that differ and by the distance of the real-valued codes"
-        ]
+        twice = (
+            f"{answer.candidates} candidates ranked twice, by bits that differ and by the distance"
+            " of the real-valued codes"
+            if answer.candidates
+            else "no candidates ranked twice, all places by bits that differ"
+        )
+        lines = [f"{asked(answer)}: {said[0].lower()}{said[1:]}; {twice}"]
         lines += ["rank  coarse  bits  distance  image"]
         lines += [
             f"{r.rank:4d}  {r.coarse_rank:6d}  {r.hamming:4d}  {shortly(r.code_distance):>8s} "

@@ -12,7 +12,9 @@ from seen_page import ANSWERED, click, opened, quiet, seen, text
 from serving import Served, serving
 
 from pipeline import index
+from pipeline.base.options import SearchOptions
 from pipeline.commands import train
+from pipeline.search.open import open_engine
 
 BITS = 24
 PHOTO = Path("photos/red/101.png")
@@ -46,6 +48,16 @@ def test_the_answer_counts_bits(coded: Path, served: Served) -> None:
     assert look["headline"] == f"The nearest photos, within {max(differ)} of {BITS} bits"
     assert [place["verdict"] for place in places] == ["ranked"] * 4
     assert places[3]["why"] == "Ordered by its bits alone: beyond the candidates."
+
+
+def test_a_list_of_another_engine_is_told_in_bits_too(coded: Path) -> None:
+    """Its order stands for the first look's; the codes are what they are."""
+    engine = open_engine(coded / "gallery", SearchOptions(device="cpu"))
+    query = engine.query("gallery:red/101.png")
+    rows = [engine.gallery.row(name) for name in ("green/100.png", "red/101.png")]
+    first, second = engine.rerank(query, rows).results
+    assert (first.image, first.coarse_rank, first.hamming) == ("red/101.png", 2, 0)
+    assert second.hamming == ((engine.gallery.codes[rows[0]] >= 0) != (query.code >= 0)).sum()
 
 
 @pytest.mark.browser
