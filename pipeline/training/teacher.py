@@ -5,7 +5,7 @@ crop that the student sees (Beyer et al. 2022).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ TELL = "tell"  # the student's linear map to the teacher's vector, which is not 
 LEAST = 192  # px: smaller crops are enlarged for the teacher
 HOT = 2.0  # temperature of both class scores
 OWN, IMITATE, SAY = 0.5, 0.5, 2.0  # weights of the labels, of the teacher's scores, of its vector
+FITTED = 4000  # photos, at most, that the classifier is fitted on
 TOGETHER = 50  # photos at once, where nothing is learned
 STRENGTH = 100.0  # of the fit to the photos against the classifier's length, on unit vectors
 
@@ -70,15 +71,16 @@ def load_teacher(network: str, device: str) -> nn.Module:
 
 
 def fit_class_teacher(name: str, photos: Photos, px: int, device: str, bf16: bool) -> ClassTeacher:
-    """An EfficientNet-Lite by name, its classifier fitted on the centre squares of these photos by
-    logistic regression. Raises UsageError without its package.
+    """An EfficientNet-Lite by name, its classifier fitted by logistic regression on the centre
+    squares of these photos, at most about FITTED. Raises UsageError without its package.
     """
     from sklearn.linear_model import LogisticRegression
 
     network = load_teacher(name, device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    some = first_of(photos, FITTED)
     fitted = LogisticRegression(C=STRENGTH, max_iter=1000)
-    fitted.fit(of_squares(network, photos, px, device, bf16), photos.labels)
+    fitted.fit(of_squares(network, some, px, device, bf16), some.labels)
     weight, bias = (
         torch.from_numpy(array.astype(np.float32)).to(device)
         for array in (fitted.coef_, fitted.intercept_)
@@ -109,6 +111,21 @@ def vectors(network: nn.Module, crops: UInt8, device: str, bf16: bool) -> Tensor
     with torch.autocast(device, torch.bfloat16, enabled=bf16):
         cells = lite_map(network, x.contiguous(memory_format=torch.channels_last))
     return functional.normalize(cells.float().mean((2, 3)), dim=1)
+
+
+def first_of(photos: Photos, count: int) -> Photos:
+    """So many of them by their keys, and one of each class; all where they are no more."""
+    if len(photos.labels) <= count:
+        return photos
+    order = np.argsort(photos.keys, kind="stable")
+    _, firsts = np.unique(photos.labels[order], return_index=True)
+    rows = np.union1d(order[firsts], order[:count])
+    return replace(
+        photos,
+        pixels=[photos.pixels[i] for i in rows],
+        labels=photos.labels[rows],
+        keys=photos.keys[rows],
+    )
 
 
 @torch.no_grad()
