@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.base.errors import UsageError
+from pipeline.results import seeds
 from pipeline.results.alarms import alarm_lists
 from pipeline.results.attention import attention, gain, gam, networks
 from pipeline.results.capacity import capacity, first_look, plan
@@ -57,6 +58,10 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "alarm_lists": (("alarm_lists",), alarm_lists),
     "groups": (("groups",), groups),
     "cifar10": (("cifar10",), hashing),
+    "paper_004": (("accuracy", "imagenette", "seed004_table2"), seeds.two_looks),
+    "paper_002": (("cifar10",), seeds.hash_codes),
+    "paper_003": (("cifar10",), seeds.asymmetric_codes),
+    "paper_000": (("attention",), seeds.attention_networks),
     "hamming": (("hamming",), hamming),
     "attention": (("attention",), attention),
     "attention_networks": (("attention",), networks),

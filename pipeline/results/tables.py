@@ -317,12 +317,12 @@ def accuracy(rows: Sequence[Row]) -> list[str]:
             else ""
         )
         minutes = number(sum(seed["seconds"] for seed in seeds) / len(seeds) / 60, ".0f")
-        body.append(
-            [run, number(100 * sum(shares) / len(shares), ".2f"), ends, str(len(shares)), minutes]
-        )
-    return markdown(
-        ["", "top-1 on the test photos, %", "from, to", "seeds", "minutes per training"], body
-    ) + commands(rows)
+        share = number(100 * sum(shares) / len(shares), ".2f")
+        taught = [seed["teacher_test"] for seed in seeds if "teacher_test" in seed]
+        teacher = number(100 * sum(taught) / len(taught), ".2f") if taught else ""
+        body.append([run, share, ends, teacher, str(len(shares)), minutes])
+    head = ["", "top-1 on the test photos, %", "from, to", "its teacher's", "seeds"]
+    return markdown([*head, "minutes per training"], body) + commands(rows)
 
 
 def selection(rows: Sequence[Row]) -> list[str]:

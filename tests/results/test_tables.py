@@ -241,7 +241,7 @@ def test_the_other_forms() -> None:
         }
         for seed in (0, 1)
     ]
-    assert accuracy(seeds)[2] == "| mine | 98.50 | 98.00 to 99.00 | 2 | 0 |"
+    assert accuracy(seeds)[2] == "| mine | 98.50 | 98.00 to 99.00 | | 2 | 0 |"
     kept = {
         "command": "c",
         "keep": 1000,
