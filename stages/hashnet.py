@@ -172,6 +172,12 @@ def head_of(
         if "anchors" in float32:
             return KernelCode(*(float32[name] for name in ("anchors", "gamma", "mean", "weights")))
         net = net_of(form, bits)
+        for name, tensor in net.state_dict().items():
+            if name in float32 and float32[name].shape != tensor.shape:
+                raise ValueError(
+                    f"hash.{name}: expected shape {tuple(tensor.shape)}, as the settings say, got"
+                    f" {float32[name].shape}"
+                )
         net.load_state_dict({name: torch.from_numpy(array) for name, array in float32.items()})
     except (KeyError, RuntimeError, TypeError) as error:
         raise ValueError(

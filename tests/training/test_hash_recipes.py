@@ -4,12 +4,14 @@ photographs; and what is refused.
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pictures import picture, write_picture
 from planted_classes import write_classes
+from small import complaint
 
 from pipeline import index, run
 from pipeline.base.errors import ModelError
@@ -396,3 +398,16 @@ def test_a_model_says_what_it_is(models: Path) -> None:
     assert opened.card["classes"] == ["green", "red"]
     assert "hash.attention.excite.0.weight" in opened.arrays
     assert not any(name.endswith("gallery") for name in opened.arrays)
+
+
+def test_a_model_for_photos_of_another_size_is_one_line(
+    models: Path, classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(models / "am_vggh", tmp_path / "odd")
+    card = json.loads((tmp_path / "odd" / "card.json").read_text())
+    card["settings"]["embed_side"] = 96
+    (tmp_path / "odd" / "card.json").write_text(json.dumps(card))
+    flags = ["--gallery", str(tmp_path / "gallery"), "--model", str(tmp_path / "odd")]
+    assert index.main([str(classes), *flags]) == 2
+    said = "hash.hidden.1.weight: expected shape (128, 4608), as the settings say, got (128, 2048)"
+    assert said in complaint(capsys)
