@@ -132,7 +132,7 @@ def test_attention_learns_and_what_is_frozen_stays(
     start: Path, classes: Path, tmp_path: Path
 ) -> None:
     more = ("--weights-only", *BRIEFLY, "--reduction", 32, "--groups", 32)
-    longer = (*more, "--epochs", 2)
+    longer = (*more, "--epochs", 2, "--last")
     out = trained("resnet50_gam", classes, tmp_path / "gam", *longer, "--start", start)
     before, after = load_file(start / "weights.safetensors"), load_file(out / "weights.safetensors")
     assert set(before) < set(after)
