@@ -13,6 +13,12 @@ is the plan's.
 whole guides, and a quantisation loss of our design: max(0, m - |u|)^2, m = .8, times the square of
 the bits as the fit has it. It pulls hardest at numbers around 0, whose bit is undecided, and leaves
 those beyond the margin to the fit.
+
+Tried on photos that are no queries (48 bits, EfficientNet-Lite0 at 192 px, mean mAP of two random
+seeds; not in a results file): this attention .707, none .725; this one as x + g (m(x) - x), g from
+zero, .715; channels and places weighed by class scores .714. Beside an earlier map (stride 16):
+that map without attention .736, weighed by the last map's mean .740, by its class scores .746. So
+what helps is the earlier map first, and there attention helps, too.
 """
 
 from collections.abc import Callable
