@@ -67,7 +67,7 @@ def job(args: argparse.Namespace) -> int:
     maps = read_maps(split.paths, photos, trunk, weights, args.side, args.maps, args.jobs, device)
     place = np.full(len(split.paths), -1)
     place[split.database] = np.arange(len(split.database))
-    # training photos that are searched, and where
+    # training photos that are searched
     searched = np.flatnonzero(place[split.train] >= 0)
     curves, labels = {}, split.labels[split.train]
     for bits in args.bits:
@@ -103,7 +103,7 @@ def job(args: argparse.Namespace) -> int:
             f"{mean}_both_looks": found.both.mean(),
             "precision_radius_2": found.radius2.mean(),
         }
-        # their learned codes for the network's
+        # the learned codes of training photos that are searched, in place of the network's
         if "gallery" in learned.arrays and len(searched):
             codes = learned.arrays["gallery"].astype(np.float32)
             database[place[split.train[searched]]] = codes[searched]

@@ -3,14 +3,15 @@ its local features (`delf`), fine ones (`fine`), or a recipe of the other papers
 
 All trainings take the same flags on a CPU and on a GPU, keep the weights of the epoch that
 validated best, log a line per epoch to log.jsonl and go on where they were killed: run the same
-command again. Each --data folder holds one folder per class; one photo in twenty is held out for
-validation. `delf` trains the attention on a frozen trunk, --start's or one that it trains first: on
-classes (Noh et al. 2017, section 3) or, with --matches, on which cells are found again when a photo
-comes back. `distil` and `fine` learn from what a larger network or another program said of the
-photos, and leave weights of which import-weights makes a model. Hashing recipes (seeds 002 and 003)
-learn a binary code on the maps of --start, which stays. `resnet50` and its variants with attention
-(seeds 000 and 001) learn as `embedding` does, under one of two settings, and take their local
-features from another model. All others end with a model that `--model` takes.
+command again. Each --data folder holds one folder per class; one photo in twenty, for the resnet50
+recipes, `distil` and `fine` in ten, is held out for validation. `delf` trains the attention on a
+frozen trunk, --start's or one that it trains first: on classes (Noh et al. 2017, section 3) or,
+with --matches, on which cells are found again when a photo comes back. `distil` and `fine` learn
+from what a larger network or another program said of the photos, and leave weights of which import-
+weights makes a model. Hashing recipes (seeds 002 and 003) learn a binary code on the maps of
+--start, which stays. `resnet50` and its variants with attention (seeds 000 and 001) learn as
+`embedding` does, under one of two settings, and take their local features from another model. All
+others end with a model that `--model` takes.
 """
 
 import os

@@ -23,8 +23,8 @@ def two_looks(accuracies: Sequence[Row], cells: Sequence[Row], table2: Sequence[
     body, used = [], []
     for run, seeds in by_label(accuracies).items():
         shares = [100 * seed["test"] for seed in seeds]
-        teachers = {seed["teacher_test"] for seed in seeds if "teacher_test" in seed}
-        own = f"; its teacher {number(100 * max(teachers), '.2f')} %" if teachers else ""
+        taught = [100 * seed["teacher_test"] for seed in seeds if "teacher_test" in seed]
+        own = f"; its teacher {number(sum(taught) / len(taught), '.2f')} %" if taught else ""
         found = f"{number(sum(shares) / len(shares), '.2f')} %"
         if len(shares) > 1:
             found += f" [{number(min(shares), '.2f')}, {number(max(shares), '.2f')}]"

@@ -30,6 +30,8 @@ LOG = logging.getLogger("pipeline.training.data")
 
 # one photo in twenty, by the hash of its path, is for validation and never trained on
 HOLD_OUT = 20
+TENTH = 10  # or one in ten, where what is held out also says how sure its figure is
+SPELT = {HOLD_OUT: "twenty", TENTH: "ten"}
 MANY_CORES = 4  # more than these make batches in processes of their own
 Made = TypeVar("Made")
 
@@ -145,7 +147,7 @@ def read_data(
                 + (
                     ""
                     if apart or test
-                    else " in the one in twenty held out; run with `--valid DIR`"
+                    else f" in the one in {SPELT[hold_out]} held out; run with `--valid DIR`"
                 )
             )
     return Data(sets[0], sets[1], sets[2] if test or asked[0] else None, lost, learned, not apart)

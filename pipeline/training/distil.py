@@ -24,9 +24,9 @@ from pipeline.training.data import Photos, crop, made_ahead
 from pipeline.training.embedding import TRUNK, optimizer, same_photo
 from pipeline.training.folders import list_rows
 from pipeline.training.loop import Plan, Task
+from pipeline.training.teacher import crop_maps, of_squares
 from stages.augment import scene
 from stages.embed import generalised_mean
-from stages.lite import lite_map
 from stages.records import Float32, Int64, UInt8
 from stages.reduce import Reduce
 from stages.trunk import last_map, load_resnet, to_tensor
@@ -65,22 +65,10 @@ def network_teacher(
 
     @torch.no_grad()
     def seen(crops: UInt8) -> Tensor:
-        x = functional.interpolate(to_tensor(crops, device), (side, side), mode="bilinear")
-        with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
-            return pooled(lite_map(network, x))
+        return pooled(crop_maps(network, crops, side, device, bf16=device != "cpu"))
 
     some = photos.pixels[:: max(1, len(photos.pixels) // FITTED)]
-    reduce = _reduce(
-        "--teacher",
-        np.concatenate(
-            [
-                seen(np.stack([crop(pixels, side, None, 1) for pixels in some[i : i + TOGETHER]]))
-                .cpu()
-                .numpy()
-                for i in range(0, len(some), TOGETHER)
-            ]
-        ),
-    )
+    reduce = _reduce("--teacher", of_squares(seen, some, side))
     mean, components = (
         torch.from_numpy(array).to(device) for array in (reduce.mean, reduce.components)
     )

@@ -25,7 +25,7 @@ from torch.nn import functional
 from pipeline.base.errors import ImageError, UsageError
 from pipeline.base.images import load_image
 from pipeline.gallery.imported import UNUSABLE, as_features, read_arrays
-from pipeline.training.data import made_ahead
+from pipeline.training.data import TENTH, made_ahead
 from pipeline.training.folders import list_rows
 from pipeline.training.loop import Plan
 from stages.fine_network import LENGTH, FineNetwork
@@ -45,8 +45,7 @@ TEMPERATURE = 0.06  # of the similarities of unit descriptors
 SURE = 0.05  # score of a teacher's keypoint from which it is one for the network, too
 # weights of the parts of the loss; how they compare was not searched
 IMITATE, TELL_APART, DETECT, ATTEND = 2.0, 0.5, 1.0, 0.25
-HOLD_OUT = 10  # one photo in ten, by the hash of its path, is for validation alone
-JUDGED = 400  # of them, at most
+JUDGED = 400  # photos that validate, at most
 SAMPLE = 400  # photos whose teacher's descriptors their principal components are fitted on
 
 
@@ -91,8 +90,8 @@ def read_examples(
                 digest.update(f"{key} {path.stat().st_size} {taught.stat().st_size}\0".encode())
             else:
                 missing += 1
-    train = [each for each in found if each.key % HOLD_OUT]
-    held = [each for each in found if not each.key % HOLD_OUT][:JUDGED]
+    train = [each for each in found if each.key % TENTH]
+    held = [each for each in found if not each.key % TENTH][:JUDGED]
     if not train or not held:
         raise UsageError(
             "--data, --teacher: expected features of photos to learn from and of some to validate"

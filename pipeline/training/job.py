@@ -10,7 +10,7 @@ from pipeline.base.names import ATTENDED
 from pipeline.model.card import Settings
 from pipeline.results.file import write_row
 from pipeline.training.checkpoint import RESULT, check_settings, finished, settings_of
-from pipeline.training.data import HOLD_OUT, read_data
+from pipeline.training.data import HOLD_OUT, TENTH, read_data
 from pipeline.training.delf import attention, fold
 from pipeline.training.embedding import PARTS, TRUNK, embedding, read_start, rounded
 from pipeline.training.export import card_of, write_trained
@@ -27,10 +27,6 @@ from pipeline.training.repeatability import matches
 from pipeline.training.teacher import fit_class_teacher
 
 LOG = logging.getLogger(__name__)
-
-# one photo in ten is held out where few are trained on, and one epoch is better than another by a
-# standard error of that share
-TENTH = 10
 
 
 def train(options: TrainOptions) -> int:

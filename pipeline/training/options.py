@@ -214,9 +214,7 @@ def check_flags(options: TrainOptions) -> None:
             f" {len(options.px)} for {options.epochs} epochs"
         )
     if options.teacher and options.what in EMBEDDINGS:
-        if [str(each) for each in options.teacher if str(each) in NETWORKS] != [
-            *map(str, options.teacher)
-        ][:1]:
+        if len(options.teacher) > 1 or str(options.teacher[0]) not in NETWORKS:
             raise UsageError(
                 f"--teacher {' '.join(map(str, options.teacher))}: expected one of"
                 f" {', '.join(NETWORKS)} with `{options.what}`, got another"

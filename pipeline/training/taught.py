@@ -24,7 +24,7 @@ from pipeline.training.checkpoint import (
     write_result,
     writing,
 )
-from pipeline.training.data import read_data
+from pipeline.training.data import TENTH, read_data
 from pipeline.training.distil import (
     JUDGED,
     distil,
@@ -35,7 +35,6 @@ from pipeline.training.distil import (
 )
 from pipeline.training.embedding import read_start, read_weights, rounded
 from pipeline.training.fine import (
-    HOLD_OUT,
     Batch,
     batches,
     fit_teacher,
@@ -43,7 +42,7 @@ from pipeline.training.fine import (
     make_batch,
     read_examples,
 )
-from pipeline.training.loop import Plan, Schedule, run
+from pipeline.training.loop import Plan, Schedule, run, standard_error
 from pipeline.training.options import FOR_ATTENDED, FREE, TrainOptions, usual_rate
 from pipeline.training.teacher import load_teacher
 from stages.fine_network import FineNetwork, load_fine
@@ -113,7 +112,7 @@ def learn_first_look(options: TrainOptions, settings: dict[str, Any]) -> Learned
         teacher = stored_teacher(options.data, Path(name), device)
     side = round(max(options.px) * 1.3)
     data = read_data(
-        options.data, options.valid, None, side, side, least=1, hold_out=HOLD_OUT, labels=None
+        options.data, options.valid, None, side, side, least=1, hold_out=TENTH, labels=None
     )
     settings["photos of --data"] = data.digest[:16]
     check_settings(options.out, settings)
@@ -144,7 +143,7 @@ def learn_first_look(options: TrainOptions, settings: dict[str, Any]) -> Learned
         lambda epoch, first: views(data.train, plan, epoch, first),
         lambda epoch: {"px": plan.px_of(epoch)},
         lambda: task.validate(data.valid),
-        margin=0.5 / min(JUDGED, held) ** 0.5,  # one standard error of a share of so many photos
+        margin=standard_error(0.5, min(JUDGED, held)),  # the greatest of any share
         photos=photos,
     )
     check_folder("--out", options.out)

@@ -5,6 +5,7 @@ crop that the student sees (Beyer et al. 2022).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,23 +32,18 @@ STRENGTH = 100.0  # of the fit to the photos against the classifier's length, on
 
 @dataclass(frozen=True, eq=False)
 class ClassTeacher:
-    """The network and its classifier of L classes, on the student's device."""
+    """What the network says of crops, and its classifier of L classes, on the student's device."""
 
     name: str
-    network: nn.Module
+    # crops (B, px, px, 3) -> (B, C) unit: the mean of the last map
+    vectors: Callable[[UInt8], Tensor]
     weight: Tensor  # (L, C)
     bias: Tensor  # (L,)
-    bf16: bool
 
     @property
     def length(self) -> int:
         """Of its vectors."""
         return self.weight.shape[1]
-
-    @torch.no_grad()
-    def vectors(self, crops: UInt8) -> Tensor:
-        """(B, px, px, 3) -> (B, C) unit: the mean of the last map."""
-        return vectors(self.network, crops, self.weight.device.type, self.bf16)
 
     def scores(self, seen: Tensor) -> Tensor:
         """Unit vectors (B, C) -> (B, L) before the softmax."""
@@ -55,9 +51,7 @@ class ClassTeacher:
 
     def top1(self, photos: Photos, px: int) -> float:
         """The share of photos whose centre square is given its own class."""
-        seen = torch.from_numpy(
-            of_squares(self.network, photos, px, self.weight.device.type, self.bf16)
-        )
+        seen = torch.from_numpy(of_squares(self.vectors, photos.pixels, px))
         own = self.scores(seen.to(self.weight.device)).argmax(1).cpu().numpy()
         return float((own == photos.labels).mean())
 
@@ -77,17 +71,22 @@ def fit_class_teacher(name: str, photos: Photos, px: int, device: str, bf16: boo
     from sklearn.linear_model import LogisticRegression
 
     network = load_teacher(name, device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.no_grad()
+    def vectors(crops: UInt8) -> Tensor:
+        cells = crop_maps(network, crops, max(LEAST, crops.shape[1]), device, bf16)
+        return functional.normalize(cells.float().mean((2, 3)), dim=1)
+
     some = first_of(photos, FITTED)
     fitted = LogisticRegression(C=STRENGTH, max_iter=1000)
-    fitted.fit(of_squares(network, some, px, device, bf16), some.labels)
+    fitted.fit(of_squares(vectors, some.pixels, px), some.labels)
     weight, bias = (
         torch.from_numpy(array.astype(np.float32)).to(device)
         for array in (fitted.coef_, fitted.intercept_)
     )
     if len(weight) == 1:  # of two classes the second's scores alone are fitted
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
-    return ClassTeacher(name, network, weight, bias, bf16)
+    return ClassTeacher(name, vectors, weight, bias)
 
 
 def taught(
@@ -104,13 +103,13 @@ def taught(
     return OWN * own + IMITATE * alike + SAY * apart
 
 
-def vectors(network: nn.Module, crops: UInt8, device: str, bf16: bool) -> Tensor:
-    """As `ClassTeacher.vectors`."""
-    side = max(LEAST, crops.shape[1])
+def crop_maps(network: nn.Module, crops: UInt8, side: int, device: str, bf16: bool) -> Tensor:
+    """Crops (B, px, px, 3), enlarged to `side` px -> an EfficientNet-Lite's last maps (B, C, side/32,
+    side/32).
+    """
     x = functional.interpolate(to_tensor(crops, device), (side, side), mode="bilinear")
     with torch.autocast(device, torch.bfloat16, enabled=bf16):
-        cells = lite_map(network, x.contiguous(memory_format=torch.channels_last))
-    return functional.normalize(cells.float().mean((2, 3)), dim=1)
+        return lite_map(network, x)
 
 
 def first_of(photos: Photos, count: int) -> Photos:
@@ -128,12 +127,10 @@ def first_of(photos: Photos, count: int) -> Photos:
     )
 
 
-@torch.no_grad()
-def of_squares(network: nn.Module, photos: Photos, px: int, device: str, bf16: bool) -> Float32:
-    """(N, C) of the photos' centre squares."""
-    starts = range(0, len(photos.labels), TOGETHER)
+def of_squares(seen: Callable[[UInt8], Tensor], photos: Sequence[UInt8], px: int) -> Float32:
+    """(N, C): what is seen of the photos' centre squares, px on a side."""
     squares = (
-        np.stack([crop(pixels, px, None, 1) for pixels in photos.pixels[i : i + TOGETHER]])
-        for i in starts
+        np.stack([crop(pixels, px, None, 1) for pixels in photos[i : i + TOGETHER]])
+        for i in range(0, len(photos), TOGETHER)
     )
-    return np.concatenate([vectors(network, some, device, bf16).cpu().numpy() for some in squares])
+    return np.concatenate([seen(some).cpu().numpy() for some in squares])
