@@ -7,8 +7,8 @@ command again. Each --data folder holds one folder per class; one photo in twent
 recipes, `distil` and `fine` in ten, is held out for validation. `delf` trains the attention on a
 frozen trunk, --start's or one that it trains first: on classes (Noh et al. 2017, section 3) or,
 with --matches, on which cells are found again when a photo comes back. `distil` and `fine` learn
-from what a larger network or another program said of the photos, and leave weights of which import-
-weights makes a model. Hashing recipes (seeds 002 and 003) learn a binary code on the maps of
+from what a larger network or another program said of the photos, and leave weights of which
+import-weights makes a model. Hashing recipes (seeds 002 and 003) learn a binary code on the maps of
 --start, which stays. `resnet50` and its variants with attention (seeds 000 and 001) learn as
 `embedding` does, under one of two settings, and take their local features from another model. All
 others end with a model that `--model` takes.

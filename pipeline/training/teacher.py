@@ -104,8 +104,8 @@ def taught(
 
 
 def crop_maps(network: nn.Module, crops: UInt8, side: int, device: str, bf16: bool) -> Tensor:
-    """Crops (B, px, px, 3), enlarged to `side` px -> an EfficientNet-Lite's last maps (B, C, side/32,
-    side/32).
+    """Crops (B, px, px, 3), enlarged to `side` px -> an EfficientNet-Lite's last maps
+    (B, C, side / 32, side / 32).
     """
     x = functional.interpolate(to_tensor(crops, device), (side, side), mode="bilinear")
     with torch.autocast(device, torch.bfloat16, enabled=bf16):
