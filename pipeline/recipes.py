@@ -143,17 +143,16 @@ def encode(model: Model, device: str) -> Graph:
 
 def encode_bits(model: Model, device: str) -> Graph:
     """A trunk's last map of the photo as a square, and the learned code of it; nothing local."""
-    from stages.hash_forms import FORMS, complete_form
+    from stages.hash_forms import FORMS, complete_form, reads_earlier
     from stages.hashnet import head_of
-    from stages.squaremap import CHANNELS, MAPS, SquareMap, no_features, pool_map
+    from stages.squaremap import MAPS, SquareMap, no_features, pool_map
 
-    forward = MAPS[model.settings.trunk][1]
+    maps, form = MAPS[model.settings.trunk], FORMS[model.settings.recipe]
+    forward = maps.forward(reads_earlier(form))
     side = model.settings.embed_side // 32
+    classes = model.arrays.get("hash.attention.classify.bias", ())
     form = complete_form(
-        FORMS[model.settings.recipe],
-        model.settings.width,
-        CHANNELS[model.settings.trunk],
-        side * side,
+        form, model.settings.width, maps.channels, side * side, maps.earlier, len(classes)
     )
     try:
         trunk, head = (

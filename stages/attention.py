@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Channel(nn.Module):
@@ -93,29 +94,66 @@ class Global(nn.Module):
 
 
 class Guided(nn.Module):
-    """Mixed attention guided by semantic features: our reading of seed 003, an abstract.
+    """Mixed attention guided by semantic features, after seed 003, an abstract.
 
-    The photo as a whole, its mean over places, is the semantic guide. It weights the channels
-    (squeeze and excitation, Hu et al. 2018) and asks every place how well it fits: softmax over w .
-    tanh(U x + V g), times the number of places, so that a map whose places all fit alike stays as
-    it is. Each weight thus rests on global and local information together.
+    A guide (B, G), what the photo shows, weights the channels of a map (squeeze and excitation, Hu
+    et al. 2018) and asks every place how well it fits: softmax over w . tanh(U x + V g), times the
+    number of places, so that a map whose places all fit alike stays as it is. Each weight thus
+    rests on global and local information together. Without another, a map's own mean over places
+    is its guide.
     """
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int, guide: int = 0, reduction: int = 16) -> None:
         super().__init__()
-        hidden = channels // reduction
+        guide, hidden = guide or channels, channels // reduction
         self.excite = nn.Sequential(
-            nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels)
+            nn.Linear(guide, hidden), nn.ReLU(), nn.Linear(hidden, channels)
         )
         self.place, self.guide, self.fit = (
             nn.Conv2d(channels, hidden, 1),
-            nn.Linear(channels, hidden),
+            nn.Linear(guide, hidden),
             nn.Conv2d(hidden, 1, 1),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        whole = x.mean((2, 3))
-        channels = 2 * torch.sigmoid(self.excite(whole))[:, :, None, None]
-        fit: Tensor = self.fit(torch.tanh(self.place(x) + self.guide(whole)[:, :, None, None]))
+    def forward(self, x: Tensor, guide: Tensor | None = None) -> Tensor:
+        guide = x.mean((2, 3)) if guide is None else guide
+        channels = 2 * torch.sigmoid(self.excite(guide))[:, :, None, None]
+        fit: Tensor = self.fit(torch.tanh(self.place(x) + self.guide(guide)[:, :, None, None]))
         places = (fit.flatten(2).softmax(2) * fit[0, 0].numel()).view_as(fit)
         return x * channels * places
+
+
+class Beside(nn.Module):
+    """The last map (B, C, h, w), and beside it an earlier one of twice the cells on a side, E
+    channels: (B, C + 4 E, h, w), as `stages.squaremap.Maps.two` folds them -> (B, C + E, h, w).
+
+    The earlier map is brought to one scale by a batch norm and averaged over 2 x 2 cells. Where it
+    is `attended`, it is `Guided` before that by the last map, which knows best what the photo
+    shows: by its mean over places or, of L `classes`, by the scores that a linear classifier gives
+    that mean. That is our reading of seed 003's semantic features. All weights start at 1.
+    """
+
+    def __init__(self, channels: int, earlier: int, attended: bool, classes: int = 0) -> None:
+        super().__init__()
+        self.channels = channels
+        self.norm = nn.BatchNorm2d(earlier)
+        self.classify = nn.Linear(channels, classes) if classes else None
+        self.guided = Guided(earlier, classes or channels, 4) if attended else None
+        if self.guided is not None:
+            for part in (self.guided.excite[2], self.guided.fit):
+                for parameter in part.parameters():
+                    nn.init.zeros_(parameter)
+
+    def scores(self, x: Tensor) -> Tensor:
+        """The classes' (B, L), before a softmax."""
+        assert self.classify is not None
+        scores: Tensor = self.classify(x[:, : self.channels].mean((2, 3)))
+        return scores
+
+    def forward(self, x: Tensor) -> Tensor:
+        last = x[:, : self.channels]
+        earlier: Tensor = self.norm(functional.pixel_shuffle(x[:, self.channels :], 2))
+        if self.guided is not None:
+            guide = last.mean((2, 3)) if self.classify is None else self.scores(x).softmax(1)
+            earlier = self.guided(earlier, guide)
+        return torch.cat([last, functional.avg_pool2d(earlier, 2)], 1)

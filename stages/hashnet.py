@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.attention import Guided, cbam
+from stages.attention import Beside, Guided, cbam
 from stages.records import Float32, check_array
 
 ATTENTION: dict[str, Callable[[int], nn.Module]] = {
@@ -30,13 +30,15 @@ SQUASH: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class HashNet(nn.Module):
-    """Map (B, C, h, w) -> codes (B, b): attention, flattened cells, one hidden layer, one number a
-    bit.
+    """Map (B, C, h, w), or two of them folded -> codes (B, b): attention, flattened cells, one
+    hidden layer, one number a bit.
 
     bf16: what the attention and the hidden layer are computed in while it learns, where set.
     attention: of ATTENTION; squash: of SQUASH, what the last numbers go through; slices: hidden
     units that each bit has to itself, 0 for all of them together (the divide-and-encode module of
-    Lai et al. 2015, section 3.3, which keeps bits from repeating each other).
+    Lai et al. 2015, section 3.3, which keeps bits from repeating each other); earlier: channels of
+    an earlier map, read beside the last one and attended in its place, with so many classes
+    (`stages.attention.Beside`).
     """
 
     def __init__(
@@ -48,13 +50,22 @@ class HashNet(nn.Module):
         attention: str = "none",
         squash: str = "sigmoid",
         slices: int = 0,
+        earlier: int = 0,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         self.bf16 = False
-        self.attention = ATTENTION[attention](channels)
+        self.attention = (
+            Beside(channels, earlier, attention != "none", classes)
+            if earlier
+            else ATTENTION[attention](channels)
+        )
         hidden = slices * bits or width
         self.hidden = nn.Sequential(
-            nn.Flatten(), nn.Linear(channels * cells, hidden), nn.ReLU(), nn.Dropout(0.5)
+            nn.Flatten(),
+            nn.Linear((channels + earlier) * cells, hidden),
+            nn.ReLU(),
+            nn.Dropout(0.5),
         )
         self.code = nn.Conv1d(hidden, bits, 1, groups=bits) if slices else nn.Linear(hidden, bits)
         self.squash = SQUASH[squash]

@@ -38,7 +38,7 @@ def load_lite(
 def load_lite_blocks(
     name: str, weights: Mapping[str, np.ndarray], device: str = "cpu"
 ) -> nn.Module:
-    """The same up to its last block, all that `blocks_map` asks for; other tensors are not read."""
+    """The same up to its last block, all that `blocks_maps` asks for; others are not read."""
     from efficientnet_lite_pytorch import EfficientNet
 
     model = EfficientNet.from_name(name.replace("_", "-"))
@@ -58,15 +58,17 @@ def lite_map(trunk: nn.Module, x: Tensor) -> Tensor:
     return cells
 
 
-def blocks_map(trunk: nn.Module, x: Tensor) -> Tensor:
-    """The same -> the map of the last block (B, 320, h/32, w/32), before the convolution to 1,280
-    channels: a quarter of the numbers, from which codes are learned as well
-    (docs/benchmarks/binary-codes.md).
+def blocks_maps(trunk: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The same -> the last map of h/16 x w/16 cells (B, 112, ...) and the map of the last block
+    (B, 320, h/32, w/32), before the convolution to 1,280 channels: a quarter of the numbers, from
+    which codes are learned as well (docs/benchmarks/binary-codes.md).
     """
-    x = trunk._swish(trunk._bn0(trunk._conv_stem(_own_scale(x))))  # type: ignore[operator]
+    x = earlier = trunk._swish(trunk._bn0(trunk._conv_stem(_own_scale(x))))  # type: ignore[operator]
     for block in trunk._blocks:  # type: ignore[union-attr]
-        x = block(x)
-    return x
+        before, x = x, block(x)
+        if x.shape[2:] != before.shape[2:]:
+            earlier = before
+    return earlier, x
 
 
 def _own_scale(x: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ def job(args: argparse.Namespace) -> int:
     )
     from pipeline.training.hashing.measures import measure
     from pipeline.training.hashing.methods import ABLATED, METHODS, check_photos
+    from stages.squaremap import MAPS
 
     if args.recipe not in METHODS:
         raise UsageError(f"RECIPE {args.recipe}: expected one of {', '.join(METHODS)}")
@@ -64,7 +65,9 @@ def job(args: argparse.Namespace) -> int:
     check_photos(args.recipe, method, len(split.train))
     weights, trunk = read_trunk(args.start)
     photos = photos_digest(split.paths, args.jobs)
-    maps = read_maps(split.paths, photos, trunk, weights, args.side, args.maps, args.jobs, device)
+    maps = read_maps(
+        split.paths, photos, trunk, weights, args.side, method.two, args.maps, args.jobs, device
+    )
     place = np.full(len(split.paths), -1)
     place[split.database] = np.arange(len(split.database))
     # training photos that are searched
@@ -77,7 +80,9 @@ def job(args: argparse.Namespace) -> int:
             **settings_of(name, weights, photos, args.side, labels, bits, plan),
             "--protocol": args.protocol,
         }
-        learned, seconds = learn_code(method, maps, split.train, labels, bits, plan, out, settings)
+        learned, seconds = learn_code(
+            method, maps, split.train, labels, bits, plan, out, settings, MAPS[trunk].earlier
+        )
         query, database = (
             learned.codes(maps, rows, device) for rows in (split.query, split.database)
         )
@@ -220,7 +225,9 @@ def make_parser() -> Parser:
     add(
         "--without",
         metavar="PART",
-        help="adsh_attention: without its attention, or without its quantisation",
+        help="adsh_attention without its attention, the classes that guide it, the earlier map that"
+        " it looks at (what is left is guided by the last map's mean), or its quantisation:"
+        " attention, classes, earlier or quantisation",
     )
     add(
         "--bits",

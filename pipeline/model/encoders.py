@@ -155,7 +155,7 @@ def map_trunk(
     named: str, trunk: str, weights: "Mapping[str, np.ndarray]", device: str = "cpu"
 ) -> "nn.Module":
     """The trunk whose map a hashing recipe starts from, a name of MAPS. Raises as `lite_trunk`."""
-    return _of_package(named, lambda: MAPS[trunk][0](trunk, weights, device))
+    return _of_package(named, lambda: MAPS[trunk].load(trunk, weights, device))
 
 
 def _of_package(named: str, load: "Callable[[], nn.Module]") -> "nn.Module":

@@ -11,10 +11,10 @@ from pictures import picture
 from safetensors.torch import save_file
 
 from pipeline.training.hashing.maps import read_trunk
-from stages.lite import blocks_part, lite_map, load_lite
+from stages.lite import _own_scale, blocks_part, lite_map, load_lite
 from stages.records import Image
-from stages.squaremap import CHANNELS, MAPS, SquareMap
-from stages.trunk import load_vgg16
+from stages.squaremap import MAPS, SquareMap
+from stages.trunk import build_resnet, last_map, load_vgg16, third_map
 
 
 def test_vgg16s_convolutions_load_under_their_own_names(tmp_path: Path) -> None:
@@ -39,9 +39,9 @@ def test_vgg16s_convolutions_load_under_their_own_names(tmp_path: Path) -> None:
     )
     arrays, name = read_trunk(tmp_path / "vgg16.safetensors")
     assert (name, len(arrays)) == ("vgg16", 26)
-    load, forward = MAPS[name]
-    trunk = load(name, arrays, "cpu")
-    seen = SquareMap(trunk, forward, 64)(Image(picture(0, 90, 50)))
+    maps = MAPS[name]
+    trunk = maps.load(name, arrays, "cpu")
+    seen = SquareMap(trunk, maps.last, 64)(Image(picture(0, 90, 50)))
     assert seen.shape == (512, 2, 2)
     x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     wanted = x
@@ -54,7 +54,8 @@ def test_vgg16s_convolutions_load_under_their_own_names(tmp_path: Path) -> None:
             place += 2
         else:
             wanted, place = torch.max_pool2d(wanted, 2), place + 1
-    torch.testing.assert_close(forward(trunk, x), wanted, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(maps.last(trunk, x), wanted, rtol=1e-3, atol=1e-4)
+    assert maps.two(trunk, x).shape == (1, maps.channels + 4 * maps.earlier, 2, 2)
     del arrays["features.28.weight"]
     with pytest.raises(
         ValueError, match=r"vgg16 weights: expected a tensor features\.28\.weight, got none"
@@ -67,11 +68,30 @@ def test_the_map_of_the_last_block_is_what_the_head_reads() -> None:
     torch.manual_seed(0)
     whole = package.EfficientNet.from_name("efficientnet-lite0")
     arrays = {name: tensor.numpy() for name, tensor in whole.state_dict().items()}
-    load, forward = MAPS["efficientnet_lite0"]
-    trunk = load("efficientnet_lite0", blocks_part(arrays), "cpu")
+    maps = MAPS["efficientnet_lite0"]
+    trunk = maps.load("efficientnet_lite0", blocks_part(arrays), "cpu")
     x = torch.randn(2, 3, 96, 64)
-    cells = forward(trunk, x)
-    assert cells.shape == (2, CHANNELS["efficientnet_lite0"], 3, 2)
+    cells = maps.last(trunk, x)
+    assert cells.shape == (2, maps.channels, 3, 2)
     network = load_lite(arrays)
     headed = network._swish(network._bn1(network._conv_head(cells)))
     torch.testing.assert_close(headed, lite_map(network, x))
+    before = x
+    for number, block in enumerate([network._conv_stem, *network._blocks]):
+        before = block(before) if number else network._swish(network._bn0(block(_own_scale(x))))
+        if number == 11:  # the last of the fifth group, after which cells are twice as wide
+            break
+    earlier = torch.nn.functional.pixel_shuffle(maps.two(trunk, x)[:, maps.channels :], 2)
+    torch.testing.assert_close(earlier, before)
+    assert before.shape == (2, maps.earlier, 6, 4)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_a_resnets_two_maps_are_those_of_its_last_two_layers(name: str) -> None:
+    torch.manual_seed(0)
+    maps, trunk, x = MAPS[name], build_resnet(name, 2).eval(), torch.randn(2, 3, 96, 64)
+    two = maps.two(trunk, x)
+    torch.testing.assert_close(two[:, : maps.channels], last_map(trunk, x))
+    earlier = torch.nn.functional.pixel_shuffle(two[:, maps.channels :], 2)
+    torch.testing.assert_close(earlier, third_map(trunk, x))
+    assert earlier.shape == (2, maps.earlier, 6, 4)

@@ -3,6 +3,7 @@ changes nothing.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from pipeline.training.hashing.loop import Plan, Problem, similar
 from pipeline.training.hashing.measures import measure
 from pipeline.training.hashing.methods import METHODS, check_photos
 from pipeline.training.hashing.projections import ksh
-from stages.attention import Channel, Guided, Spatial
+from stages.attention import Beside, Channel, Guided, Spatial
 from stages.hashnet import HashNet, kernels, pool
 
 PLAN = Plan(epochs=4, batch=32, rate=3e-3, width=32)
@@ -30,7 +31,9 @@ PLAN = Plan(epochs=4, batch=32, rate=3e-3, width=32)
 
 @pytest.fixture(scope="module")
 def planted() -> tuple[np.ndarray, np.ndarray]:
-    """Maps (500, 32, 2, 2) of four noisy classes, and their labels."""
+    """Maps (500, 32, 2, 2) of four noisy classes, and their labels; for a recipe that reads two
+    maps, the last one's 16 channels and the 4 of an earlier one with four cells for each.
+    """
     rng = np.random.default_rng(0)
     centres, classes = rng.normal(size=(4, 32, 2, 2)), rng.integers(0, 4, 500)
     maps = np.maximum(centres[classes] + 1.5 * rng.normal(size=(500, 32, 2, 2)), 0).astype(
@@ -50,19 +53,19 @@ def test_it_finds_the_classes_of_photos_it_has_not_seen(
     maps, labels = planted
     train, query, database = np.arange(300), np.arange(300, 350), np.arange(350, 500)
     learned, _ = learn_code(
-        METHODS[recipe], maps, train, labels[train], 16, PLAN, tmp_path / recipe, {"a": 1}
+        METHODS[recipe], maps, train, labels[train], 16, PLAN, tmp_path / recipe, {"a": 1}, 4
     )
     codes = [learned.codes(maps, rows, "cpu") for rows in (query, database)]
     found = measure(*codes, labels[query], labels[database]).tied.mean()
     assert found > {"lsh": 0.3, "ksh": 0.5}.get(recipe, 0.7)  # chance is .25
     again, _ = learn_code(
-        METHODS[recipe], maps, train, labels[train], 16, PLAN, tmp_path / recipe, {"a": 1}
+        METHODS[recipe], maps, train, labels[train], 16, PLAN, tmp_path / recipe, {"a": 1}, 4
     )
     # read, not learned again
     np.testing.assert_array_equal(again.codes(maps, query, "cpu"), codes[0])
 
 
-@pytest.mark.parametrize("recipe", ["am_vggh", "dpsh", "adsh"])
+@pytest.mark.parametrize("recipe", ["am_vggh", "dpsh", "adsh", "adsh_attention"])
 def test_a_killed_run_ends_as_if_it_had_not_been(
     recipe: str,
     planted: tuple[np.ndarray, np.ndarray],
@@ -72,7 +75,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
     maps, labels = planted
     train, plan = np.arange(200), Plan(epochs=3, batch=32, rate=3e-3, width=16)
     whole, _ = learn_code(
-        METHODS[recipe], maps, train, labels[train], 12, plan, tmp_path / "whole", {}
+        METHODS[recipe], maps, train, labels[train], 12, plan, tmp_path / "whole", {}, 4
     )
     saved, real = [], loop.save_checkpoint
 
@@ -86,10 +89,10 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
         patch.setattr(loop, "save_checkpoint", killed)
         with pytest.raises(KeyboardInterrupt):
             learn_code(
-                METHODS[recipe], maps, train, labels[train], 12, plan, tmp_path / "killed", {}
+                METHODS[recipe], maps, train, labels[train], 12, plan, tmp_path / "killed", {}, 4
             )
     resumed, _ = learn_code(
-        METHODS[recipe], maps, train, labels[train], 12, plan, tmp_path / "killed", {}
+        METHODS[recipe], maps, train, labels[train], 12, plan, tmp_path / "killed", {}, 4
     )
     for name, array in whole.arrays.items():
         np.testing.assert_array_equal(resumed.arrays[name], array)
@@ -243,3 +246,40 @@ def test_guided_attention_leaves_an_even_map_as_it_is() -> None:
     torch.testing.assert_close(guided(even), even.contiguous())
     odd = torch.randn(2, 32, 3, 3)
     assert not torch.allclose(guided(odd), odd)
+
+
+def test_an_earlier_map_stands_beside_the_last_one_and_is_weighed_by_its_classes() -> None:
+    torch.manual_seed(0)
+    last, earlier = torch.randn(2, 8, 3, 3), torch.randn(2, 16, 6, 6)
+    two = torch.cat([last, nn.functional.pixel_unshuffle(earlier, 2)], 1)
+    plain, beside = Beside(8, 16, attended=False).eval(), Beside(8, 16, True, classes=5).eval()
+    scale = (1 + plain.norm.eps) ** 0.5  # of a batch norm that has seen nothing
+    alone = torch.cat([last, nn.functional.avg_pool2d(earlier, 2) / scale], 1)
+    torch.testing.assert_close(plain(two), alone)
+    torch.testing.assert_close(beside(two), alone)  # before it has learned, all weights are 1
+    for parameter in beside.parameters():
+        nn.init.normal_(parameter)
+    assert beside.classify is not None
+    assert beside.guided is not None
+    told = beside.classify(last.mean((2, 3)))
+    torch.testing.assert_close(beside.scores(two), told)
+    seen = beside.guided(beside.norm(earlier), told.softmax(1))
+    torch.testing.assert_close(beside(two)[:, 8:], nn.functional.avg_pool2d(seen, 2))
+    torch.testing.assert_close(beside(two)[:, :8], last)
+
+
+def test_the_classes_that_guide_are_learned(
+    planted: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    maps, labels = planted
+    method, plan = METHODS["adsh_attention"], replace(PLAN, epochs=20)
+    learned, _ = learn_code(
+        method, maps, np.arange(300), labels[:300], 12, plan, tmp_path / "out", {}, 4
+    )
+    guide = learned.arrays
+    told = (
+        maps[300:, :16].astype(np.float32).mean((2, 3))
+        @ guide["attention.classify.weight"].T.astype(np.float32)
+        + guide["attention.classify.bias"]
+    )
+    assert (told.argmax(1) == labels[300:].argmax(1)).mean() > 0.6  # chance is .25

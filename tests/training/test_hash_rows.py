@@ -212,7 +212,8 @@ def test_too_many_training_photos_are_named_before_maps_are_made(
 def test_a_part_can_be_left_out(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for part in ("attention", "quantisation"):
+    parts = ("attention", "classes", "earlier", "quantisation")
+    for part in parts:
         assert (
             hashing.main(
                 [
@@ -227,10 +228,10 @@ def test_a_part_can_be_left_out(
             == 0
         )
     rows = json.loads((tmp_path / "r.json").read_text())["rows"]
-    assert [row["recipe"] for row in rows] == [
-        "adsh_attention without attention",
-        "adsh_attention without quantisation",
-    ]
+    assert [row["recipe"] for row in rows] == [f"adsh_attention without {part}" for part in parts]
+    # the last map alone, and with the earlier one; of 4 x 4 and 2 x 2 cells
+    shapes = sorted(np.load(path).shape for path in (tmp_path / "maps").glob("*.npy"))
+    assert [shape[1:] for shape in shapes] == [(512, 1, 1), (512 + 4 * 256, 1, 1)]
 
 
 def test_learned_codes_stand_where_their_photos_do(
@@ -260,7 +261,7 @@ def test_maps_go_on_after_a_kill(
     paths = sorted((write_classes(tmp_path / "photos", 20)).rglob("*.png"))
     weights, trunk = read_trunk(tiny_model)
     digest = photos_digest(paths, 1)
-    whole = read_maps(paths, digest, trunk, weights, 32, tmp_path / "whole", 1, "cpu")
+    whole = read_maps(paths, digest, trunk, weights, 32, False, tmp_path / "whole", 1, "cpu")
     monkeypatch.setattr(module, "STEP", 8)
     seen, real = [], module.load_image
 
@@ -273,10 +274,10 @@ def test_maps_go_on_after_a_kill(
     with monkeypatch.context() as patch:
         patch.setattr(module, "load_image", killed)
         with pytest.raises(KeyboardInterrupt):
-            read_maps(paths, digest, trunk, weights, 32, tmp_path / "killed", 1, "cpu")
+            read_maps(paths, digest, trunk, weights, 32, False, tmp_path / "killed", 1, "cpu")
         seen.clear()
         patch.setattr(module, "load_image", lambda path: seen.append(path) or real(path))
-        again = read_maps(paths, digest, trunk, weights, 32, tmp_path / "killed", 1, "cpu")
+        again = read_maps(paths, digest, trunk, weights, 32, False, tmp_path / "killed", 1, "cpu")
     assert seen == paths[8:]
     np.testing.assert_array_equal(again, whole)
     assert [path.suffix for path in (tmp_path / "killed").iterdir()] == [".npy"]
@@ -285,10 +286,10 @@ def test_maps_go_on_after_a_kill(
     with pytest.raises(
         UsageError, match=r"shape \(20, 512, 0, 1\), not float16 of \(20, 512, 1, 1\)"
     ):
-        read_maps(paths, digest, trunk, weights, 32, tmp_path / "killed", 1, "cpu")
+        read_maps(paths, digest, trunk, weights, 32, False, tmp_path / "killed", 1, "cpu")
     cached.write_bytes(b"no map")
     with pytest.raises(UsageError, match="expected maps as they were written"):
-        read_maps(paths, digest, trunk, weights, 32, tmp_path / "killed", 1, "cpu")
+        read_maps(paths, digest, trunk, weights, 32, False, tmp_path / "killed", 1, "cpu")
 
 
 def test_efficientnet_lite0_is_a_trunk_by_its_package(

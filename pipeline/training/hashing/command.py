@@ -15,6 +15,7 @@ from pipeline.training.hashing.loop import Plan
 from pipeline.training.hashing.maps import check_side, photos_digest, read_maps, read_trunk
 from pipeline.training.hashing.methods import METHODS, check_photos
 from pipeline.training.options import TrainOptions
+from stages.squaremap import MAPS
 
 RATE, SIDE = 1e-3, 224
 
@@ -44,7 +45,10 @@ def train_code(options: TrainOptions) -> int:
     check_side("--embed-side", side)
     device = device_of(options.device)
     digest = photos_digest(paths, options.jobs)
-    maps = read_maps(paths, digest, trunk, weights, side, options.maps, options.jobs, device)
+    method = METHODS[options.what]
+    maps = read_maps(
+        paths, digest, trunk, weights, side, method.two, options.maps, options.jobs, device
+    )
     plan = Plan(
         options.epochs,
         options.batch,
@@ -56,7 +60,7 @@ def train_code(options: TrainOptions) -> int:
     )
     settings = settings_of(options.what, weights, digest, side, labels, bits, plan)
     learned, seconds = learn_code(
-        METHODS[options.what],
+        method,
         maps,
         np.arange(len(paths)),
         labels,
@@ -64,6 +68,7 @@ def train_code(options: TrainOptions) -> int:
         plan,
         options.out / "code",
         settings,
+        MAPS[trunk].earlier,
     )
     arrays = {f"hash.{name}": array for name, array in learned.arrays.items() if name != "gallery"}
     arrays |= {f"trunk.{name}": array.astype(np.float16) for name, array in weights.items()}

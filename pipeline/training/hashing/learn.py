@@ -98,12 +98,15 @@ def learn_code(
     plan: Plan,
     out: Path,
     settings: dict[str, Any],
+    earlier: int = 0,
 ) -> tuple[LearnedCode, float]:
     """The code and the seconds it took; a finished run is read, a killed one goes on. labels (n, L)
-    of maps[train]. Raises UsageError.
+    of maps[train]; earlier: channels of the earlier map beside the last one, for a method that
+    reads two. Raises UsageError.
     """
     check_settings(out, settings)
-    form = complete_form(method.form, plan.width, maps.shape[1], maps.shape[2] * maps.shape[3])
+    channels, cells = maps.shape[1] - (4 * earlier if method.two else 0), maps[0, 0].size
+    form = complete_form(method.form, plan.width, channels, cells, earlier, labels.shape[1])
     if finished(out):
         return LearnedCode(load_file(out / WEIGHTS), form, bits), seconds_of(out)
     check_folder("--out", out)
@@ -122,7 +125,11 @@ def learn_code(
         problem = method.problem(net_of(form, bits), labels, bits, plan)
         seconds = time.monotonic() - began
         seconds += learn(problem, maps, train, plan, out, settings)
-        arrays = {name: tensor.cpu().numpy() for name, tensor in problem.net.state_dict().items()}
+        arrays = {
+            name: tensor.cpu().numpy()
+            for name, tensor in problem.net.state_dict().items()
+            if not name.endswith("num_batches_tracked")
+        }
         if "gallery" in problem.model.state_dict():
             arrays["gallery"] = problem.model.state_dict()["gallery"].cpu().numpy()
     if not all(np.isfinite(array).all() for array in arrays.values()):

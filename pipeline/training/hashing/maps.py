@@ -1,4 +1,4 @@
-"""The last maps of a frozen trunk, computed once and kept on the disk under the trunk's and the
+"""The maps of a frozen trunk, computed once and kept on the disk under the trunk's and the
 photos' hashes; a kill loses at most 256.
 """
 
@@ -95,17 +95,19 @@ def read_maps(
     trunk: str,
     weights: dict[str, Float32],
     side: int,
+    two: bool,
     cache: Path,
     jobs: int,
     device: str,
 ) -> Maps:
     """(N, C, h, w) float16 on the disk, in bfloat16 arithmetic. Raises UsageError.
 
-    photos: their digest; trunk: a name of MAPS; side: px of the square that a photo is brought to.
+    photos: their digest; trunk: a name of MAPS; side: px of the square that a photo is brought to;
+    two: whether an earlier map stands beside the last one.
     """
-    forward = MAPS[trunk][1]
+    forward = MAPS[trunk].forward(two)
     net = map_trunk("--start", trunk, weights, device)
-    name = f"{trunk}_{weights_sha256(weights)[:12]}_{photos[:12]}_{side}"
+    name = f"{trunk}_{weights_sha256(weights)[:12]}_{photos[:12]}_{side}{'_two' if two else ''}"
     whole, part, noted = cache / f"{name}.npy", cache / f"{name}.part", cache / f"{name}.count"
 
     def forwards(pixels: UInt8) -> np.ndarray:

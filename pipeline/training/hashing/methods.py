@@ -15,7 +15,7 @@ from pipeline.training.hashing.dpsh import pairs
 from pipeline.training.hashing.loop import Problem
 from pipeline.training.hashing.projections import ksh, lsh
 from pipeline.training.hashing.vggh import classify
-from stages.hash_forms import FORMS, Form
+from stages.hash_forms import FORMS, Form, reads_earlier
 from stages.hashnet import KernelCode, LinearCode
 
 
@@ -29,6 +29,11 @@ class Method:
     form: Form | None = None  # what its network looks like
     solve: Callable[..., LinearCode | KernelCode] | None = None
     most: int | None = None  # training photos: the similarities of all are kept whole
+
+    @property
+    def two(self) -> bool:
+        """Whether it learns from an earlier map, too."""
+        return reads_earlier(self.form)
 
 
 METHODS: dict[str, Method] = {
@@ -45,9 +50,15 @@ METHODS: dict[str, Method] = {
     "lsh": Method(solve=lambda pooled, labels, bits, seed: lsh(pooled, bits, seed)),
 }
 
+BESIDE = {"squash": "tanh", "earlier": True}
 ABLATED: dict[str, dict[str, Method]] = {  # a recipe without one of its parts
     "adsh_attention": {
-        "attention": Method(asymmetric_sharpened, FORMS["adsh"]),
+        # the earlier map as it is
+        "attention": Method(asymmetric_sharpened, {**BESIDE, "attention": "none"}),
+        # the earlier map guided by the last one's mean
+        "classes": Method(asymmetric_sharpened, {**BESIDE, "attention": "guided"}),
+        # the last map alone, guided by its own mean
+        "earlier": Method(asymmetric_sharpened, {"squash": "tanh", "attention": "guided"}),
         "quantisation": Method(asymmetric, FORMS["adsh_attention"]),
     },
 }
