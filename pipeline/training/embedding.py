@@ -26,6 +26,7 @@ LOG = logging.getLogger("pipeline.training.embedding")
 
 TRUNK = "resnet18"
 # from the photo on; the class head stays
+SEARCHED = "searched"  # a perceptron of classes on the searched vector, which is not kept
 PARTS = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
 # of the similarities of unit vectors whose parts are all positive: they differ little
 TEMPERATURE = 0.05
@@ -81,7 +82,8 @@ def embedding(
     leave the class head alone to learn. Batch norms that are folded away in the start weights keep
     their statistics, mean 0 and variance 1, while their scale and shift are trained: real
     statistics would undo the folding. Attention, given `how`, begins anew where the start has none.
-    A teacher's say is half of the classes' and all of a linear map's, which is not kept.
+    A teacher's say is half of the classes' and all of a linear map's, which is not kept. Nor is the
+    perceptron of `plan.hidden` units: its say is half of the labels'.
     """
     torch.manual_seed(plan.seed)
     if start is None:
@@ -99,6 +101,10 @@ def embedding(
             model.fc = nn.Linear(model.get_submodule("fc").in_features, len(classes))  # type: ignore[arg-type]
     if teacher is not None:
         model.add_module(TELL, nn.Linear(model.get_submodule("fc").in_features, teacher.length))  # type: ignore[arg-type]
+    if plan.hidden:
+        length = model.get_submodule("fc").in_features
+        perceptron = (nn.Linear(length, plan.hidden), nn.ReLU())  # type: ignore[arg-type]
+        model.add_module(SEARCHED, nn.Sequential(*perceptron, nn.Linear(plan.hidden, len(classes))))
     norms = [
         module
         for name, module in model.named_modules()
@@ -128,9 +134,12 @@ def embedding(
             cells = last_map(model, to_tensor(images, device))
             pooled = cells.mean((2, 3))
             logits = model.get_submodule("fc")(pooled)
-        value = nn.functional.cross_entropy(
-            logits.float(), torch.from_numpy(labels).to(device), label_smoothing=0.1
-        )
+        wanted = torch.from_numpy(labels).to(device)
+        value = nn.functional.cross_entropy(logits.float(), wanted, label_smoothing=0.1)
+        if plan.hidden:
+            seen = model.get_submodule(SEARCHED)(generalised_mean(cells.float()))
+            more = nn.functional.cross_entropy(seen, wanted, label_smoothing=0.1)
+            value = (value + more) / 2
         if teacher is not None:
             told = model.get_submodule(TELL)(pooled.float())
             value = taught(teacher, images, logits, told, value)
@@ -215,7 +224,8 @@ def rounded(model: nn.Module) -> dict[str, Float32]:
     state = {
         name: tensor.half().float()
         for name, tensor in model.state_dict().items()
-        if not name.endswith("num_batches_tracked") and not name.startswith(f"{TELL}.")
+        if not name.endswith("num_batches_tracked")
+        and not name.startswith((f"{TELL}.", f"{SEARCHED}."))
     }
     model.load_state_dict(state, strict=False)
     return {name: tensor.cpu().contiguous().numpy() for name, tensor in state.items()}

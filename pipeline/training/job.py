@@ -90,6 +90,7 @@ def train(options: TrainOptions) -> int:
         options.smallest,
         options.seed,
         options.instance,
+        options.hidden,
         adam,
         options.last,
         careful=options.what in ATTENDED,

@@ -63,6 +63,8 @@ class Plan:
     # weight of telling photos apart, beside classes; above 0 every photo comes as a crop and as a
     # scene
     instance: float = 0.0
+    # units of a perceptron that tells classes, too, by the vector that is searched; 0 for none
+    hidden: int = 0
     # AdamW in place of SGD, for the embedding: folded batch norms leave layers of very different
     # scale
     adam: bool = False

@@ -98,6 +98,7 @@ class TrainOptions:
     rate: float | None = None
     smallest: float = 0.3
     instance: float = 0.0
+    hidden: int = 0
     matches: bool = False
     seed: int = 0
     bf16: bool = False
@@ -184,6 +185,11 @@ def check_flags(options: TrainOptions) -> None:
             raise UsageError(
                 f"{flag}: expected it with `{what}`, got `{options.what}`; run without it"
             )
+    if options.hidden and options.what not in EMBEDDINGS:
+        raise UsageError(
+            f"--hidden: expected it with {', '.join(EMBEDDINGS)}, got `{options.what}`; run without"
+            " it"
+        )
     if options.instance and options.what not in (*EMBEDDINGS, "distil"):
         raise UsageError(
             f"--instance: expected it with `embedding` or `distil`, got `{options.what}`; run"

@@ -297,6 +297,7 @@ def test_batches_of_processes_are_those_of_a_thread(monkeypatch: pytest.MonkeyPa
     [
         (("fine",), "--teacher: expected it with `fine`, got none"),
         (("delf", "--teacher", "x"), "got `delf`; run without it"),
+        (("delf", "--hidden", "9"), "--hidden: expected it with embedding, resnet50, resnet50_se"),
         (("embedding", "--teacher", "x"), "--teacher x: expected one of efficientnet_lite0, "),
         (
             ("resnet50", "--teacher", "efficientnet_lite0", "efficientnet_lite1"),

@@ -46,6 +46,19 @@ def plant(patch: pytest.MonkeyPatch, figures: list[float]) -> list[int]:
     return seen
 
 
+def test_what_tells_classes_by_the_searched_vector_is_not_kept(
+    embedding: Path, classes: Path, tmp_path: Path
+) -> None:
+    out = trained("embedding", classes, tmp_path / "out", "--hidden", 16)
+    arrays, plain = (load_file(run / "weights.safetensors") for run in (out, embedding))
+    assert arrays.keys() == plain.keys()
+    assert any(not np.array_equal(array, plain[name]) for name, array in arrays.items())
+    assert json.loads((out / "result.json").read_text())["settings"]["--hidden"] == 16
+    losses = [[line["loss"] for line in log(run)] for run in (out, embedding)]
+    assert losses[0][-1] < losses[0][0]  # it learns, and something else
+    assert losses[0] != losses[1]
+
+
 def test_it_learns_logs_and_becomes_a_model(
     embedding: Path, classes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
