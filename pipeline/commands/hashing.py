@@ -44,23 +44,18 @@ def job(args: argparse.Namespace) -> int:
         weights_sha256,
     )
     from pipeline.training.hashing.measures import measure
-    from pipeline.training.hashing.methods import ABLATED, METHODS, check_photos
+    from pipeline.training.hashing.methods import METHODS, check_photos, without
     from stages.squaremap import MAPS
 
     if args.recipe not in METHODS:
         raise UsageError(f"RECIPE {args.recipe}: expected one of {', '.join(METHODS)}")
-    if args.without not in (None, *ABLATED.get(args.recipe, {})):
-        parts = ", ".join(ABLATED.get(args.recipe, {})) or "nothing"
-        raise UsageError(
-            f"--without {args.without}: expected a part of {args.recipe} that can be left out,"
-            f" {parts}, got another"
-        )
+    parts = sorted(set(args.without))
+    method = without(args.recipe, parts)
     check_side("--side", args.side)
     check_results("--results", args.results)
     check_folder("--out", args.out)
     device = device_of(args.device)
-    method = ABLATED[args.recipe][args.without] if args.without else METHODS[args.recipe]
-    name = f"{args.recipe} without {args.without}" if args.without else args.recipe
+    name = f"{args.recipe} without {' and '.join(parts)}" if parts else args.recipe
     split = split_of(args)
     check_photos(args.recipe, method, len(split.train))
     weights, trunk = read_trunk(args.start)
@@ -224,10 +219,12 @@ def make_parser() -> Parser:
     )
     add(
         "--without",
+        nargs="+",
+        default=[],
         metavar="PART",
         help="adsh_attention without its attention, the classes that guide it, the earlier map that"
-        " it looks at (what is left is guided by the last map's mean), or its quantisation:"
-        " attention, classes, earlier or quantisation",
+        " it attends (it then attends the last one) or its quantisation: attention, classes,"
+        " earlier, quantisation",
     )
     add(
         "--bits",

@@ -4,7 +4,7 @@ Read this file first.
 The networks are those of `stages/hash_forms.py`; a method without a form trains none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from pipeline.base.errors import UsageError
@@ -50,18 +50,31 @@ METHODS: dict[str, Method] = {
     "lsh": Method(solve=lambda pooled, labels, bits, seed: lsh(pooled, bits, seed)),
 }
 
-BESIDE = {"squash": "tanh", "earlier": True}
-ABLATED: dict[str, dict[str, Method]] = {  # a recipe without one of its parts
-    "adsh_attention": {
-        # the earlier map as it is
-        "attention": Method(asymmetric_sharpened, {**BESIDE, "attention": "none"}),
-        # the earlier map guided by the last one's mean
-        "classes": Method(asymmetric_sharpened, {**BESIDE, "attention": "guided"}),
-        # the last map alone, guided by its own mean
-        "earlier": Method(asymmetric_sharpened, {"squash": "tanh", "attention": "guided"}),
-        "quantisation": Method(asymmetric, FORMS["adsh_attention"]),
-    },
-}
+PARTS = {"adsh_attention": ("attention", "classes", "earlier", "quantisation")}
+
+
+def without(recipe: str, parts: Collection[str]) -> Method:
+    """The recipe without some of its PARTS: the attention; the classes that guide it, in whose
+    place the mean of the last map does; the earlier map that is attended, in whose place the last
+    one is; the quantisation loss. Raises UsageError for others.
+    """
+    own = PARTS.get(recipe, ())
+    for part in parts:
+        if part not in own:
+            raise UsageError(
+                f"--without {part}: expected a part of {recipe} that can be left out,"
+                f" {', '.join(own) or 'nothing'}, got another"
+            )
+    if not parts:
+        return METHODS[recipe]
+    form = dict(METHODS[recipe].form or {})
+    if "attention" in parts:
+        form["attention"] = "none"
+    if not {"attention", "classes", "earlier"}.isdisjoint(parts):
+        del form["classes"]  # there is nothing that they could guide
+    if "earlier" in parts:
+        del form["earlier"]
+    return Method(asymmetric if "quantisation" in parts else asymmetric_sharpened, form)
 
 
 def check_photos(recipe: str, method: Method, photos: int) -> None:
