@@ -143,11 +143,13 @@ def encode(model: Model, device: str) -> Graph:
 
 def encode_bits(model: Model, device: str) -> Graph:
     """A trunk's last map of the photo as a square, and the learned code of it; nothing local."""
-    from stages.hash_forms import FORMS, complete_form, reads_earlier
+    from stages.hash_forms import FIRST_READING, FORMS, complete_form, reads_earlier
     from stages.hashnet import head_of
     from stages.squaremap import MAPS, SquareMap, no_features, pool_map
 
     maps, form = MAPS[model.settings.trunk], FORMS[model.settings.recipe]
+    if "hash.attention.excite.0.weight" in model.arrays:
+        form = FIRST_READING
     forward = maps.forward(reads_earlier(form))
     side = model.settings.embed_side // 32
     classes = model.arrays.get("hash.attention.classify.bias", ())

@@ -6,6 +6,8 @@ from typing import Any
 
 Form = dict[str, Any]
 
+# of adsh_attention, as models of version 0.1 have it
+FIRST_READING: Form = {"attention": "guided", "squash": "tanh"}
 FORMS: dict[str, Form | None] = {
     "am_vggh": {"attention": "cbam", "squash": "sigmoid"},
     "vggh": {"attention": "none", "squash": "sigmoid"},
@@ -14,7 +16,7 @@ FORMS: dict[str, Form | None] = {
     "cnnh_plus": {"attention": "none", "squash": "sigmoid"},
     "cnnh": {"attention": "none", "squash": "sigmoid"},
     "adsh": {"attention": "none", "squash": "tanh"},
-    "adsh_attention": {"attention": "guided", "squash": "tanh", "earlier": True, "classes": True},
+    "adsh_attention": {**FIRST_READING, "earlier": True, "classes": True},
     "ksh": None,
     "lsh": None,
 }

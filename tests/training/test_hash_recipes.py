@@ -15,16 +15,22 @@ from small import complaint
 
 from pipeline import index, run
 from pipeline.base.errors import ModelError
+from pipeline.base.images import load_image
 from pipeline.base.names import HASHING, RECIPES
 from pipeline.base.options import SearchOptions
 from pipeline.commands import bench, evaluate, rerank, sweep, train
 from pipeline.evaluate.studies import gallery_size
 from pipeline.gallery.store import read_binding
 from pipeline.model.card import default_model
+from pipeline.model.encoders import map_trunk
 from pipeline.model.weights import open_model
 from pipeline.recipes import RECIPES as TABLES
 from pipeline.search.open import open_engine
+from pipeline.training.hashing.methods import METHODS, without
+from stages.hash_forms import FIRST_READING
 from stages.hashing import HammingIndex, pack
+from stages.hashnet import head_of
+from stages.squaremap import MAPS, SquareMap
 
 
 def learn(what: str, data: Path, start: Path, out: Path, *more: object) -> int:
@@ -399,6 +405,31 @@ def test_a_model_says_what_it_is(models: Path) -> None:
     assert opened.card["classes"] == ["green", "red"]
     assert opened.arrays["hash.attention.classify.weight"].shape == (2, 512)
     assert not any(name.endswith("gallery") for name in opened.arrays)
+
+
+def test_a_model_of_the_first_reading_goes_on(
+    classes: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What adsh_attention learned before it read an earlier map."""
+    monkeypatch.setitem(METHODS, "adsh_attention", without("adsh_attention", ["earlier"]))
+    assert learn("adsh_attention", classes, tiny_model, tmp_path / "model", "--bits", 12) == 0
+    model = open_model(tmp_path / "model")
+    assert {name for name in model.arrays if name.startswith("hash.attention.")} == {
+        f"hash.attention.{part}.{kind}"
+        for part in ("excite.0", "excite.2", "place", "guide", "fit")
+        for kind in ("weight", "bias")
+    }
+    flags = ["--gallery", str(tmp_path / "gallery"), "--model", str(tmp_path / "model")]
+    assert index.main([str(classes), *flags]) == 0
+    engine = open_engine(tmp_path / "gallery", SearchOptions(device="cpu"))
+    image = load_image(classes / "red" / "3.png")
+    sizes = {"channels": 512, "cells": 4, "width": 256}
+    net = head_of(model.part("hash"), {**FIRST_READING, **sizes}, 12)
+    trunk = map_trunk("model", "resnet18", model.part("trunk"))
+    wanted = net(SquareMap(trunk, MAPS["resnet18"].last, 64)(image))
+    np.testing.assert_allclose(
+        engine.gallery.codes[engine.gallery.row("red/3.png")], wanted, atol=2e-3
+    )
 
 
 def test_a_model_for_photos_of_another_size_is_one_line(
