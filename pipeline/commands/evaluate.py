@@ -176,6 +176,14 @@ def main(argv: list[str] | None = None) -> int:
             check_place(flag, path)
         check_results("--out", args.out)
         options, truth = search_options(args), truth_options(args)
+        if args.first_look:
+            if options.shortlist not in (None, "global"):
+                raise UsageError(
+                    f"--shortlist {options.shortlist}: expected global with --first-look, whose"
+                    " vectors are compared; run without one of them"
+                )
+            # parts are of the gallery's own codes
+            options = replace(options, shortlist="global")
         opening = opening_of(args.gallery, options, cluster.threads) if cluster else None
         engine = open_engine(
             args.gallery, options, cluster.assembler(args.gallery) if cluster else engine_of

@@ -235,6 +235,25 @@ def test_an_embedding_stands_in_for_a_gallerys_codes(
     (tmp_path / "gone.png").rename(asked / "photos/red/119.png")
 
 
+def test_an_embedding_stands_in_where_candidates_come_from_parts_too(
+    start: Path,
+    asked: Path,
+    worded_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert _index(asked, tmp_path / "gallery", worded_model) == 0
+    flags = ["--gallery", str(tmp_path / "gallery"), "--labels", "folder", "--jobs", "1", "--json"]
+    own = [*flags, "--first-look", str(start)]
+    capsys.readouterr()
+    assert evaluate.main([*own, "--shortlist", "global"]) == 0
+    alone = json.loads(capsys.readouterr().out)
+    assert evaluate.main(own) == 0
+    assert json.loads(capsys.readouterr().out)["mAP"] == alone["mAP"]
+    assert evaluate.main([*own, "--shortlist", "both"]) == 2
+    assert "--shortlist both: expected global with --first-look" in complaint(capsys)
+
+
 @pytest.mark.parametrize(
     ("what", "flags", "said"),
     [
