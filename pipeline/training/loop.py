@@ -71,7 +71,8 @@ class Plan:
     # the last epoch's weights are kept, whatever its validation: among a few photos the best is
     # chance
     last: bool = False
-    # an epoch replaces an earlier one only where it validates better by a standard error
+    # the latest epoch that validates as well as the best, to a standard error: among few photos the
+    # best is chance, and the rate has come down to nothing only at the end
     careful: bool = False
 
     def px_of(self, epoch: int) -> int:
@@ -97,7 +98,8 @@ class Schedule:
     last: bool = False  # the last epoch's weights are kept, whatever their validation
     before_epoch: Callable[[int], None] | None = None  # and after the last, with their number
     margin: float = 0.0  # by how much an epoch has to validate better to replace an earlier one
-    judged: int = 0  # where it is a share of so many photos: also by its standard error
+    # where it is a share of so many photos: the latest that is within a standard error of the best
+    judged: int = 0
     photos: int = 0  # of an epoch, for the log's speed
     # A checkpoint amid an epoch is enough to go on exactly: no random state lives on in it.
     within: bool = True
@@ -165,9 +167,14 @@ def run(
         line = dict(progress.log[-1])
         if schedule.validate is not None:
             line["validation"] = round(schedule.validate(), 6)
-            # a tie leaves the earlier epoch
-            margin = max(schedule.margin, standard_error(progress.validation, schedule.judged))
-            better = line["validation"] > progress.validation + margin
+            if schedule.judged:
+                best_yet = max(
+                    [*(old["validation"] for old in progress.log[:-1]), line["validation"]]
+                )
+                margin = standard_error(best_yet, schedule.judged)
+                better = line["validation"] >= best_yet - margin
+            else:  # a tie leaves the earlier epoch
+                better = line["validation"] > progress.validation + schedule.margin
             if schedule.last or better or not progress.best:
                 best, progress = _copy(model), replace(progress, best=epoch)
         progress = replace(progress, seconds=progress.seconds + time.monotonic() - began)

@@ -3,11 +3,13 @@ had been.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pictures import picture, write_picture
 from planted_classes import run, trained, write_classes
 from safetensors.numpy import load_file
@@ -18,6 +20,7 @@ from pipeline.training import embedding as train_embedding
 from pipeline.training import loop
 from pipeline.training.data import HOLD_OUT, batches, read_data
 from pipeline.training.folders import list_rows, stable_hash
+from pipeline.training.loop import Schedule
 
 TIMES = ("photos_per_second", "seconds")
 
@@ -282,6 +285,42 @@ def test_the_test_photos_are_seen_once_at_the_end(
     assert seen == [12, 12, 12, 8]
     assert (result["best_epoch"], result["validation"], result["test"]) == (1, 0.9, 0.25)
     assert result["data"]["photos"] == {"train": 100, "validation": 12, "test": 8}
+
+
+@pytest.mark.parametrize(
+    ("figures", "judged", "kept"),
+    [
+        ((0.5, 0.9, 0.88, 0.7, 0.86), 45, 5),  # a standard error of .9 among 45 is .045
+        ((0.5, 0.9, 0.88, 0.7, 0.85), 45, 3),
+        ((0.5, 0.9, 0.88, 0.7, 0.86), 400, 2),  # .015 among 400
+        ((0.85, 0.9, 0.86, 0.95, 0.9), 45, 4),
+        ((1.0, 0.95, 1.0), 45, 3),
+        ((0.5, 0.9, 0.88, 0.9), 0, 2),  # without it the earliest of the best
+    ],
+)
+def test_the_latest_epoch_within_a_standard_error_of_the_best_is_kept(
+    figures: tuple[float, ...], judged: int, kept: int, tmp_path: Path
+) -> None:
+    model, left = torch.nn.Linear(1, 1), iter(figures)
+
+    def batch(epoch: int, first: int) -> Iterator[tuple[torch.Tensor, np.ndarray]]:
+        yield torch.ones(1, 1), np.zeros(1, np.int64)
+
+    weights = []
+
+    def validate() -> float:
+        weights.append(model.weight.item())
+        return next(left)
+
+    schedule = Schedule(
+        len(figures), 1, 0.1, batch, lambda epoch: {"px": 8}, validate=validate, judged=judged
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    progress = loop.run(
+        model, optimizer, lambda x, y, step: model(x).square().sum(), schedule, tmp_path, {}
+    )
+    assert (progress.best, progress.validation) == (kept, figures[kept - 1])
+    assert model.weight.item() == weights[kept - 1]  # of that epoch
 
 
 def test_one_photo_in_twenty_is_held_out_by_the_hash_of_its_path(classes: Path) -> None:
