@@ -21,7 +21,7 @@ from pipeline.training.hashing.dpsh import pairs
 from pipeline.training.hashing.learn import learn_code
 from pipeline.training.hashing.loop import Plan, Problem, similar
 from pipeline.training.hashing.measures import measure
-from pipeline.training.hashing.methods import METHODS, check_photos
+from pipeline.training.hashing.methods import METHODS, check_photos, without
 from pipeline.training.hashing.projections import ksh
 from stages.attention import Beside, Channel, Guided, Spatial
 from stages.hashnet import HashNet, kernels, pool
@@ -129,6 +129,19 @@ def test_too_few_photos_are_refused(planted: tuple[np.ndarray, np.ndarray], tmp_
         learn_code(
             METHODS["vggh"], maps, np.arange(40), labels[:40], 12, PLAN, tmp_path / "out", {}
         )
+
+
+def test_a_run_of_another_network_is_not_gone_on_with(
+    planted: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    """Such as adsh_attention's before it read an earlier map."""
+    maps, labels = planted
+    rest = (maps, np.arange(100), labels[:100], 12, PLAN, tmp_path / "out", {"recipe": "a"}, 4)
+    learn_code(without("adsh_attention", ["earlier"]), *rest)
+    before = (tmp_path / "out" / "weights.safetensors").read_bytes()
+    with pytest.raises(UsageError, match=r"got maps two; run with another `--out`"):
+        learn_code(METHODS["adsh_attention"], *rest)
+    assert (tmp_path / "out" / "weights.safetensors").read_bytes() == before
 
 
 def net(bits: int, squash: str) -> HashNet:

@@ -104,6 +104,8 @@ def learn_code(
     of maps[train]; earlier: channels of the earlier map beside the last one, for a method that
     reads two. Raises UsageError.
     """
+    if method.two:
+        settings = {**settings, "maps": "two"}
     check_settings(out, settings)
     channels, cells = maps.shape[1] - (4 * earlier if method.two else 0), maps[0, 0].size
     form = complete_form(method.form, plan.width, channels, cells, earlier, labels.shape[1])

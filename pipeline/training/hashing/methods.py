@@ -71,7 +71,7 @@ def without(recipe: str, parts: Collection[str]) -> Method:
     if "attention" in parts:
         form["attention"] = "none"
     if not {"attention", "classes", "earlier"}.isdisjoint(parts):
-        del form["classes"]  # there is nothing that they could guide
+        del form["classes"]  # of the last map they guide nothing
     if "earlier" in parts:
         del form["earlier"]
     return Method(asymmetric if "quantisation" in parts else asymmetric_sharpened, form)
