@@ -78,6 +78,13 @@ def networks(rows: Sequence[Row]) -> list[str]:
     return short(rows, "corel-1k", lambda label: label.endswith(", 10 epochs"))
 
 
+def chosen(rows: Sequence[Row]) -> list[str]:
+    """On Corel-1K, the epoch chosen by a tenth of the photos held out: the four networks, and what
+    else the plain one can learn from. A part of `attention`.
+    """
+    return short(rows, "corel-1k", lambda label: label.endswith(", a tenth held out"))
+
+
 def gam(rows: Sequence[Row]) -> list[str]:
     """What makes GAM cheaper, on Corel-1K after 5 epochs: a part of `attention`."""
     return short(rows, "corel-1k", lambda label: "_gam" in label and "epochs" not in label)
@@ -88,7 +95,7 @@ def short(rows: Sequence[Row], data: str, wanted: Callable[[str], bool]) -> list
     body = []
     for label, seeds in sorted(by_label(rows).items(), key=lambda item: place(item[0], item[1][0])):
         if label.startswith(f"{data}, ") and wanted(label):
-            name = label.removeprefix(f"{data}, ").removesuffix(", 10 epochs")
+            name = label.split(", ")[1]
             figures = [ranged(seeds, "coarse_hit@1"), ranged(seeds, "coarse_mAP")]
             body.append([name, str(len(seeds)), *figures, *costs(seeds)])
     head = ["embedding", "seeds", "first look: hit@1", "mAP"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.base.errors import UsageError
 from pipeline.results import seeds
 from pipeline.results.alarms import alarm_lists
-from pipeline.results.attention import attention, gain, gam, networks
+from pipeline.results.attention import attention, chosen, gain, gam, networks
 from pipeline.results.capacity import capacity, first_look, plan
 from pipeline.results.groups import groups
 from pipeline.results.hashing import hamming, hashing
@@ -65,6 +65,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "hamming": (("hamming",), hamming),
     "attention": (("attention",), attention),
     "attention_networks": (("attention",), networks),
+    "attention_chosen": (("attention",), chosen),
     "attention_gam": (("attention",), gam),
     "attention_gain": (("attention",), gain),
     "first_look": (("first_look",), first_look),
