@@ -25,6 +25,9 @@ PUBLISHED = {
 }
 
 
+TENTH = ", a tenth held out"  # how a label says that the epoch was chosen so
+
+
 def attention(rows: Sequence[Row]) -> list[str]:
     """A line per embedding and data set, labelled `DATA, EMBEDDING, seed N`: means over seeds, with
     the range of the first look's hit@1 and mAP.
@@ -82,12 +85,16 @@ def chosen(rows: Sequence[Row]) -> list[str]:
     """On Corel-1K, the epoch chosen by a tenth of the photos held out: the four networks, and what
     else the plain one can learn from. A part of `attention`.
     """
-    return short(rows, "corel-1k", lambda label: label.endswith(", a tenth held out"))
+    return short(rows, "corel-1k", lambda label: label.endswith(TENTH))
 
 
 def gam(rows: Sequence[Row]) -> list[str]:
     """What makes GAM cheaper, on Corel-1K after 5 epochs: a part of `attention`."""
-    return short(rows, "corel-1k", lambda label: "_gam" in label and "epochs" not in label)
+    return short(
+        rows,
+        "corel-1k",
+        lambda label: "_gam" in label and ", 10 " not in label and TENTH not in label,
+    )
 
 
 def short(rows: Sequence[Row], data: str, wanted: Callable[[str], bool]) -> list[str]:
