@@ -148,7 +148,7 @@ def encode_bits(model: Model, device: str) -> Graph:
     from stages.squaremap import MAPS, SquareMap, no_features, pool_map
 
     maps, form = MAPS[model.settings.trunk], FORMS[model.settings.recipe]
-    if "hash.attention.excite.0.weight" in model.arrays:
+    if "hash.attention.excite.0.weight" in model.arrays:  # learned before it read an earlier map
         form = FIRST_READING
     forward = maps.forward(reads_earlier(form))
     side = model.settings.embed_side // 32

@@ -259,7 +259,8 @@ def make_parser() -> Parser:
         type=Path,
         default=Path("maps"),
         metavar="DIR",
-        help="where maps are kept: 50 KB a photo at 224 px (default: maps)",
+        help="where maps are kept: 50 KB a photo at 224 px of a ResNet18, of adsh_attention 150"
+        " (default: maps)",
     )
     add("--out", type=Path, required=True, metavar="DIR", help="where runs and curves go")
     add("--results", type=Path, metavar="FILE.json", help="also rows of this results file")

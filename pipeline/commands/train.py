@@ -210,7 +210,8 @@ def make_parser() -> Parser:
         type=Path,
         default=Path("maps"),
         metavar="DIR",
-        help="hashing: where the trunk's maps are kept, 50 KB a photo (default: maps)",
+        help="hashing: where the trunk's maps are kept, 50 KB a photo of a ResNet18, of"
+        " adsh_attention 150 (default: maps)",
     )
     add(
         "--setting",

@@ -229,7 +229,7 @@ def test_a_part_can_be_left_out(
         )
     rows = json.loads((tmp_path / "r.json").read_text())["rows"]
     assert [row["recipe"] for row in rows] == [f"adsh_attention without {part}" for part in parts]
-    # the last map alone, and with the earlier one; of 4 x 4 and 2 x 2 cells
+    # the last map of one cell alone, and with the earlier one of 2 x 2 folded in
     shapes = sorted(np.load(path).shape for path in (tmp_path / "maps").glob("*.npy"))
     assert [shape[1:] for shape in shapes] == [(512, 1, 1), (512 + 4 * 256, 1, 1)]
 
