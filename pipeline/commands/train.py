@@ -109,6 +109,12 @@ def make_parser() -> Parser:
         help="embedding: train the class head, leave --start's trunk as it is",
     )
     add(
+        "--fit-head",
+        action="store_true",
+        help="embedding, the resnet50 recipes: begin with the class head that suits --start's trunk"
+        " best, by logistic regression",
+    )
+    add(
         "--freeze",
         type=int,
         choices=range(5),

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from dataclasses import replace
 
 from pipeline.base.compute import device_of
@@ -9,7 +10,7 @@ from pipeline.base.files import check_folder
 from pipeline.base.names import ATTENDED
 from pipeline.model.card import Settings
 from pipeline.results.file import write_row
-from pipeline.training.checkpoint import RESULT, check_settings, finished, settings_of
+from pipeline.training.checkpoint import CHECKPOINT, RESULT, check_settings, finished, settings_of
 from pipeline.training.data import HOLD_OUT, TENTH, read_data
 from pipeline.training.delf import attention, fold
 from pipeline.training.embedding import PARTS, TRUNK, embedding, read_start, rounded
@@ -24,7 +25,7 @@ from pipeline.training.options import (
     usual_rate,
 )
 from pipeline.training.repeatability import matches
-from pipeline.training.teacher import fit_class_teacher
+from pipeline.training.teacher import fit_class_teacher, fit_head
 
 LOG = logging.getLogger(__name__)
 
@@ -114,6 +115,12 @@ def train(options: TrainOptions) -> int:
             how,
             teacher,
         )
+        # where a run goes on, its checkpoint has the head
+        if options.fit_head and not (options.out / CHECKPOINT).is_file():
+            began = time.monotonic()
+            fit_head(task.model, data.train, valid_side, device, options.bf16)
+            share, seconds = task.validate(data.valid), time.monotonic() - began
+            LOG.info(f"--fit-head: validation {share:.4f}, {seconds:.0f} s")
     else:
         frozen = local or start
         assert frozen is not None

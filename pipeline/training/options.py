@@ -89,6 +89,7 @@ class TrainOptions:
     # of `fine`: features of each folder of data; of `distil`: one file of vectors
     teacher: tuple[Path, ...] = ()
     head_only: bool = False
+    fit_head: bool = False
     freeze: int = -1  # here and below: -1, () and 0 for what is to be filled in
     adam: bool = False
     px: tuple[int, ...] = ()
@@ -173,6 +174,7 @@ def check_flags(options: TrainOptions) -> None:
         ("--quantile", options.quantile, "delf"),
         ("--matches", options.matches, "delf"),
         ("--head-only", options.head_only, "embedding"),
+        ("--fit-head", options.fit_head, "embedding"),
         ("--freeze", options.freeze, "embedding"),
         ("--adam", options.adam, "embedding"),
         ("--weights-only", options.weights_only, "embedding"),
@@ -249,11 +251,15 @@ def check_flags(options: TrainOptions) -> None:
             f"--setting {options.setting}: expected --start, whose first stages stay, got none; run"
             " with `--start WEIGHTS` or `--setting full`"
         )
-    for flag, given in (("--head-only", options.head_only), ("--freeze", options.freeze)):
+    for flag, given, why in (
+        ("--head-only", options.head_only, "whose trunk stays"),
+        ("--freeze", options.freeze, "whose trunk stays"),
+        ("--fit-head", options.fit_head, "whose vectors it is fitted on"),
+    ):
         if given and options.start is None:
             raise UsageError(
-                f"{flag}: expected --start, whose trunk stays, got none; run with `--start RUN` or"
-                " train the whole"
+                f"{flag}: expected --start, {why}, got none; run with `--start RUN` or train the"
+                " whole"
             )
 
 

@@ -18,8 +18,8 @@ from pipeline.model.encoders import lite_trunk
 from pipeline.model.tensors import read_tensors
 from pipeline.training.data import Photos, crop
 from stages.lite import lite_map
-from stages.records import Float32, UInt8
-from stages.trunk import to_tensor
+from stages.records import Float32, Int64, UInt8
+from stages.trunk import last_map, to_tensor
 
 TELL = "tell"  # the student's linear map to the teacher's vector, which is not kept
 LEAST = 192  # px: smaller crops are enlarged for the teacher
@@ -68,8 +68,6 @@ def fit_class_teacher(name: str, photos: Photos, px: int, device: str, bf16: boo
     """An EfficientNet-Lite by name, its classifier fitted by logistic regression on the centre
     squares of these photos, at most about FITTED. Raises UsageError without its package.
     """
-    from sklearn.linear_model import LogisticRegression
-
     network = load_teacher(name, device)
 
     @torch.no_grad()
@@ -78,15 +76,43 @@ def fit_class_teacher(name: str, photos: Photos, px: int, device: str, bf16: boo
         return functional.normalize(cells.float().mean((2, 3)), dim=1)
 
     some = first_of(photos, FITTED)
-    fitted = LogisticRegression(C=STRENGTH, max_iter=1000)
-    fitted.fit(of_squares(vectors, some.pixels, px), some.labels)
     weight, bias = (
-        torch.from_numpy(array.astype(np.float32)).to(device)
-        for array in (fitted.coef_, fitted.intercept_)
+        torch.from_numpy(array).to(device)
+        for array in class_scores(of_squares(vectors, some.pixels, px), some.labels)
     )
-    if len(weight) == 1:  # of two classes the second's scores alone are fitted
-        weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
     return ClassTeacher(name, vectors, weight, bias)
+
+
+def class_scores(vectors: Float32, labels: Int64) -> tuple[Float32, Float32]:
+    """Logistic regression on vectors (N, C) about 1 long: weights (L, C) and biases (L,)."""
+    from sklearn.linear_model import LogisticRegression
+
+    fitted = LogisticRegression(C=STRENGTH, max_iter=1000).fit(vectors, labels)
+    weight, bias = fitted.coef_.astype(np.float32), fitted.intercept_.astype(np.float32)
+    if len(weight) == 1:  # of two classes the second's scores alone are fitted
+        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    return weight, bias
+
+
+def fit_head(model: nn.Module, photos: Photos, px: int, device: str, bf16: bool) -> None:
+    """The class head of a ResNet becomes the best one for its trunk as it is, on the centre squares
+    of all photos, before the two are trained together: a head from random weights would first
+    undo what the trunk knows (Kumar et al. 2022).
+    """
+    model.eval()
+
+    @torch.no_grad()
+    def pooled(squares: UInt8) -> Tensor:
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            return last_map(model, to_tensor(squares, device)).float().mean((2, 3))
+
+    vectors = of_squares(pooled, photos.pixels, px)
+    length = float(np.linalg.norm(vectors, axis=1).mean())
+    weight, bias = class_scores(vectors / length, photos.labels)
+    head = model.get_submodule("fc")
+    with torch.no_grad():
+        head.get_parameter("weight").copy_(torch.from_numpy(weight / length))
+        head.get_parameter("bias").copy_(torch.from_numpy(bias))
 
 
 def taught(

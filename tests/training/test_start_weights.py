@@ -2,6 +2,7 @@
 the rest learns.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,17 @@ def test_head_only_leaves_the_trunk_as_it_is(
         "fc.weight",
         "fc.bias",
     }
+
+
+def test_a_fitted_head_knows_the_classes_before_anything_is_learned(
+    folded: Path, classes: Path, tmp_path: Path
+) -> None:
+    still = ("--start", folded, "--weights-only", "--epochs", 1, "--rate", 1e-12)
+    shares = {}
+    for name, more in (("random", ()), ("fitted", ("--fit-head",))):
+        out = trained("embedding", classes, tmp_path / name, *still, *more)
+        shares[name] = json.loads((out / "result.json").read_text())["validation"]
+    assert shares["fitted"] == 1.0 > shares["random"]
 
 
 @pytest.mark.parametrize("adam", [(), ("--adam", "--rate", 1e-4)])

@@ -104,6 +104,7 @@ def test_unreadable_photos_are_named_left_out_and_counted(
         ),
         (40, ("--head-only",), "--head-only: expected --start"),
         (40, ("--freeze", 2), "--freeze: expected --start"),
+        (40, ("--fit-head",), "--fit-head: expected --start, whose vectors it is fitted on"),
         (40, ("--quantile", 0.5), "--quantile: expected it with `delf`, got `embedding`"),
         (40, ("--valid", "{data}/red"), "expected photos that were not seen before"),
         (40, ("--test", "{strange}"), "expected the classes of --data, got another: violet"),
