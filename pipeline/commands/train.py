@@ -112,7 +112,7 @@ def make_parser() -> Parser:
         "--fit-head",
         action="store_true",
         help="embedding, the resnet50 recipes: begin with the class head that suits --start's trunk"
-        " best, by logistic regression",
+        " best, by logistic regression; with --head-only that is all",
     )
     add(
         "--freeze",

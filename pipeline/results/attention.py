@@ -78,52 +78,73 @@ def attention(rows: Sequence[Row]) -> list[str]:
 
 def networks(rows: Sequence[Row]) -> list[str]:
     """The four networks on Corel-1K after 10 epochs, by the first look: a part of `attention`."""
-    return short(rows, "corel-1k", lambda label: label.endswith(", 10 epochs"))
+    return short(
+        rows, lambda label: label.startswith("corel-1k, ") and label.endswith(", 10 epochs")
+    )
 
 
 def chosen(rows: Sequence[Row]) -> list[str]:
-    """On Corel-1K, the epoch chosen by a tenth of the photos held out: the four networks, and what
-    else the plain one can learn from. A part of `attention`.
+    """The epoch chosen by a tenth of the photos held out: the four networks, and what else the
+    plain one can learn from. A part of `attention`.
     """
-    return short(rows, "corel-1k", lambda label: label.endswith(TENTH))
+    return short(rows, lambda label: label.endswith(TENTH))
 
 
 def gam(rows: Sequence[Row]) -> list[str]:
     """What makes GAM cheaper, on Corel-1K after 5 epochs: a part of `attention`."""
     return short(
         rows,
-        "corel-1k",
-        lambda label: "_gam" in label and ", 10 " not in label and TENTH not in label,
+        lambda label: (
+            label.startswith("corel-1k, ")
+            and "_gam" in label
+            and ", 10 " not in label
+            and TENTH not in label
+        ),
     )
 
 
-def short(rows: Sequence[Row], data: str, wanted: Callable[[str], bool]) -> list[str]:
-    """A line for each embedding of a data set that is wanted."""
+def short(rows: Sequence[Row], wanted: Callable[[str], bool]) -> list[str]:
+    """A line for each data set and embedding that is wanted."""
     body = []
     for label, seeds in sorted(by_label(rows).items(), key=lambda item: place(item[0], item[1][0])):
-        if label.startswith(f"{data}, ") and wanted(label):
-            name = label.split(", ")[1]
+        if wanted(label):
+            name = ", ".join(label.split(", ")[:2])
             figures = [ranged(seeds, "coarse_hit@1"), ranged(seeds, "coarse_mAP")]
             body.append([name, str(len(seeds)), *figures, *costs(seeds)])
-    head = ["embedding", "seeds", "first look: hit@1", "mAP"]
+    head = ["photos, embedding", "seeds", "first look: hit@1", "mAP"]
     return markdown([*head, "million parameters", "ms per image"], body)
 
 
 def gain(rows: Sequence[Row]) -> list[str]:
-    """What the second look adds to each network on Caltech-101, one seed, 95 % intervals over
-    queries.
+    """What the second look adds to each embedding on Caltech-101 whose epoch a tenth of the photos
+    chose, one seed, 95 % intervals over queries.
     """
     body = [
         [
-            row["recipe"],
+            row["label"].split(", ")[1],
             *(number(n, ",d") for n in (row["data"]["photos"], row["queries"])),
             *(bounded(row, f"{name}_gain", "+.3f", "+.3f") for name in ("hit@1", "mAP")),
         ]
         for row in rows
-        if row["label"].startswith("caltech-101, ")
+        if row["label"].startswith("caltech-101, ") and TENTH in row["label"]
     ]
     head = ["embedding", "photos", "queries", "gain of both looks in hit@1", "in mAP"]
     return markdown(head, body)
+
+
+def paired(rows: Sequence[Row]) -> list[str]:
+    """Gains of the first look from `study compare`, labelled `DATA, EMBEDDING less EMBEDDING`."""
+    body = [
+        [
+            row["label"],
+            str(row["queries"]),
+            str(len(row["data"]["these"])),
+            *(bounded(row, f"{name}, first look", "+.3f", "+.3f") for name in ("hit@1", "mAP")),
+        ]
+        for row in rows
+    ]
+    head = ["photos, embedding", "queries", "seeds", "gain in hit@1 of the first look", "in mAP"]
+    return markdown(head, body) + commands(rows)
 
 
 def mean(seeds: Sequence[Row], name: str) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.base.errors import UsageError
 from pipeline.results import seeds
 from pipeline.results.alarms import alarm_lists
-from pipeline.results.attention import attention, chosen, gain, gam, networks
+from pipeline.results.attention import attention, chosen, gain, gam, networks, paired
 from pipeline.results.capacity import capacity, first_look, plan
 from pipeline.results.groups import groups
 from pipeline.results.hashing import hamming, hashing
@@ -66,6 +66,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "attention": (("attention",), attention),
     "attention_networks": (("attention",), networks),
     "attention_chosen": (("attention",), chosen),
+    "attention_paired": (("attention_paired",), paired),
     "attention_gam": (("attention",), gam),
     "attention_gain": (("attention",), gain),
     "first_look": (("first_look",), first_look),

@@ -10,12 +10,19 @@ from pipeline.base.files import check_folder
 from pipeline.base.names import ATTENDED
 from pipeline.model.card import Settings
 from pipeline.results.file import write_row
-from pipeline.training.checkpoint import CHECKPOINT, RESULT, check_settings, finished, settings_of
-from pipeline.training.data import HOLD_OUT, TENTH, read_data
+from pipeline.training.checkpoint import (
+    CHECKPOINT,
+    RESULT,
+    Progress,
+    check_settings,
+    finished,
+    settings_of,
+)
+from pipeline.training.data import HOLD_OUT, TENTH, Data, read_data
 from pipeline.training.delf import attention, fold
 from pipeline.training.embedding import PARTS, TRUNK, embedding, read_start, rounded
 from pipeline.training.export import card_of, write_trained
-from pipeline.training.loop import Plan, learn
+from pipeline.training.loop import Plan, Task, learn, show
 from pipeline.training.options import (
     EMBEDDINGS,
     FOR_ATTENDED,
@@ -102,6 +109,7 @@ def train(options: TrainOptions) -> int:
             str(options.teacher[0]), data.train, valid_side, device, options.bf16
         )
         LOG.info(f"{teacher.name}: validation {teacher.top1(data.valid, valid_side):.4f}")
+    solved = None
     if options.what in EMBEDDINGS:
         task = embedding(
             plan,
@@ -117,10 +125,7 @@ def train(options: TrainOptions) -> int:
         )
         # where a run goes on, its checkpoint has the head
         if options.fit_head and not (options.out / CHECKPOINT).is_file():
-            began = time.monotonic()
-            fit_head(task.model, data.train, valid_side, device, options.bf16)
-            share, seconds = task.validate(data.valid), time.monotonic() - began
-            LOG.info(f"--fit-head: validation {share:.4f}, {seconds:.0f} s")
+            solved = with_fitted_head(task, data, valid_side, device, options.bf16)
     else:
         frozen = local or start
         assert frozen is not None
@@ -130,7 +135,12 @@ def train(options: TrainOptions) -> int:
             else attention(plan, data.train.classes, frozen, valid_side, options.bf16, device)
         )
     check_folder("--out", options.out)
-    progress = learn(task, plan, data.train, data.valid, options.out, settings)
+    if options.solved:
+        assert solved is not None
+        progress = solved
+        show(options.out, progress)
+    else:
+        progress = learn(task, plan, data.train, data.valid, options.out, settings)
     weights = rounded(task.model) if options.what in EMBEDDINGS else start
     assert weights is not None
     # of the weights as they are stored
@@ -159,6 +169,17 @@ def train(options: TrainOptions) -> int:
         f" {options.epochs}{tested}; {use}"
     )
     return record(options)
+
+
+def with_fitted_head(task: Task, data: Data, px: int, device: str, bf16: bool) -> Progress:
+    """Fit the class head of the task's model; the progress is that of a run that ends there."""
+    began = time.monotonic()
+    loss = fit_head(task.model, data.train, px, device, bf16)
+    share, seconds = round(task.validate(data.valid), 6), time.monotonic() - began
+    LOG.info(f"--fit-head: validation {share:.4f}, {seconds:.0f} s")
+    line = {"epoch": 1, "step": 0, "px": px, "rate": 0.0, "loss": round(loss, 6)}
+    line |= {"validation": share, "seconds": round(seconds)}
+    return Progress(seconds=seconds, best=1, log=(line,))
 
 
 def record(options: TrainOptions) -> int:

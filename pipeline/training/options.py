@@ -127,6 +127,11 @@ class TrainOptions:
     first: int = 0  # of the trunk's stages that has attention
     more: dict[str, Any] = field(default_factory=dict)  # entries of `card`
 
+    @property
+    def solved(self) -> bool:
+        """Whether a class head is fitted and nothing is learned step by step."""
+        return self.head_only and self.fit_head
+
 
 FIELDS = frozenset(TrainOptions.__dataclass_fields__)
 
@@ -136,7 +141,7 @@ def complete(options: TrainOptions) -> TrainOptions:
     together."""
     usual: dict[str, Any] = {
         "px": (128,),
-        "epochs": 10 if options.what in HASHING else 5,
+        "epochs": 1 if options.solved else 10 if options.what in HASHING else 5,
         "freeze": 0,
         "first": 1,
     }
@@ -215,6 +220,12 @@ def check_flags(options: TrainOptions) -> None:
         raise UsageError(
             f"--px {' '.join(map(str, options.px))}: expected one size with `fine`, got"
             f" {len(options.px)}; run with one"
+        )
+    if options.solved and (options.epochs > 1 or options.teacher):
+        flag = "--teacher" if options.teacher else f"--epochs {options.epochs}"
+        raise UsageError(
+            f"{flag}: expected none with --head-only --fit-head, whose head is solved for, not"
+            " trained; run without it"
         )
     if len(options.px) > options.epochs:
         raise UsageError(

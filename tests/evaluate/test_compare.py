@@ -56,6 +56,24 @@ def test_noise_is_not_told_as_a_gain(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert high - low > 0.05
 
 
+def test_a_comparison_becomes_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    these, than = write(tmp_path / "a.csv", [0.4, 0.6]), write(tmp_path / "b.csv", [0.2, 0.6])
+    results = tmp_path / "results.json"
+    given = [these, "--than", than, "--results", str(results)]
+    assert compare.main([*given, "--label", "one"]) == compare.main(given) == 0
+    file = json.loads(results.read_text())
+    assert [row["label"] for row in file["rows"]] == ["one", "a than b"]
+    row = file["rows"][0]
+    assert (row["queries"], row["mAP"], row["mAP_low"], row["mAP_high"]) == (2, 0.1, 0.0, 0.2)
+    assert [one["name"] for one in row["data"]["these"]] == ["a"]
+    assert "--label one" in row["command"]
+    results.write_text("{}")
+    capsys.readouterr()
+    assert compare.main(given) == 2
+    assert results.read_text() == "{}"
+    assert "expected a results file" in complaint(capsys)
+
+
 def test_other_queries_and_other_files_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from pipeline.base.errors import UsageError
 from pipeline.commands import tables
 from pipeline.results.alarms import alarm_lists
+from pipeline.results.attention import paired
 from pipeline.results.documents import MARKER, TABLES, documents, fill, make_table
 from pipeline.results.tables import (
     accuracy,
@@ -396,3 +397,12 @@ def test_a_sets_column_says_how_many_queries_it_has() -> None:
     for row in rows:
         row["candidates"] = 0 if row["candidates"] == "coarse" else row["candidates"]
     assert "| covers, 100 queries | walk, 55 queries |" in shortlists(rows)[0]
+
+
+def test_a_paired_gain_has_its_interval_and_its_seeds() -> None:
+    row = {"command": "c", "label": "photos, a less b", "queries": 9, "data": {"these": [1, 2]}}
+    for name in ("hit@1, first look", "mAP, first look"):
+        row |= {name: 0.0162, f"{name}_low": -0.0004, f"{name}_high": 0.03}
+    assert paired([row])[2] == (
+        "| photos, a less b | 9 | 2 | +.016 [+.000, +.030] | +.016 [+.000, +.030] |"
+    )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from planted_classes import trained
 from safetensors.numpy import load_file, save_file
+from small import complaint
 
 from pipeline.training import embedding as train_embedding
 from stages.trunk import build_resnet
@@ -111,6 +112,22 @@ def test_a_fitted_head_knows_the_classes_before_anything_is_learned(
         out = trained("embedding", classes, tmp_path / name, *still, *more)
         shares[name] = json.loads((out / "result.json").read_text())["validation"]
     assert shares["fitted"] == 1.0 > shares["random"]
+
+
+def test_a_head_that_is_solved_for_takes_no_step(
+    folded: Path, classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    only = ("--start", folded, "--weights-only", "--head-only", "--fit-head", "--epochs", 1)
+    out = trained("embedding", classes, tmp_path / "out", *only)
+    before, after = load_file(folded), load_file(out / "weights.safetensors")
+    assert {name for name in after if not np.array_equal(before[name], after[name])} == {
+        "fc.weight",
+        "fc.bias",
+    }
+    assert json.loads((out / "result.json").read_text())["validation"] == 1.0
+    capsys.readouterr()
+    trained("embedding", classes, tmp_path / "two", *only, "--epochs", 2, code=2)
+    assert "--epochs 2: expected none with --head-only --fit-head" in complaint(capsys)
 
 
 @pytest.mark.parametrize("adam", [(), ("--adam", "--rate", 1e-4)])

@@ -8,15 +8,17 @@ queries; how runs differ is not in it.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import UsageError
+from pipeline.base.files import file_sha256
 from pipeline.base.install import call
 from pipeline.base.tables import table_rows
 from pipeline.base.values import natural
 from pipeline.cli import Parser, finish
+from pipeline.results.file import check_results, command, write_row
 
 if TYPE_CHECKING:
     from stages.metrics import Floats
@@ -74,14 +76,22 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--seed", type=natural, default=0, help="of the bootstrap (default: 0)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument(
+        "--results", type=Path, metavar="FILE.json", help="also a row of this results file"
+    )
+    parser.add_argument("--label", metavar="TEXT", help="of that row (default: the files' names)")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
+    typed = command("scripts/study.py compare", sys.argv[1:] if argv is None else argv)
 
     def job() -> int:
+        check_results("--results", args.results)
         result = compare(args)
+        if args.results:
+            write_row(args.results, {**row(args, result), "command": typed})
         if args.json:
             print(json.dumps(result))
         else:
@@ -112,6 +122,32 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
         for place, name in enumerate(MEASURES.values())
     }
     return {"queries": these.shape[1], "measures": measures}
+
+
+def row(args: argparse.Namespace, result: Mapping[str, Any]) -> dict[str, Any]:
+    """What a results file keeps of a comparison, without its command; the models are named in the
+    rows that came with the files.
+    """
+    sides = {"these": args.these, "than": args.than}
+    files = {
+        side: [{"name": path.stem, "sha256": file_sha256(path)} for path in paths]
+        for side, paths in sides.items()
+    }
+    names = (" ".join(path.stem for path in paths) for paths in sides.values())
+    return {
+        "recipe": "compare",
+        "label": args.label or " than ".join(names),
+        "data": files,
+        "model": None,
+        "seed": args.seed,
+        "queries": result["queries"],
+        **{name: one["difference"] for name, one in result["measures"].items()},
+        **{
+            f"{name}_{end}": value
+            for name, one in result["measures"].items()
+            for end, value in zip(("low", "high"), one["interval"], strict=True)
+        },
+    }
 
 
 if __name__ == "__main__":
