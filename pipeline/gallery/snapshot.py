@@ -28,30 +28,40 @@ def read_version(manifest: Path) -> sqlite3.Connection:
     """
     log = manifest.with_name(manifest.name + "-wal")
     for _ in range(TRIES):
-        before = stamp(manifest)
-        if not stamp(log):
-            copy = _in_memory(manifest)
-            if (stamp(manifest), stamp(log)) == (before, ()):
-                return copy
-            copy.close()
-        elif log.with_name(manifest.name + "-shm").exists():
-            try:
-                return _shared(manifest)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in (
-                    sqlite3.SQLITE_CANTOPEN,
-                    sqlite3.SQLITE_READONLY,
-                ):
-                    raise
-                return _aside(manifest, log)
-        else:
-            logged = stamp(log)
-            copy = _aside(manifest, log)
-            if (stamp(manifest), stamp(log)) == (before, logged):
-                return copy
-            copy.close()
+        try:
+            if (version := _try_version(manifest, log)) is not None:
+                return version
+        except FileNotFoundError:  # its writer ended and took the log away before it was copied
+            pass
         time.sleep(PAUSE)
     return _shared(manifest)
+
+
+def _try_version(manifest: Path, log: Path) -> sqlite3.Connection | None:
+    """None where either file changed meanwhile. Raises sqlite3.Error and FileNotFoundError."""
+    before = stamp(manifest)
+    if not stamp(log):
+        copy = _in_memory(manifest)
+        if (stamp(manifest), stamp(log)) == (before, ()):
+            return copy
+        copy.close()
+    elif log.with_name(manifest.name + "-shm").exists():
+        try:
+            return _shared(manifest)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in (
+                sqlite3.SQLITE_CANTOPEN,
+                sqlite3.SQLITE_READONLY,
+            ):
+                raise
+            return _aside(manifest, log)
+    else:
+        logged = stamp(log)
+        copy = _aside(manifest, log)
+        if (stamp(manifest), stamp(log)) == (before, logged):
+            return copy
+        copy.close()
+    return None
 
 
 def stamp(path: Path) -> Stamp:

@@ -62,6 +62,29 @@ def test_what_is_committed_is_read_beside_its_writer(tmp_path: Path) -> None:
         writer.connection.execute("ROLLBACK")
 
 
+def test_a_log_that_goes_while_it_is_copied_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when its writer ends between two looks of a reader that cannot share its memory."""
+    folder, ended = tmp_path / "gallery", fill(tmp_path / "ended", [A, B])
+    with writing(fill(folder, [A]), BINDING) as writer:
+        writer.add([B])
+        killed = shutil.copytree(folder, tmp_path / "killed")
+    (killed / "manifest.sqlite-shm").unlink()
+    copyfile, gone = shutil.copyfile, []
+
+    def copied(source: Path, place: Path) -> Path:
+        if source.name.endswith("-wal") and not gone:
+            gone.append(source)
+            source.unlink()
+            copyfile(folder / "manifest.sqlite", killed / "manifest.sqlite")
+        return copyfile(source, place)
+
+    monkeypatch.setattr(shutil, "copyfile", copied)
+    assert as_read(read_gallery(killed)) == as_read(read_gallery(ended)) == as_written(A, B)
+    assert gone
+
+
 @pytest.mark.parametrize("without", ["", "-shm"])
 def test_what_a_killed_writer_committed_is_read(tmp_path: Path, without: str) -> None:
     folder = tmp_path / "gallery"
