@@ -108,11 +108,10 @@ def finish_axes(axes: Axes, sizes: Sequence[int], recommended: int) -> None:
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, fontsize=9, frameon=False)
 
 
-def plot_training(log: Sequence[Mapping[str, Any]], best: int) -> bytes:
+def plot_training(log: Sequence[Mapping[str, Any]], best: int, start: float = -1.0) -> bytes:
     """log: a line an epoch with `epoch`, `loss`, `validation` and `px`; best: the epoch whose
-    weights are kept -> PNG.
+    weights are kept, 0 for the start's; start: their validation, -1 where unknown -> PNG.
     """
-    epochs = [line["epoch"] for line in log]
     figure = Figure(figsize=(10, 4.2), dpi=120, layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, name, colour, title in zip(
@@ -122,15 +121,14 @@ def plot_training(log: Sequence[Mapping[str, Any]], best: int) -> bytes:
         ("Training loss", "Validation: share right"),
         strict=True,
     ):
-        values = [line[name] for line in log]
-        axes.plot(epochs, values, color=colour, marker="o", markersize=4)
-        axes.axvline(
-            best,
-            color=GREY,
-            linewidth=6,
-            alpha=0.25,
-            label=f"kept: epoch {best}, {log[best - 1][name]:.4g}",
-        )
+        values = {line["epoch"]: line[name] for line in log}
+        if name == "validation" and start >= 0:
+            values = {0: start, **values}
+        axes.plot(*zip(*values.items(), strict=True), color=colour, marker="o", markersize=4)
+        kept = f"epoch {best}" if best else "the start"
+        if best in values:
+            kept += f", {values[best]:.4g}"
+        axes.axvline(best, color=GREY, linewidth=6, alpha=0.25, label=f"kept: {kept}")
         for before, line in itertools.pairwise(log):
             if line["px"] != before["px"]:
                 axes.axvline(

@@ -32,13 +32,14 @@ class Progress:
     step: int = 0  # optimizer steps done
     loss: float = 0.0  # sum over the steps of the unfinished epoch
     seconds: float = 0.0  # of work, over all its parts
-    best: int = 0  # the epoch whose weights are kept; 0: none yet
+    best: int = 0  # the epoch whose weights are kept; 0: none yet, or the start's
     log: tuple[dict[str, Any], ...] = ()  # a line an epoch
+    start: float = -1.0  # validation of the weights it began with; -1: they are not to be kept
 
     @property
     def validation(self) -> float:
-        """The best epoch's figure; -1 before there is one."""
-        return float(self.log[self.best - 1]["validation"]) if self.best else -1.0
+        """The best epoch's figure, or the start's; -1 before there is one."""
+        return float(self.log[self.best - 1]["validation"]) if self.best else self.start
 
 
 @contextmanager

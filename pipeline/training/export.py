@@ -57,6 +57,7 @@ def card_of(
         "classes": list(data.train.classes),
         "best_epoch": progress.best,
         "validation": progress.validation,
+        **({"start_validation": progress.start} if progress.start >= 0 else {}),
         "test": test,
         "seconds": round(progress.seconds),
         "log": [

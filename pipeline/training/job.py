@@ -90,6 +90,7 @@ def train(options: TrainOptions) -> int:
     check_settings(options.out, settings)
     check_counts(options, len(data.train.labels), len(data.valid.labels) if data.held else 0)
     rate, adam = usual_rate(options), options.adam or options.matches
+    check_folder("--out", options.out)
     plan = Plan(
         tuple(options.px),
         options.epochs,
@@ -109,7 +110,6 @@ def train(options: TrainOptions) -> int:
             str(options.teacher[0]), data.train, valid_side, device, options.bf16
         )
         LOG.info(f"{teacher.name}: validation {teacher.top1(data.valid, valid_side):.4f}")
-    solved = None
     if options.what in EMBEDDINGS:
         task = embedding(
             plan,
@@ -123,9 +123,6 @@ def train(options: TrainOptions) -> int:
             how,
             teacher,
         )
-        # where a run goes on, its checkpoint has the head
-        if options.fit_head and not (options.out / CHECKPOINT).is_file():
-            solved = with_fitted_head(task, data, valid_side, device, options.bf16)
     else:
         frozen = local or start
         assert frozen is not None
@@ -134,13 +131,15 @@ def train(options: TrainOptions) -> int:
             if options.matches
             else attention(plan, data.train.classes, frozen, valid_side, options.bf16, device)
         )
-    check_folder("--out", options.out)
+    progress = Progress()
+    # where a run goes on, its checkpoint has the head
+    if options.fit_head and not (options.out / CHECKPOINT).is_file():
+        progress = with_fitted_head(task, data, valid_side, device, options.bf16)
     if options.solved:
-        assert solved is not None
-        progress = solved
         show(options.out, progress)
     else:
-        progress = learn(task, plan, data.train, data.valid, options.out, settings)
+        start_share = progress.validation
+        progress = learn(task, plan, data.train, data.valid, options.out, settings, start_share)
     weights = rounded(task.model) if options.what in EMBEDDINGS else start
     assert weights is not None
     # of the weights as they are stored
@@ -164,10 +163,10 @@ def train(options: TrainOptions) -> int:
         if options.weights_only or options.step_one
         else f"use it with `--model {options.out}`"
     )
-    print(
-        f"{options.out}: validation {progress.validation:.4f} at epoch {progress.best} of"
-        f" {options.epochs}{tested}; {use}"
-    )
+    when = f"at epoch {progress.best} of {options.epochs}"
+    if not progress.best:
+        when = f"at the start, on which none of {options.epochs} epochs improved"
+    print(f"{options.out}: validation {progress.validation:.4f} {when}{tested}; {use}")
     return record(options)
 
 

@@ -101,15 +101,23 @@ class Schedule:
     # where it is a share of so many photos: the latest that is within a standard error of the best
     judged: int = 0
     photos: int = 0  # of an epoch, for the log's speed
+    start: float = -1.0  # validation of the weights it begins with, where they may be kept
     # A checkpoint amid an epoch is enough to go on exactly: no random state lives on in it.
     within: bool = True
 
 
 def learn(
-    task: Task, plan: Plan, train: Photos, valid: Photos, out: Path, settings: dict[str, Any]
+    task: Task,
+    plan: Plan,
+    train: Photos,
+    valid: Photos,
+    out: Path,
+    settings: dict[str, Any],
+    start: float = -1.0,
 ) -> Progress:
     """Train on photos; afterwards the model has the weights of the epoch that validated best, or of
-    the last. Raises as `run` does.
+    the last. start: what the task's model validates already, which competes; -1 where it does not.
+    Raises as `run` does.
     """
     photos = len(train.labels)
     LOG.info(f"{photos} photos, {len(train.classes)} classes")
@@ -130,6 +138,7 @@ def learn(
         plan.last,
         photos=photos,
         judged=len(valid.labels) if plan.careful else 0,
+        start=start,
     )
     return run(task.model, task.optimizer, task.loss, schedule, out, settings)
 
@@ -150,8 +159,8 @@ def run(
     checkpoint stays.
     """
     checkpoint = out / CHECKPOINT
-    best: State = {}
-    progress = Progress()
+    best: State = _copy(model) if schedule.start >= 0 else {}
+    progress = Progress(start=schedule.start)
     if checkpoint.is_file():
         best, progress = load_checkpoint(checkpoint, model, optimizer)
     total = schedule.steps * schedule.epochs
@@ -168,14 +177,13 @@ def run(
         if schedule.validate is not None:
             line["validation"] = round(schedule.validate(), 6)
             if schedule.judged:
-                best_yet = max(
-                    [*(old["validation"] for old in progress.log[:-1]), line["validation"]]
-                )
+                earlier = [progress.start, *(old["validation"] for old in progress.log[:-1])]
+                best_yet = max(*earlier, line["validation"])
                 margin = standard_error(best_yet, schedule.judged)
                 better = line["validation"] >= best_yet - margin
             else:  # a tie leaves the earlier epoch
                 better = line["validation"] > progress.validation + schedule.margin
-            if schedule.last or better or not progress.best:
+            if schedule.last or better or not best:
                 best, progress = _copy(model), replace(progress, best=epoch)
         progress = replace(progress, seconds=progress.seconds + time.monotonic() - began)
         line["seconds"] = round(progress.seconds)
@@ -254,9 +262,10 @@ def show(out: Path, progress: Progress) -> None:
         write_whole(
             out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in progress.log).encode()
         )
-    if progress.best:
+    if progress.log and progress.validation >= 0:
         with writing(out / "curves.png"):
-            write_whole(out / "curves.png", plot_training(progress.log, progress.best))
+            picture = plot_training(progress.log, progress.best, progress.start)
+            write_whole(out / "curves.png", picture)
 
 
 def learning_rate(progress: float, peak: float) -> float:

@@ -68,7 +68,8 @@ WRITTEN = {
     "descriptor",
 }
 # entries of a card that --card may not replace
-WRITTEN |= {"best_epoch", "validation", "test", "teacher", "teacher_test", "seconds", "log"}
+WRITTEN |= {"best_epoch", "validation", "start_validation", "test", "teacher", "teacher_test"}
+WRITTEN |= {"seconds", "log"}
 
 
 @dataclass(frozen=True)

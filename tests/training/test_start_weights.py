@@ -4,6 +4,7 @@ the rest learns.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from small import complaint
 
 from pipeline.training import embedding as train_embedding
+from pipeline.training import loop
 from stages.trunk import build_resnet
 
 
@@ -112,6 +114,40 @@ def test_a_fitted_head_knows_the_classes_before_anything_is_learned(
         out = trained("embedding", classes, tmp_path / name, *still, *more)
         shares[name] = json.loads((out / "result.json").read_text())["validation"]
     assert shares["fitted"] == 1.0 > shares["random"]
+
+
+@pytest.mark.parametrize(("figures", "kept"), [((0.9, 0.8, 0.9), 0), ((0.9, 0.8, 0.95), 2)])
+def test_a_fitted_head_stays_where_no_epoch_is_better(
+    figures: tuple[float, ...],
+    kept: int,
+    folded: Path,
+    classes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In a run that was killed after its first epoch, too."""
+    left, save = iter(figures), loop.save_checkpoint
+
+    def killed(*given: Any) -> None:
+        save(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_embedding, "top1", lambda *_: next(left))
+    more = ("--start", folded, "--weights-only", "--fit-head", "--epochs", 2, "--rate", 1e-3)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_checkpoint", killed)
+        trained("embedding", classes, tmp_path / "out", *more, code=130)
+    assert not (tmp_path / "out" / "result.json").exists()
+    out = trained("embedding", classes, tmp_path / "out", *more)
+    result = json.loads((out / "result.json").read_text())
+    assert (result["best_epoch"], result["validation"]) == (kept, figures[kept])
+    assert result["start_validation"] == 0.9
+    said = capsys.readouterr().out
+    assert ("at the start, on which none of 2 epochs improved" in said) == (not kept)
+    before, after = load_file(folded), load_file(out / "weights.safetensors")
+    trunk = {name for name in after if not name.startswith("fc.")}
+    assert all(np.array_equal(before[name], after[name]) for name in trunk) == (not kept)
 
 
 def test_a_head_that_is_solved_for_takes_no_step(
