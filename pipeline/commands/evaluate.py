@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import UsageError
 from pipeline.base.files import check_place, write_file
+from pipeline.base.values import at_least_one
 from pipeline.cli import (
     Parser,
     add_cluster,
@@ -130,6 +131,13 @@ def make_parser() -> Parser:
         metavar="RUN",
         help="a training run whose embedding is used in place of the gallery's codes",
     )
+    parser.add_argument(
+        "--components",
+        type=at_least_one,
+        metavar="N",
+        help="of --first-look: the vector's first principal components among the photos that the"
+        " run learned from",
+    )
     add_jobs(parser, "threads of --first-look")
     add_cluster(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
@@ -162,6 +170,11 @@ def main(argv: list[str] | None = None) -> int:
                 "--cluster: expected it without --first-look, whose codes only this process has,"
                 " got both; run without one of them"
             )
+        if args.components and not args.first_look:
+            raise UsageError(
+                f"--components {args.components}: expected --first-look, whose vectors have them,"
+                " got none"
+            )
         with joined_cluster(args.cluster) as cluster:
             return work(cluster)
 
@@ -193,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
             from pipeline.training.embedding_search import cost, read_run, with_first_look
 
             trained = read_run(args.first_look)
-            engine = with_first_look(engine, trained, args.jobs)
+            engine = with_first_look(engine, trained, args.jobs, args.components)
         names: Sequence[str] = metrics.QUALITY
         measure, meaning, hit = measure_quality, metrics.MAP, names.index("hit@1")
         if args.revisited:
@@ -259,6 +272,7 @@ def main(argv: list[str] | None = None) -> int:
                     **row["model"],
                 }
                 row |= {"recipe": trained.recipe, "model": own, **trained.facts, **cost(trained)}
+                row |= {"components": args.components} if args.components else {}
             write_row(args.out, row)
         return 0
 

@@ -7,15 +7,16 @@ vectors.
 """
 
 import json
+import logging
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,12 +30,18 @@ from pipeline.model.card import Settings
 from pipeline.search.engine import Engine
 from pipeline.training.checkpoint import RESULT
 from pipeline.training.embedding import read_start
+from pipeline.training.folders import list_rows
 from stages.embed import Embed, normalise
 from stages.gallery import Gallery
 from stages.records import Float32, Image
+from stages.reduce import Reduce
 from stages.trunk import load_resnet
 
+LOG = logging.getLogger("pipeline.training.embedding_search")
+
 REPEATS = 15
+Photo = TypeVar("Photo")
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ class Trained:
     run: Path
     recipe: str
     settings: Settings  # trunk, attention and side
+    folders: tuple[Path, ...]  # of the photos that it learned from
     facts: dict[str, Any]  # its setting, epochs and seed, for the row
     sha256: str  # of the weights
 
@@ -75,9 +83,9 @@ def read_run(run: Path) -> Trained:
             "validation": result["validation"],
             **own,
         }
-        return Trained(
-            run, what, settings, {**facts, "seconds": result["seconds"]}, result["sha256"]
-        )
+        facts["seconds"] = result["seconds"]
+        folders = tuple(Path(folder) for folder in result["data"]["folders"])
+        return Trained(run, what, settings, folders, facts, result["sha256"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UsageError(
             f"{run}: expected a finished run of `{call('train embedding')}` or `resnet50`,"
@@ -92,16 +100,21 @@ def embedder(trained: Trained) -> Embed:
     return Embed(load_resnet(settings.trunk, weights, how=how), settings.embed_side)
 
 
-def with_first_look(engine: Engine, trained: Trained, threads: int) -> Engine:
-    """The engine, and the gallery that asks, with the run's embeddings for codes. Raises UsageError
-    for a photo that is gone or has changed.
+def with_first_look(
+    engine: Engine, trained: Trained, threads: int, components: int | None = None
+) -> Engine:
+    """The engine, and the gallery that asks, with the run's embeddings for codes: whole, or so many
+    principal components of them, again of unit length. Raises UsageError for a photo that is gone
+    or has changed.
     """
     one_thread_each()
     embed = embedder(trained)
+    reduce = fit_components(trained, embed, components, threads) if components else None
 
     def one(one: Engine) -> Engine:
         gallery = one.gallery
         codes = np.stack(list(embedded(one, embed, threads)))
+        codes = reduce(codes) if reduce else codes
         return replace(
             one, gallery=Gallery.from_arrays(gallery.names, codes, gallery.features, gallery.null)
         )
@@ -109,9 +122,37 @@ def with_first_look(engine: Engine, trained: Trained, threads: int) -> Engine:
     return replace(one(engine), asking=engine.asking and one(engine.asking))
 
 
+def fit_components(trained: Trained, embed: Embed, components: int, threads: int) -> Reduce:
+    """Principal components of the photos that the run learned from, of none that is searched for.
+    Raises UsageError where these are gone, or too few.
+    """
+    rows, _ = list_rows(trained.folders, f"--first-look {trained.run}, its photos in")
+    length = embed.trunk.get_parameter("fc.weight").shape[1]
+
+    def check(photos: int) -> None:
+        if components > (most := min(photos, length)):
+            where = " ".join(map(str, trained.folders))
+            raise UsageError(
+                f"--components {components}: expected at most {most}, got more than there are"
+                f" photos in {where}, {photos:,}, or numbers in a vector, {length:,}"
+            )
+
+    def one(path: Path) -> Float32 | None:
+        try:
+            return normalise(embed(load_image(path)))
+        except ImageError as error:
+            LOG.info(f"{path}: {error}; left out")
+            return None
+
+    check(len(rows))
+    seen = shown(one, [path for path, _, _ in rows], threads)
+    vectors = [vector for vector in seen if vector is not None]
+    check(len(vectors))
+    return Reduce.fit(np.stack(vectors), components, unit=True)
+
+
 def embedded(engine: Engine, embed: Embed, threads: int) -> Iterator[Float32]:
     """Unit vectors of the indexed photos, in the order of their rows."""
-    from tqdm import tqdm
 
     def one(name: str) -> Float32:
         path = engine.file(name)
@@ -126,14 +167,16 @@ def embedded(engine: Engine, embed: Embed, threads: int) -> Iterator[Float32]:
                 f"{path}: expected the indexed photo, got: {error}; index again"
             ) from None
 
+    return shown(one, engine.gallery.names, threads)
+
+
+def shown(one: Callable[[Photo], Seen], photos: Sequence[Photo], threads: int) -> Iterator[Seen]:
+    """What `one` makes of each, in their order, with a bar."""
+    from tqdm import tqdm
+
     with ThreadPoolExecutor(threads) as pool:
-        yield from tqdm(
-            pool.map(one, engine.gallery.names),
-            total=len(engine.gallery),
-            desc="embed",
-            unit="photo",
-            mininterval=0.5,
-        )
+        made = pool.map(one, photos)
+        yield from tqdm(made, total=len(photos), desc="embed", unit="photo", mininterval=0.5)
 
 
 def cost(trained: Trained) -> dict[str, float]:

@@ -3,6 +3,7 @@ refused.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,12 +13,17 @@ from pictures import picture, write_picture
 from planted_classes import run as learn
 from planted_classes import trained, write_classes
 from safetensors.numpy import load_file
-from small import answers, complaint
+from sklearn.decomposition import PCA
+from small import OPTIONS, answers, complaint
 
 from pipeline import index
+from pipeline.base.images import load_image
 from pipeline.commands import evaluate, heatmap, import_weights
 from pipeline.model.weights import open_model
+from pipeline.search.open import open_engine
+from pipeline.training.embedding_search import embedded, embedder, read_run, with_first_look
 from stages.attended import is_attention
+from stages.embed import normalise
 
 # two steps of 48 photos: what a step costs here is the update of 25 million weights
 BRIEFLY = ("--epochs", 1, "--batch", 48, "--rate", 1e-3, "--describe-side", 48)
@@ -252,6 +258,38 @@ def test_an_embedding_stands_in_where_candidates_come_from_parts_too(
     assert json.loads(capsys.readouterr().out)["mAP"] == alone["mAP"]
     assert evaluate.main([*own, "--shortlist", "both"]) == 2
     assert "--shortlist both: expected global with --first-look" in complaint(capsys)
+
+
+def test_components_of_an_embedding_are_those_of_the_photos_that_taught_it(
+    start: Path,
+    asked: Path,
+    classes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    trained = read_run(start)
+    embed = embedder(trained)
+    photos = sorted(path for folder in trained.folders for path in folder.rglob("*.png"))
+    vectors = np.stack([normalise(embed(load_image(path))) for path in photos])
+    pca = PCA(3).fit(vectors)
+    engine = open_engine(
+        asked / "gallery", replace(OPTIONS, recipe=None, code=None, shortlist="global")
+    )
+    codes = with_first_look(engine, trained, 1, 3).gallery.codes
+    wanted = pca.transform(np.stack([*embedded(engine, embed, 1)]))
+    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
+    # a component may point either way
+    assert np.allclose(codes @ codes.T, wanted @ wanted.T, atol=2e-3)
+    flags = ["--gallery", str(asked / "gallery"), "--labels", "folder", "--jobs", "1"]
+    row = ["--out", str(tmp_path / "r.json"), "--first-look", str(start), "--components"]
+    assert evaluate.main([*flags, *row, "3"]) == 0
+    assert json.loads((tmp_path / "r.json").read_text())["rows"][0]["components"] == 3
+    capsys.readouterr()
+    assert evaluate.main([*flags, *row, "4000"]) == 2
+    most = f"--components 4000: expected at most {len(photos)}, got more than there are photos in"
+    assert most in complaint(capsys)
+    assert evaluate.main([*flags, "--components", "3"]) == 2
+    assert "--components 3: expected --first-look" in complaint(capsys)
 
 
 @pytest.mark.parametrize(
