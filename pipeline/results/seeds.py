@@ -15,7 +15,7 @@ PUBLISHED_TABLE1 = {"logits": (0.49, 0.54), "pca": (0.58, 0.69), "embedding": (0
 TIMES_K = 4  # candidates of table 2 that the paper recommends
 MAIN = ("am_vggh", "vggh")
 # embeddings beside those of seeds 000 and 001
-OURS = re.compile(" (with a wider head|from a teacher)")
+OURS = re.compile(" (with a wider head|from a teacher|of [0-9]+ components)")
 HEAD = ("figure", "published", "here", "data and conditions")
 
 
