@@ -29,7 +29,7 @@ from pipeline.gallery.store import read_gallery
 from pipeline.model.chance import null_to_json
 from pipeline.model.weights import open_model, write_model
 
-PHOTOS = 70
+PHOTOS = 40
 ON = ("--cluster", "local:2")
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning",
@@ -117,7 +117,7 @@ def jobs(work: Path, where: str, out: Path, *more: str) -> list[bytes]:
     )
     labels = [*here, "--labels", "folder", "--allow-self", *more]
     assert evaluate.main([*labels, "--per-query", str(out / "queries.csv")]) == 0
-    assert sweep.main([*labels, "--candidates", "5", "70", "--out", str(out / "sweep")]) == 0
+    assert sweep.main([*labels, "--candidates", "5", str(PHOTOS), "--out", str(out / "sweep")]) == 0
     swept = [line.split(b",") for line in (out / "sweep/sweep.csv").read_bytes().splitlines()]
     kept = [place for place, column in enumerate(swept[0]) if not column.startswith(b"seconds")]
     return [
@@ -140,7 +140,7 @@ def test_parts_with_their_owners_are_the_whole(
 ) -> None:
     monkeypatch.setattr(chance, "FEWEST", 40)  # so that chance is measured, too: over all parts
     names = read_gallery(work / "whole").names
-    queries = [f"gallery:{names[place]}" for place in (0, 11, 69)]
+    queries = [f"gallery:{names[place]}" for place in (0, 11, 39)]
     wanted = answers(capsys, work / "parts", *queries, "-k", PHOTOS)
     assert {answer["null"] for answer in wanted} == {"gallery"}
     assert answers(capsys, work / "parts", *queries, "-k", PHOTOS, *ON) == wanted
