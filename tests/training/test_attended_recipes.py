@@ -3,6 +3,7 @@ refused.
 """
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from pipeline.base.images import load_image
 from pipeline.commands import evaluate, heatmap, import_weights
 from pipeline.model.weights import open_model
 from pipeline.search.open import open_engine
-from pipeline.training.embedding_search import embedded, embedder, read_run, with_first_look
+from pipeline.training import embedding_search
 from stages.attended import is_attention
 from stages.embed import normalise
 
@@ -263,31 +264,42 @@ def test_an_embedding_stands_in_where_candidates_come_from_parts_too(
 def test_components_of_an_embedding_are_those_of_the_photos_that_taught_it(
     start: Path,
     asked: Path,
-    classes: Path,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    trained = read_run(start)
-    embed = embedder(trained)
-    photos = sorted(path for folder in trained.folders for path in folder.rglob("*.png"))
-    vectors = np.stack([normalise(embed(load_image(path))) for path in photos])
-    pca = PCA(3).fit(vectors)
+    few = write_classes(tmp_path / "few", 10)
+    (few / "red" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    trained = replace(embedding_search.read_run(start), folders=(few,))
+    embed = embedding_search.embedder(trained)
+    vectors = [normalise(embed(load_image(name))) for name in sorted(few.glob("*/[0-9]*.png"))]
+    pca = PCA(3).fit(np.stack(vectors))
     engine = open_engine(
         asked / "gallery", replace(OPTIONS, recipe=None, code=None, shortlist="global")
     )
-    codes = with_first_look(engine, trained, 1, 3).gallery.codes
-    wanted = pca.transform(np.stack([*embedded(engine, embed, 1)]))
+    codes = embedding_search.with_first_look(engine, trained, 1, 3).gallery.codes
+    wanted = pca.transform(np.stack([*embedding_search.embedded(engine, embed, 1)]))
     wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
     # a component may point either way
     assert np.allclose(codes @ codes.T, wanted @ wanted.T, atol=2e-3)
+    monkeypatch.setattr(embedding_search, "read_run", lambda run: trained)
+    monkeypatch.setattr(embedding_search, "cost", lambda trained: {})
     flags = ["--gallery", str(asked / "gallery"), "--labels", "folder", "--jobs", "1"]
     row = ["--out", str(tmp_path / "r.json"), "--first-look", str(start), "--components"]
     assert evaluate.main([*flags, *row, "3"]) == 0
     assert json.loads((tmp_path / "r.json").read_text())["rows"][0]["components"] == 3
     capsys.readouterr()
+    assert evaluate.main([*flags, *row, "11"]) == 2
+    said = capsys.readouterr().err
+    assert "broken.png: " in said
+    assert "left out" in said
+    assert f"--components 11: expected at most 10, got more than there are photos in {few}" in said
     assert evaluate.main([*flags, *row, "4000"]) == 2
-    most = f"--components 4000: expected at most {len(photos)}, got more than there are photos in"
-    assert most in complaint(capsys)
+    assert "--components 4000: expected at most 11, got more" in complaint(capsys)
+    shutil.rmtree(few)
+    assert evaluate.main([*flags, *row, "3"]) == 2
+    assert f"its photos in {few}: " in complaint(capsys)
+    monkeypatch.undo()
     assert evaluate.main([*flags, "--components", "3"]) == 2
     assert "--components 3: expected --first-look" in complaint(capsys)
 
