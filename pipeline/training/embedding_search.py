@@ -123,8 +123,8 @@ def with_first_look(
 
 
 def fit_components(trained: Trained, embed: Embed, components: int, threads: int) -> Reduce:
-    """Principal components of the photos that the run learned from, of none that is searched for.
-    Raises UsageError where these are gone, or too few.
+    """(..., C) -> (..., components), of unit length: by the vectors of the photos that the run
+    learned from. Raises UsageError where these are gone, or too few.
     """
     rows, _ = list_rows(trained.folders, f"--first-look {trained.run}, its photos in")
     length = embed.trunk.get_parameter("fc.weight").shape[1]
